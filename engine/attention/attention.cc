@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/attention/attention.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "engine/attention/backends.h"
+#include "engine/attention/kernel_attention.h"
+#include "engine/attention/mixed.h"
+#include "engine/attention/route_table.h"
+#include "engine/base/error.h"
+
+namespace vorta::engine {
+namespace {
+
+const AttentionGeometry& geometry_of(const AttentionOptions& options, std::string_view name) {
+  if (options.geometry) return *options.geometry;
+  throw ConfigError("--attention", fmt::format("\"{}\" needs a window geometry: give the folder of a router checkpoint "
+                                               "(its config.json holds the geometry), or choose \"dense\"",
+                                               name));
+}
+
+std::unique_ptr<AttentionBackend> make_dense(const AttentionOptions&) { return std::make_unique<DenseAttention>(); }
+
+std::unique_ptr<AttentionBackend> make_sliding(const AttentionOptions& options) {
+  const AttentionGeometry& geometry = geometry_of(options, "sliding");
+  return std::make_unique<SlidingTileAttention>(geometry.tile, geometry.sliding_window);
+}
+
+std::unique_ptr<AttentionBackend> make_coreset(const AttentionOptions& options) {
+  const AttentionGeometry& geometry = geometry_of(options, "coreset");
+  return std::make_unique<CoresetAttention>(geometry.coreset_window, geometry.reduction_rate);
+}
+
+std::unique_ptr<AttentionBackend> make_routed(const AttentionOptions& options) {
+  const AttentionGeometry& geometry = geometry_of(options, "vorta");
+  if (options.routes == nullptr) {
+    throw ConfigError("--attention", "\"vorta\" needs routers: give the folder of a router checkpoint");
+  }
+  return std::make_unique<RoutedAttention>(geometry, options.routes);
+}
+
+constexpr RegistryEntry<AttentionFactory> kBackends[] = {
+    {"dense", "every token sees every token", make_dense},
+    {"sliding", "all heads: sliding windows of tiles (needs a checkpoint's geometry)", make_sliding},
+    {"coreset", "all heads: dense over the tokens least similar to their window's center (needs a geometry)",
+     make_coreset},
+    {"vorta", "each head routed by timestep to dense, coreset or sliding (needs a geometry and routers)", make_routed},
+};
+
+}  // namespace
+
+std::span<const RegistryEntry<AttentionFactory>> attention_backends() { return kBackends; }
+
+std::unique_ptr<AttentionBackend> make_attention(std::string_view name, const AttentionOptions& options) {
+  return find_entry(attention_backends(), "attention", name).make(options);
+}
+
+at::Tensor dense_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  // In fp32 LibTorch's flash kernel already runs at the speed of its matrix products.
+  if (q.scalar_type() == at::kBFloat16) {
+    if (const auto out = kernel_dense_attention(q, k, v)) return *out;
+  }
+  return at::scaled_dot_product_attention(q, k, v);
+}
+
+void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& planned) {
+  ShapeBinder shape("self attention");
+  shape.bind(q.sizes(), "q", "B N L D");
+  shape.bind(k.sizes(), "k", "B N L D");
+  shape.bind(v.sizes(), "v", "B N L D");
+  VORTA_CHECK(shape['L'] == planned.tokens(), fmt::format("attention is planned for {} = {} tokens, q has {}",
+                                                          to_string(planned), planned.tokens(), shape['L']));
+}
+
+at::Tensor DenseAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
+  check_qkv(q, k, v, grid_);
+  return dense_attention(q, k, v);
+}
+
+double DenseAttention::flops(const AttentionSize& size, const LayerStep&) const {
+  const auto tokens = static_cast<double>(size.tokens);
+  return 4.0 * static_cast<double>(size.batch * size.heads * size.head_dim) * tokens * tokens;
+}
+
+std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry) {
+  const AttentionOptions options{.geometry = geometry, .routes = nullptr};
+  std::array<std::unique_ptr<AttentionBackend>, kBranches> branches;
+  branches[static_cast<size_t>(Branch::kDense)] = make_dense(options);
+  branches[static_cast<size_t>(Branch::kCoreset)] = make_coreset(options);
+  branches[static_cast<size_t>(Branch::kSlidingTile)] = make_sliding(options);
+  return branches;
+}
+
+MixedAttention::MixedAttention(const AttentionGeometry& geometry) : branches_(make_branches(geometry)) {}
+
+void MixedAttention::plan(const VideoGrid& grid) {
+  for (auto& branch : branches_) branch->plan(grid);
+}
+
+at::Tensor MixedAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               const at::Tensor& scores) {
+  ShapeBinder shape("mixed attention");
+  shape.bind(q.sizes(), "q", "B N L D");
+  shape.bind(scores.sizes(), "scores", "B N 3");
+  at::Tensor mix;
+  for (int64_t e = 0; e < kBranches; ++e) {
+    const at::Tensor out = branches_[static_cast<size_t>(e)]->run(q, k, v, {});
+    const at::Tensor weighted = out * scores.select(2, e).unsqueeze(-1).unsqueeze(-1);  // [B, N, 1, 1] scores
+    mix = mix.defined() ? mix + weighted : weighted;
+  }
+  return mix.to(q.scalar_type());
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "engine/attention/geometry.h"
+#include "engine/base/registry.h"
+#include "engine/base/shapes.h"
+
+namespace vorta::engine {
+
+struct RouteTable;
+
+/// Which self-attention call of a generation this is; only routed attention looks at it.
+struct LayerStep {
+  int64_t step = 0;
+  int64_t layer = 0;
+};
+
+/// Sizes of one self-attention call: B batch, N heads, L video tokens, D head dim.
+struct AttentionSize {
+  int64_t batch = 1;
+  int64_t heads = 0;
+  int64_t tokens = 0;
+  int64_t head_dim = 0;
+};
+
+/// How a model's self attention is computed. One object serves one generation at a time (not thread-safe).
+class AttentionBackend {
+ public:
+  virtual ~AttentionBackend() = default;
+  virtual std::string_view name() const = 0;
+
+  /// Prepares index tables for `grid`; cheap when the grid is the one already planned. ConfigError, naming the grid, the
+  /// window and the nearest sizes that work, when the grid cannot be cut as the geometry asks.
+  virtual void plan(const VideoGrid& grid) = 0;
+
+  /// q, k, v: [B, N, L, D] after norm and RoPE, any strides with D contiguous -> [B, N, L, D], same dtype.
+  /// InternalError unless `plan` was called for a grid of L tokens. Differentiable; inputs are not modified.
+  virtual at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) = 0;
+
+  /// Computed query-key pairs over all L*L pairs, averaged over heads, in (0, 1]. Needs a plan.
+  virtual double density(const LayerStep& where) const = 0;
+  /// Floating-point operations of one call (a multiply-add counts 2): scores, weighted sum and, for coreset, the
+  /// similarity search. Softmax is not counted. Dense: 4 B N L L D. Needs a plan.
+  virtual double flops(const AttentionSize& size, const LayerStep& where) const = 0;
+};
+
+/// What a backend may need; each row of the table says in its description what it requires.
+struct AttentionOptions {
+  std::optional<AttentionGeometry> geometry;  // sliding, coreset, vorta
+  std::shared_ptr<const RouteTable> routes;   // vorta
+};
+
+using AttentionFactory = std::unique_ptr<AttentionBackend> (*)(const AttentionOptions& options);
+
+/// The family's table: dense, sliding, coreset, vorta.
+std::span<const RegistryEntry<AttentionFactory>> attention_backends();
+/// ConfigError on an unknown name or a missing option.
+std::unique_ptr<AttentionBackend> make_attention(std::string_view name, const AttentionOptions& options);
+
+/// Softmax(q k^T / sqrt(D)) v for q [B, N, Lq, D], k and v [B, N, Lk, D] -> [B, N, Lq, D]. Every attention of the
+/// engine's transformers, self or cross, dense or a part of a sparse pattern, ends here.
+at::Tensor dense_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+
+}  // namespace vorta::engine

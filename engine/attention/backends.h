@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "engine/attention/attention.h"
+#include "engine/attention/kernel_attention.h"
+#include "engine/attention/tile_layout.h"
+
+namespace vorta::engine {
+
+// The concrete backends; the rest of the engine sees only AttentionBackend.
+
+/// Every query sees every key.
+class DenseAttention final : public AttentionBackend {
+ public:
+  std::string_view name() const override { return "dense"; }
+  void plan(const VideoGrid& grid) override { grid_ = grid; }
+  at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
+  double density(const LayerStep&) const override { return 1.0; }
+  double flops(const AttentionSize& size, const LayerStep& where) const override;
+
+ private:
+  VideoGrid grid_;
+};
+
+/// Sliding tile attention (STA): a query tile sees a window of tiles, shifted inside at the borders. Exact: tiles with the
+/// same visible set are one dense call; calls of equal size are batched.
+class SlidingTileAttention final : public AttentionBackend {
+ public:
+  SlidingTileAttention(const Size3& tile, const Size3& window) : tile_(tile), window_(window) {}
+  std::string_view name() const override { return "sliding"; }
+  void plan(const VideoGrid& grid) override;
+  at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
+  double density(const LayerStep& where) const override;
+  double flops(const AttentionSize& size, const LayerStep& where) const override;
+
+ private:
+  /// Groups with equally many queries and keys.
+  struct Batch {
+    int64_t groups = 0;
+    int64_t queries = 0;
+    int64_t keys = 0;
+    at::Tensor query_index;  // [groups * queries] raster
+    at::Tensor key_index;    // [groups * keys] raster
+  };
+  at::Tensor run_batch(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Batch& batch) const;
+
+  Size3 tile_;
+  Size3 window_;
+  VideoGrid grid_;
+  std::vector<Batch> batches_;
+  AttentionGroups kernel_groups_;  // the same pattern for the kernel: tile order, ranges of tiles
+  at::Tensor to_raster_;     // [L]: row of each raster token in the batches' concatenated outputs
+  int64_t pairs_ = 0;        // visible query-key pairs
+  bool covers_all_ = false;  // every query sees every key
+};
+
+/// Bucketed coreset selection: in each window of tokens the center and the tokens least similar to it stay, the others
+/// take the center's output.
+class CoresetAttention final : public AttentionBackend {
+ public:
+  CoresetAttention(const Size3& window, double reduction_rate) : window_(window), reduction_rate_(reduction_rate) {}
+  std::string_view name() const override { return "coreset"; }
+  void plan(const VideoGrid& grid) override;
+  at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
+  double density(const LayerStep& where) const override;
+  double flops(const AttentionSize& size, const LayerStep& where) const override;
+
+  /// Which tokens survive, decided by one tensor (Wan: the query) and used for q, k and v alike.
+  struct Selection {
+    at::Tensor pooled;  // [B, N, K] raster token of each pooled row: centers in group order, then kept tokens by group
+    at::Tensor source;  // [B, N, L] pooled row that each raster token takes its output from
+  };
+  /// x [B, N, L, D]. Runs without gradients.
+  Selection select(const at::Tensor& x) const;
+
+ private:
+  at::Tensor kept_order(const at::Tensor& x) const;  // [B, N, G, m] margin positions, least similar first
+
+  Size3 window_;
+  double reduction_rate_;
+  VideoGrid grid_;
+  CoresetLayout layout_;
+  at::Tensor member_index_;     // [G * members] raster
+  at::Tensor member_position_;  // [L] where a raster token stands in member_index_
+  at::Tensor margin_members_;   // [m] members without the center
+  at::Tensor margin_tokens_;    // [G, m] raster
+  at::Tensor center_tokens_;    // [G] raster
+  at::Tensor margin_rows_;      // [G, m] pooled row of the margin token of each similarity rank
+};
+
+/// VORTA at inference: every head takes the branch of the route table; heads of one branch run together.
+class RoutedAttention final : public AttentionBackend {
+ public:
+  RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes);
+  std::string_view name() const override { return "vorta"; }
+  void plan(const VideoGrid& grid) override;
+  at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
+  double density(const LayerStep& where) const override;
+  double flops(const AttentionSize& size, const LayerStep& where) const override;
+
+ private:
+  /// Head lists of one (step, layer).
+  struct LayerRoutes {
+    std::array<std::vector<int64_t>, kBranches> heads;
+    std::array<at::Tensor, kBranches> index;  // [heads of the branch]
+    at::Tensor to_head_order;                 // [N]: place of each head in the branches' concatenation
+  };
+  const LayerRoutes& routes_of(const LayerStep& where) const;
+
+  AttentionGeometry geometry_;
+  std::shared_ptr<const RouteTable> table_;
+  std::vector<LayerRoutes> routes_;  // [steps * layers]
+  std::array<std::unique_ptr<AttentionBackend>, kBranches> branches_;
+};
+
+/// The three branches of one geometry, indexed by Branch.
+std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry);
+/// InternalError unless q, k, v are [B, N, L, D] of the planned grid.
+void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& planned);
+
+}  // namespace vorta::engine

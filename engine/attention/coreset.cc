@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "engine/attention/backends.h"
+#include "engine/base/error.h"
+#include "engine/nn/rows.h"
+
+namespace vorta::engine {
+
+void CoresetAttention::plan(const VideoGrid& grid) {
+  if (grid == grid_ && member_index_.defined()) return;
+  layout_ = coreset_layout(grid, window_, reduction_rate_);
+  const int64_t groups = layout_.groups, members = layout_.members, kept = layout_.kept;
+  member_index_ = index_tensor(layout_.member_tokens);
+  member_position_ = index_tensor(inverse_order(layout_.member_tokens));
+  std::vector<int64_t> others;
+  for (int64_t i = 0; i < members; ++i) {
+    if (i != layout_.center) others.push_back(i);
+  }
+  margin_members_ = index_tensor(others);
+  const at::Tensor table = member_index_.view({groups, members});
+  center_tokens_ = table.select(1, layout_.center).contiguous();
+  margin_tokens_ = table.index_select(1, margin_members_);
+  // Rank r < kept: its own row after the centers; the others share the center's row.
+  margin_rows_ = at::arange(groups, at::kLong).unsqueeze(1).repeat({1, layout_.margin()});
+  margin_rows_.narrow(1, 0, kept).copy_(at::arange(groups * kept, at::kLong).view({groups, kept}) + groups);
+  grid_ = grid;
+}
+
+at::Tensor CoresetAttention::kept_order(const at::Tensor& x) const {
+  const int64_t batch = x.size(0), heads = x.size(1), dim = x.size(3);
+  const at::Tensor members =
+      take_tokens(x, member_index_).reshape({batch, heads, layout_.groups, layout_.members, dim});
+  // Every rounding below is the published code's: in bf16 equal similarities are common and their order decides.
+  const at::Tensor norm = members.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12);
+  const at::Tensor unit = members / norm;
+  const at::Tensor center = unit.select(3, layout_.center);
+  const at::Tensor margin = unit.index_select(3, margin_members_);
+  const at::Tensor similarity = at::einsum("bhgd,bhgmd->bhgm", {center, margin});
+  return at::argsort(similarity, -1, /*descending=*/false);
+}
+
+CoresetAttention::Selection CoresetAttention::select(const at::Tensor& x) const {
+  const at::NoGradGuard no_grad;
+  const int64_t batch = x.size(0), heads = x.size(1), groups = layout_.groups;
+  const at::Tensor order = kept_order(x);  // [B, N, G, m]
+  const at::Tensor kept_tokens =
+      margin_tokens_.expand_as(order).gather(3, order.narrow(3, 0, layout_.kept)).flatten(2);  // [B, N, G * u]
+  const at::Tensor centers = center_tokens_.expand({batch, heads, groups});
+
+  at::Tensor rows = at::empty_like(order);  // [B, N, G, m], by margin position
+  rows.scatter_(3, order, margin_rows_.expand_as(order).contiguous());
+  const at::Tensor center_rows = at::arange(groups, order.options()).view({1, 1, groups, 1});
+  const at::Tensor by_member = at::cat({rows.narrow(3, 0, layout_.center), center_rows.expand({batch, heads, groups, 1}),
+                                        rows.narrow(3, layout_.center, layout_.margin() - layout_.center)},
+                                       3);  // [B, N, G, members]
+  return {at::cat({centers, kept_tokens}, 2), by_member.flatten(2).index_select(2, member_position_)};
+}
+
+at::Tensor CoresetAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
+  check_qkv(q, k, v, grid_);
+  if (layout_.kept == layout_.margin()) return dense_attention(q, k, v);  // nothing is merged
+  const Selection selection = select(q);
+  if (const auto out = kernel_pooled_attention(q, k, v, selection.pooled, selection.source)) return *out;
+  const at::Tensor out = dense_attention(take_tokens_per_head(q, selection.pooled),
+                                         take_tokens_per_head(k, selection.pooled),
+                                         take_tokens_per_head(v, selection.pooled));  // [B, N, K, D]
+  return take_tokens_per_head(out, selection.source);
+}
+
+double CoresetAttention::density(const LayerStep&) const {
+  VORTA_CHECK(member_index_.defined(), "plan() comes before density()");
+  const double share = static_cast<double>(layout_.pooled_tokens()) / static_cast<double>(grid_.tokens());
+  return share * share;
+}
+
+double CoresetAttention::flops(const AttentionSize& size, const LayerStep&) const {
+  VORTA_CHECK(size.tokens == grid_.tokens(), "flops() is for the planned grid");
+  const double width = static_cast<double>(size.batch * size.heads * size.head_dim);
+  const auto pooled = static_cast<double>(layout_.pooled_tokens());
+  const auto tokens = static_cast<double>(size.tokens);
+  const double norms = 3.0 * tokens;  // square, add, divide
+  const double similarity = 2.0 * static_cast<double>(layout_.groups * layout_.margin());
+  return width * (4.0 * pooled * pooled + norms + similarity);
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "engine/attention/backends.h"
+#include "engine/attention/route_table.h"
+#include "engine/base/error.h"
+#include "engine/nn/rows.h"
+
+namespace vorta::engine {
+
+RoutedAttention::RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes)
+    : geometry_(geometry), table_(std::move(routes)), branches_(make_branches(geometry)) {
+  for (int64_t step = 0; step < table_->steps; ++step) {
+    for (int64_t layer = 0; layer < table_->layers; ++layer) {
+      LayerRoutes& entry = routes_.emplace_back();
+      std::vector<int64_t> order;
+      for (size_t e = 0; e < entry.heads.size(); ++e) {
+        entry.heads[e] = table_->heads_of(step, layer, static_cast<Branch>(e));
+        entry.index[e] = index_tensor(entry.heads[e]);
+        order.insert(order.end(), entry.heads[e].begin(), entry.heads[e].end());
+      }
+      entry.to_head_order = index_tensor(inverse_order(order));
+    }
+  }
+}
+
+void RoutedAttention::plan(const VideoGrid& grid) {
+  require_latent_shape(geometry_, grid);
+  const auto counts = table_->counts();
+  for (size_t e = 0; e < branches_.size(); ++e) {
+    if (counts[e] > 0) branches_[e]->plan(grid);
+  }
+}
+
+const RoutedAttention::LayerRoutes& RoutedAttention::routes_of(const LayerStep& where) const {
+  const bool inside = where.step >= 0 && where.step < table_->steps && where.layer >= 0 && where.layer < table_->layers;
+  VORTA_CHECK(inside, fmt::format("the route table has {} steps and {} layers; asked for step {}, layer {}",
+                                  table_->steps, table_->layers, where.step, where.layer));
+  return routes_[static_cast<size_t>(where.step * table_->layers + where.layer)];
+}
+
+at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) {
+  const LayerRoutes& routes = routes_of(where);
+  VORTA_CHECK(q.dim() == 4 && q.size(1) == table_->heads,
+              fmt::format("the route table is for {} heads", table_->heads));
+  std::vector<at::Tensor> outputs;
+  for (size_t e = 0; e < branches_.size(); ++e) {
+    const auto heads = static_cast<int64_t>(routes.heads[e].size());
+    if (heads == 0) continue;
+    if (heads == table_->heads) return branches_[e]->run(q, k, v, where);
+    const at::Tensor& index = routes.index[e];
+    outputs.push_back(branches_[e]->run(take_heads(q, index), take_heads(k, index), take_heads(v, index), where));
+  }
+  return take_heads(at::cat(outputs, 1), routes.to_head_order);
+}
+
+double RoutedAttention::density(const LayerStep& where) const {
+  const LayerRoutes& routes = routes_of(where);
+  double sum = 0;
+  for (size_t e = 0; e < branches_.size(); ++e) {
+    if (!routes.heads[e].empty()) sum += static_cast<double>(routes.heads[e].size()) * branches_[e]->density(where);
+  }
+  return sum / static_cast<double>(table_->heads);
+}
+
+double RoutedAttention::flops(const AttentionSize& size, const LayerStep& where) const {
+  const LayerRoutes& routes = routes_of(where);
+  VORTA_CHECK(size.heads == table_->heads, "flops() is for the route table's heads");
+  double sum = 0;
+  for (size_t e = 0; e < branches_.size(); ++e) {
+    if (routes.heads[e].empty()) continue;
+    AttentionSize part = size;
+    part.heads = static_cast<int64_t>(routes.heads[e].size());
+    sum += branches_[e]->flops(part, where);
+  }
+  return sum;
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <cerrno>
+
+#include "engine/base/error.h"
+#include "engine/media/ffmpeg_handles.h"
+#include "engine/media/video_file.h"
+
+namespace vorta::engine {
+namespace {
+
+// Decodes one stream into RGB, refusing everything FFmpeg would conceal or skip.
+class VideoReader {
+ public:
+  VideoReader(const std::filesystem::path& path, const ReadVideoOptions& options)
+      : path_(path.string()), options_(options) {
+    open_container();
+    open_codec();
+  }
+
+  Frames run() {
+    PacketPtr packet(av_packet_alloc());
+    FramePtr decoded(av_frame_alloc());
+    if (!packet || !decoded) throw std::bad_alloc();
+    while (!full()) {
+      const int code = av_read_frame(format_.get(), packet.get());
+      if (code == AVERROR_EOF) break;
+      check(code, "is damaged or cut off");
+      const bool damaged = (packet->flags & AV_PKT_FLAG_CORRUPT) != 0;
+      if (packet->stream_index == stream_->index) {
+        if (damaged) throw DataError(path_, fmt::format("is damaged or cut off after {} frames", out_.count));
+        send(packet.get(), *decoded);
+      }
+      av_packet_unref(packet.get());
+    }
+    if (!full()) send(nullptr, *decoded);
+    if (out_.count == 0) throw DataError(path_, "holds no video frames");
+    check_complete();
+    return std::move(out_);
+  }
+
+ private:
+  void check(int code, const char* what) const {
+    if (code < 0) throw DataError(path_, fmt::format("{} after {} frames: {}", what, out_.count, ffmpeg_message(code)));
+  }
+  bool full() const { return options_.max_frames > 0 && out_.count >= options_.max_frames; }
+
+  void open_container() {
+    AVFormatContext* format = nullptr;
+    // "file:" keeps a colon in the name from being read as a protocol.
+    const int code = avformat_open_input(&format, ("file:" + path_).c_str(), nullptr, nullptr);
+    if (code < 0) {
+      const bool missing = code == AVERROR(ENOENT) || code == AVERROR(EACCES) || code == AVERROR(EISDIR);
+      throw DataError(path_, fmt::format("{}: {}", missing ? "cannot be opened" : "is not a video that FFmpeg can read",
+                                         ffmpeg_message(code)));
+    }
+    format_.reset(format);
+    check(avformat_find_stream_info(format, nullptr), "has no readable streams");
+    const AVCodec* codec = nullptr;
+    const int index = av_find_best_stream(format, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
+    if (index < 0 || codec == nullptr) throw DataError(path_, "has no video stream that FFmpeg can decode");
+    stream_ = format->streams[index];
+    codec_.reset(avcodec_alloc_context3(codec));
+    if (!codec_) throw std::bad_alloc();
+  }
+
+  void open_codec() {
+    check(avcodec_parameters_to_context(codec_.get(), stream_->codecpar), "has an unreadable stream description");
+    codec_->thread_count = 1;
+    codec_->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER | AV_EF_EXPLODE;
+    codec_->pkt_timebase = stream_->time_base;
+    check(avcodec_open2(codec_.get(), nullptr, nullptr), "cannot be decoded");
+    const AVRational rate = av_guess_frame_rate(format_.get(), stream_, nullptr);
+    out_.fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 0;
+  }
+
+  void send(const AVPacket* packet, AVFrame& decoded) {
+    check(avcodec_send_packet(codec_.get(), packet), "is damaged or cut off");
+    while (!full()) {
+      const int code = avcodec_receive_frame(codec_.get(), &decoded);
+      if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
+      check(code, "is damaged or cut off");
+      if (decoded.decode_error_flags != 0 || (decoded.flags & AV_FRAME_FLAG_CORRUPT) != 0) {
+        throw DataError(path_, fmt::format("is damaged or cut off after {} frames", out_.count));
+      }
+      append(decoded);
+      av_frame_unref(&decoded);
+    }
+  }
+
+  void append(const AVFrame& decoded) {
+    if (out_.count == 0) start(decoded);
+    if (decoded.height != out_.height || decoded.width != out_.width || decoded.format != format_of_first_) {
+      throw DataError(path_, fmt::format("frame {} is {}x{}, the first was {}x{} (or the pixel format changes)",
+                                         out_.count, decoded.width, decoded.height, out_.width, out_.height));
+    }
+    const auto needed = static_cast<std::size_t>((out_.count + 1) * out_.frame_bytes());
+    if (needed > options_.max_bytes) {
+      throw DataError(path_, fmt::format("needs more than {} bytes of memory for its frames", options_.max_bytes));
+    }
+    out_.rgb.resize(needed);
+    uint8_t* planes[] = {out_.frame(out_.count)};
+    const int strides[] = {static_cast<int>(3 * out_.width)};
+    sws_scale(scaler_.get(), decoded.data, decoded.linesize, 0, decoded.height, planes, strides);
+    ++out_.count;
+  }
+
+  void start(const AVFrame& first) {
+    out_.height = first.height;
+    out_.width = first.width;
+    format_of_first_ = first.format;
+    scaler_.reset(sws_getContext(first.width, first.height, static_cast<AVPixelFormat>(first.format), first.width,
+                                 first.height, AV_PIX_FMT_RGB24,
+                                 SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT,
+                                 nullptr, nullptr, nullptr));
+    if (!scaler_) throw DataError(path_, "has a pixel format that cannot be converted to RGB");
+    const int* matrix = sws_getCoefficients(first.colorspace == AVCOL_SPC_BT709 ? SWS_CS_ITU709 : SWS_CS_ITU601);
+    sws_setColorspaceDetails(scaler_.get(), matrix, first.color_range == AVCOL_RANGE_JPEG ? 1 : 0, matrix, 1, 0,
+                             1 << 16, 1 << 16);
+  }
+
+  // Containers with an index say how many frames there are; a file cut at its end is otherwise read as a shorter one.
+  void check_complete() const {
+    if (full() || stream_->nb_frames <= 0 || out_.count >= stream_->nb_frames) return;
+    throw DataError(path_, fmt::format("is cut off: its index lists {} frames, {} could be read", stream_->nb_frames,
+                                       out_.count));
+  }
+
+  std::string path_;
+  ReadVideoOptions options_;
+  InputPtr format_;
+  AVStream* stream_ = nullptr;
+  CodecPtr codec_;
+  ScalerPtr scaler_;
+  int format_of_first_ = -1;
+  Frames out_;
+};
+
+}  // namespace
+
+Frames read_video(const std::filesystem::path& path, const ReadVideoOptions& options) {
+  silence_ffmpeg();
+  return VideoReader(path, options).run();
+}
+
+}  // namespace vorta::engine

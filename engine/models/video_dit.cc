@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/models/video_dit.h"
+
+#include <nlohmann/json.hpp>
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "engine/models/wan_transformer.h"
+#include "engine/weights/safetensors.h"
+
+namespace vorta::engine {
+namespace {
+
+std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, c10::ScalarType dtype) {
+  const std::filesystem::path config = dir / "config.json";
+  const WanTransformerConfig parsed = parse_wan_config(read_json_file(config), config.string() + "#");
+  return std::make_unique<WanTransformer>(parsed, read_weight_folder(dir), dir.string(), dtype);
+}
+
+constexpr RegistryEntry<VideoDitFactory> kModels[] = {
+    {"WanTransformer3DModel", "Wan 2.1 text-to-video, any size (diffusers layout)", load_wan},
+};
+
+}  // namespace
+
+double DitCost::speedup(double density) const {
+  return total() / (patch + linear + cross_attention + density * self_attention);
+}
+
+std::span<const RegistryEntry<VideoDitFactory>> video_dits() { return kModels; }
+
+std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, c10::ScalarType dtype) {
+  const std::filesystem::path config = dir / "config.json";
+  const nlohmann::json json = read_json_file(config);
+  const auto name = json.is_object() ? json.find("_class_name") : json.end();
+  if (name == json.end() || !name->is_string()) {
+    throw ConfigError(config.string() + "#/_class_name", "expected the name of a transformer class");
+  }
+  return find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, dtype);
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "engine/attention/attention.h"
+#include "engine/base/registry.h"
+#include "engine/base/shapes.h"
+
+namespace vorta::engine {
+
+/// Floating-point operations (a multiply-add counts 2) of one forward of one sample, by kind of operator. Elementwise
+/// work, norms and softmax are not counted.
+struct DitCost {
+  double patch = 0;            // patch embedding and output projection
+  double linear = 0;           // every other matrix product with a weight
+  double cross_attention = 0;  // scores and weighted sum with the text
+  double self_attention = 0;   // scores and weighted sum, as if dense: 4 L L N D a layer
+
+  double total() const { return patch + linear + cross_attention + self_attention; }
+  /// Dense total over the total when self attention does `density` of the dense work.
+  double speedup(double density) const;
+};
+
+/// A video diffusion transformer as the pipeline sees it.
+class VideoDit {
+ public:
+  virtual ~VideoDit() = default;
+
+  /// latents [B, C, T, H, W], timestep [B] (int64 or float, 0..1000), text [B, S, text_dim] -> velocity
+  /// [B, C, T, H, W], in the model's dtype. `attention` does every self attention; `step` is its LayerStep::step.
+  /// The text's keys and values are kept while the same tensor object is passed again; do not modify it in place.
+  virtual at::Tensor forward(const at::Tensor& latents, const at::Tensor& timestep, const at::Tensor& text,
+                             AttentionBackend& attention, int64_t step) = 0;
+
+  /// timestep [B] -> [B, M] in the model's dtype: the router's input.
+  virtual at::Tensor timestep_embedding(const at::Tensor& timestep) const = 0;
+
+  /// Latent frames, height, width -> grid of tokens. ConfigError when the patch size does not divide the latents.
+  virtual VideoGrid token_grid(const VideoGrid& latents) const = 0;
+  virtual DitCost cost(const VideoGrid& tokens, int64_t text_tokens) const = 0;
+
+  virtual int64_t num_layers() const = 0;
+  virtual int64_t num_heads() const = 0;
+  virtual int64_t head_dim() const = 0;
+  virtual int64_t embedding_dim() const = 0;  // M
+  virtual int64_t latent_channels() const = 0;
+  virtual int64_t text_dim() const = 0;
+  virtual c10::ScalarType dtype() const = 0;
+  virtual std::string_view class_name() const = 0;
+};
+
+using VideoDitFactory = std::unique_ptr<VideoDit> (*)(const std::filesystem::path& dir, c10::ScalarType dtype);
+
+/// The family's table, keyed by the "_class_name" of a transformer folder's config.json.
+std::span<const RegistryEntry<VideoDitFactory>> video_dits();
+/// Loads `dir` (config.json and weights). ConfigError for an unknown class or config, DataError for the weights.
+std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, c10::ScalarType dtype);
+
+}  // namespace vorta::engine

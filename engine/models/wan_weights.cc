@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/models/wan_weights.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "engine/weights/weight_reader.h"
+
+namespace vorta::engine {
+namespace {
+
+LinearWeights take_linear(WeightReader& reader, std::string_view name, int64_t out, int64_t in) {
+  return {reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out})};
+}
+
+JointLinear join(std::vector<LinearWeights> parts) {
+  JointLinear joint{{}, static_cast<int64_t>(parts.size())};
+  if (at::GradMode::is_enabled()) {  // a trainer updates these very tensors
+    joint.parts = std::move(parts);
+    return joint;
+  }
+  std::vector<at::Tensor> weights, biases;
+  for (const LinearWeights& part : parts) {
+    weights.push_back(part.weight);
+    biases.push_back(part.bias);
+  }
+  joint.parts.push_back({at::cat(weights), at::cat(biases)});
+  return joint;
+}
+
+WanAttentionWeights take_attention(WeightReader reader, int64_t dim, bool is_self) {
+  WanAttentionWeights weights;
+  const LinearWeights q = take_linear(reader, "to_q", dim, dim);
+  const LinearWeights k = take_linear(reader, "to_k", dim, dim);
+  const LinearWeights v = take_linear(reader, "to_v", dim, dim);
+  weights.joint = is_self ? join({q, k, v}) : join({k, v});
+  if (!is_self) weights.q = q;
+  weights.out = take_linear(reader, "to_out.0", dim, dim);
+  weights.norm_q = reader.take("norm_q.weight", {dim});
+  weights.norm_k = reader.take("norm_k.weight", {dim});
+  return weights;
+}
+
+WanBlockWeights take_block(WeightReader reader, const WanTransformerConfig& config) {
+  const int64_t dim = config.inner_dim();
+  WanBlockWeights block;
+  block.scale_shift_table = reader.take("scale_shift_table", {1, 6, dim});
+  block.self_attention = take_attention(reader.scope("attn1"), dim, true);
+  block.cross_attention = take_attention(reader.scope("attn2"), dim, false);
+  if (config.cross_attn_norm) {
+    block.norm2_weight = reader.take("norm2.weight", {dim});
+    block.norm2_bias = reader.take("norm2.bias", {dim});
+  }
+  block.ffn_in = take_linear(reader, "ffn.net.0.proj", config.ffn_dim, dim);
+  block.ffn_out = take_linear(reader, "ffn.net.2", dim, config.ffn_dim);
+  return block;
+}
+
+}  // namespace
+
+at::Tensor LinearWeights::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+
+std::vector<at::Tensor> JointLinear::operator()(const at::Tensor& x) const {
+  if (parts.size() == 1) return parts.front()(x).chunk(outputs, -1);
+  std::vector<at::Tensor> results;
+  results.reserve(parts.size());
+  for (const LinearWeights& part : parts) results.push_back(part(x));
+  return results;
+}
+
+WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source) {
+  std::vector<std::string> keep_float32;
+  if (source.precision == WanPrecision::kInference) {
+    keep_float32 = {"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"};
+  }
+  WeightReader reader(*source.tensors, source.name, source.dtype, keep_float32);
+  const int64_t dim = config.inner_dim();
+  const Size3& p = config.patch_size;
+  WanWeights weights;
+  weights.patch = {reader.take("patch_embedding.weight", {dim, config.in_channels, p[0], p[1], p[2]}),
+                   reader.take("patch_embedding.bias", {dim})};
+  WeightReader condition = reader.scope("condition_embedder");
+  weights.time_in = take_linear(condition, "time_embedder.linear_1", dim, config.freq_dim);
+  weights.time_out = take_linear(condition, "time_embedder.linear_2", dim, dim);
+  weights.time_proj = take_linear(condition, "time_proj", 6 * dim, dim);
+  weights.text_in = take_linear(condition, "text_embedder.linear_1", dim, config.text_dim);
+  weights.text_out = take_linear(condition, "text_embedder.linear_2", dim, dim);
+  for (int64_t i = 0; i < config.num_layers; ++i) {
+    weights.blocks.push_back(take_block(reader.scope(fmt::format("blocks.{}", i)), config));
+  }
+  weights.scale_shift_table = reader.take("scale_shift_table", {1, 2, dim});
+  weights.out = take_linear(reader, "proj_out", config.out_channels * config.patch_volume(), dim);
+  reader.finish();
+  return weights;
+}
+
+namespace {
+
+/// Adds parameters with PyTorch's default initialisation.
+class RandomInit {
+ public:
+  explicit RandomInit(at::Generator generator) : generator_(std::move(generator)) {}
+
+  void affine(const std::string& name, std::vector<int64_t> shape) {
+    int64_t fan_in = 1;
+    for (size_t i = 1; i < shape.size(); ++i) fan_in *= shape[i];
+    const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+    tensors_[name + ".weight"] = at::empty(shape, at::kFloat).uniform_(-bound, bound, generator_);
+    tensors_[name + ".bias"] = at::empty({shape[0]}, at::kFloat).uniform_(-bound, bound, generator_);
+  }
+  void normal(const std::string& name, std::vector<int64_t> shape, double deviation) {
+    tensors_[name] = at::empty(shape, at::kFloat).normal_(0.0, deviation, generator_);
+  }
+  void constant(const std::string& name, int64_t size, double value) {
+    tensors_[name] = at::full({size}, value, at::kFloat);
+  }
+  std::map<std::string, at::Tensor> finish() { return std::move(tensors_); }
+
+ private:
+  at::Generator generator_;
+  std::map<std::string, at::Tensor> tensors_;
+};
+
+void init_block(RandomInit& init, const std::string& prefix, const WanTransformerConfig& config) {
+  const int64_t dim = config.inner_dim();
+  init.normal(prefix + "scale_shift_table", {1, 6, dim}, 1.0 / std::sqrt(static_cast<double>(dim)));
+  for (const char* attention : {"attn1.", "attn2."}) {
+    for (const char* part : {"to_q", "to_k", "to_v", "to_out.0"}) init.affine(prefix + attention + part, {dim, dim});
+    init.constant(prefix + attention + "norm_q.weight", dim, 1.0);
+    init.constant(prefix + attention + "norm_k.weight", dim, 1.0);
+  }
+  if (config.cross_attn_norm) {
+    init.constant(prefix + "norm2.weight", dim, 1.0);
+    init.constant(prefix + "norm2.bias", dim, 0.0);
+  }
+  init.affine(prefix + "ffn.net.0.proj", {config.ffn_dim, dim});
+  init.affine(prefix + "ffn.net.2", {dim, config.ffn_dim});
+}
+
+}  // namespace
+
+std::map<std::string, at::Tensor> WanTransformer::random_weights(const WanTransformerConfig& config,
+                                                                 at::Generator generator) {
+  const at::NoGradGuard no_grad;
+  const int64_t dim = config.inner_dim();
+  const Size3& p = config.patch_size;
+  RandomInit init(std::move(generator));
+  init.affine("patch_embedding", {dim, config.in_channels, p[0], p[1], p[2]});
+  init.affine("condition_embedder.time_embedder.linear_1", {dim, config.freq_dim});
+  init.affine("condition_embedder.time_embedder.linear_2", {dim, dim});
+  init.affine("condition_embedder.time_proj", {6 * dim, dim});
+  init.affine("condition_embedder.text_embedder.linear_1", {dim, config.text_dim});
+  init.affine("condition_embedder.text_embedder.linear_2", {dim, dim});
+  for (int64_t i = 0; i < config.num_layers; ++i) init_block(init, fmt::format("blocks.{}.", i), config);
+  init.normal("scale_shift_table", {1, 2, dim}, 1.0 / std::sqrt(static_cast<double>(dim)));
+  init.affine("proj_out", {config.out_channels * config.patch_volume(), dim});
+  return init.finish();
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/models/wan_transformer.h"
+
+namespace vorta::engine {
+
+// The parameters of WanTransformer by role; names and shapes are those of diffusers' state dict.
+
+struct LinearWeights {
+  at::Tensor weight;  // [out, in]
+  at::Tensor bias;    // [out]
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// Projections that read the same input. Fused into one product without gradients, separate handles otherwise.
+struct JointLinear {
+  std::vector<LinearWeights> parts;  // one fused part, or one an output
+  int64_t outputs = 0;
+  /// x [.., in] -> `outputs` tensors [.., out].
+  std::vector<at::Tensor> operator()(const at::Tensor& x) const;
+};
+
+struct WanAttentionWeights {
+  LinearWeights q;  // cross attention only
+  JointLinear joint;  // self attention: q, k, v; cross attention: k, v
+  LinearWeights out;
+  at::Tensor norm_q, norm_k;  // [M]
+};
+
+struct WanBlockWeights {
+  at::Tensor scale_shift_table;  // [1, 6, M]
+  WanAttentionWeights self_attention;
+  WanAttentionWeights cross_attention;
+  at::Tensor norm2_weight, norm2_bias;  // [M]; undefined when cross_attn_norm is false
+  LinearWeights ffn_in, ffn_out;
+};
+
+struct WanWeights {
+  LinearWeights patch;  // [M, C, p_t, p_h, p_w] and [M]
+  LinearWeights time_in, time_out, time_proj;
+  LinearWeights text_in, text_out;
+  std::vector<WanBlockWeights> blocks;
+  at::Tensor scale_shift_table;  // [1, 2, M]
+  LinearWeights out;
+};
+
+struct WanWeightSource {
+  const std::map<std::string, at::Tensor>* tensors = nullptr;
+  std::string name;  // for messages
+  c10::ScalarType dtype = c10::ScalarType::Float;
+  WanPrecision precision = WanPrecision::kInference;
+};
+
+/// DataError names missing, unknown and misshapen keys. Fuses only while grad mode is off.
+WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source);
+
+}  // namespace vorta::engine

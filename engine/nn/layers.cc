@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/layers.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "engine/base/error.h"
+#include "engine/nn/rope.h"
+#include "engine/nn/row_kernels.h"
+
+namespace vorta::engine {
+
+at::Tensor layer_norm_f32(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  const auto as_float = [](const at::Tensor& t) { return t.defined() ? t.to(at::kFloat) : t; };
+  return at::layer_norm(x.to(at::kFloat), {x.size(-1)}, as_float(weight), as_float(bias), eps);
+}
+
+at::Tensor modulated_layer_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps) {
+  if (const auto out = kernel_layer_norm(x, scale, shift, 1.0, eps)) return *out;
+  const at::Tensor normed = layer_norm_f32(x, {}, {}, eps);
+  return at::addcmul(shift, normed, 1 + scale).to(x.scalar_type());
+}
+
+at::Tensor affine_layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  if (const auto out = kernel_layer_norm(x, weight, bias, 0.0, eps)) return *out;
+  return layer_norm_f32(x, weight, bias, eps).to(x.scalar_type());
+}
+
+at::Tensor gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate) {
+  if (const auto out = kernel_gated_residual(x, y, gate)) return *out;
+  return at::addcmul(x.to(at::kFloat), y.to(at::kFloat), gate.to(at::kFloat)).to(x.scalar_type());
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (const auto out = kernel_rms_norm(x, weight, eps)) return *out;
+  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor inverse = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
+  return (wide * inverse).to(weight.scalar_type()) * weight;
+}
+
+at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, const RopeTable& table) {
+  const int64_t head_dim = 2 * table.cos64.size(1);
+  if (const auto out = kernel_rms_norm(x, weight, eps, table.cos32, table.sin32)) return out->unflatten(-1, {-1, head_dim});
+  return apply_rope(rms_norm(x, weight, eps).unflatten(-1, {-1, head_dim}), table);
+}
+
+at::Tensor timestep_sinusoid(const at::Tensor& timestep, int64_t dim) {
+  VORTA_CHECK(timestep.dim() == 1, "timestep is [B]");
+  VORTA_CHECK(dim > 0 && dim % 2 == 0, "the sinusoid has as many cosines as sines");
+  const int64_t half = dim / 2;
+  const at::Tensor exponent = at::arange(half, at::kFloat) * -std::log(10000.0) / static_cast<double>(half);
+  const at::Tensor angles = timestep.to(at::kFloat).unsqueeze(1) * at::exp(exponent).unsqueeze(0);  // [B, dim / 2]
+  return at::cat({at::cos(angles), at::sin(angles)}, -1);
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/rope.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/base/error.h"
+
+namespace vorta::engine {
+namespace {
+
+/// [positions, width / 2] fp64.
+at::Tensor axis_angles(int64_t positions, int64_t width) {
+  const at::Tensor exponent = at::arange(0, width, 2, at::kDouble) / static_cast<double>(width);
+  const at::Tensor frequency = 1.0 / at::pow(at::Scalar(10000.0), exponent);
+  return at::outer(at::arange(positions, at::kDouble), frequency);
+}
+
+}  // namespace
+
+RopeTable make_rope(const VideoGrid& grid, int64_t head_dim, int64_t max_positions) {
+  VORTA_CHECK(head_dim > 0 && head_dim % 2 == 0, "RoPE rotates pairs");
+  if (std::max({grid.frames, grid.height, grid.width}) > max_positions) {
+    throw ConfigError("token grid", fmt::format("{} exceeds the model's {} positions an axis (rope_max_seq_len)",
+                                                to_string(grid), max_positions));
+  }
+  const int64_t side = 2 * (head_dim / 6);
+  const int64_t f = grid.frames, h = grid.height, w = grid.width;
+  const at::Tensor t_part = axis_angles(f, head_dim - 2 * side).view({f, 1, 1, -1}).expand({f, h, w, -1});
+  const at::Tensor h_part = axis_angles(h, side).view({1, h, 1, -1}).expand({f, h, w, -1});
+  const at::Tensor w_part = axis_angles(w, side).view({1, 1, w, -1}).expand({f, h, w, -1});
+  const at::Tensor angles = at::cat({t_part, h_part, w_part}, -1).reshape({grid.tokens(), head_dim / 2});
+  RopeTable table;
+  table.cos64 = angles.cos();
+  table.sin64 = angles.sin();
+  table.cos32 = table.cos64.to(at::kFloat);
+  table.sin32 = table.sin64.to(at::kFloat);
+  return table;
+}
+
+at::Tensor apply_rope(const at::Tensor& x, const RopeTable& table) {
+  ShapeBinder shape("rope");
+  shape.bind(x.sizes(), "x", "B L N D");
+  VORTA_CHECK(table.cos64.size(0) == shape['L'] && table.cos64.size(1) * 2 == shape['D'],
+              "the table is for this grid and head dim");
+  const bool narrow = x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf;
+  const at::Tensor cos = (narrow ? table.cos32 : table.cos64).unsqueeze(1);  // [L, 1, D/2]
+  const at::Tensor sin = (narrow ? table.sin32 : table.sin64).unsqueeze(1);
+  const at::Tensor pairs = x.to(cos.scalar_type()).unflatten(-1, {-1, 2});
+  const at::Tensor even = pairs.select(-1, 0), odd = pairs.select(-1, 1);  // [B, L, N, D/2]
+  return at::stack({even * cos - odd * sin, even * sin + odd * cos}, -1).flatten(-2).to(x.scalar_type());
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/row_kernels.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "kernels/token_norms/token_norms.h"
+
+namespace vorta::engine {
+namespace {
+
+using kernels::BFloat16Bits;
+using kernels::KernelStatus;
+
+// [B, L, M] whose rows have one stride throughout.
+bool rows_of_bfloat16(const at::Tensor& x) {
+  return x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && x.dim() == 3 && x.stride(2) == 1 &&
+         (x.size(0) == 1 || x.stride(0) == x.size(1) * x.stride(1)) && !at::GradMode::is_enabled();
+}
+
+// fp32 [M], [1, 1, M] or [B, 1, M] with contiguous rows.
+bool modulation_of(const at::Tensor& m, const at::Tensor& x) {
+  return m.scalar_type() == at::kFloat && m.stride(-1) == 1 && m.size(-1) == x.size(2) &&
+         (m.dim() == 1 || (m.dim() == 3 && m.size(1) == 1 && (m.size(0) == 1 || m.size(0) == x.size(0))));
+}
+
+int64_t modulation_stride(const at::Tensor& m) { return m.dim() == 1 || m.size(0) == 1 ? 0 : m.stride(0); }
+
+kernels::TokenRows rows_of(const at::Tensor& x) { return {x.size(0), x.size(1), x.size(2)}; }
+kernels::RowsView view_of(const at::Tensor& x) { return {static_cast<BFloat16Bits*>(x.data_ptr()), x.stride(1)}; }
+
+}  // namespace
+
+std::optional<at::Tensor> kernel_layer_norm(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
+                                            double offset, double eps) {
+  if (!rows_of_bfloat16(x) || !modulation_of(scale, x) || !modulation_of(shift, x)) return std::nullopt;
+  if (modulation_stride(scale) != modulation_stride(shift)) return std::nullopt;
+  const at::Tensor out = at::empty(x.sizes(), x.options());
+  const kernels::ModulatedLayerNormArgs args{.rows = rows_of(x),
+                                             .x = view_of(x),
+                                             .out = view_of(out),
+                                             .scale = scale.const_data_ptr<float>(),
+                                             .shift = shift.const_data_ptr<float>(),
+                                             .modulation_stride = modulation_stride(scale),
+                                             .scale_offset = static_cast<float>(offset),
+                                             .eps = static_cast<float>(eps)};
+  if (kernels::modulated_layer_norm(args) != KernelStatus::kOk) return std::nullopt;
+  return out;
+}
+
+std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
+                                          const at::Tensor& cos, const at::Tensor& sin) {
+  if (!rows_of_bfloat16(x) || weight.scalar_type() != at::kBFloat16 || !weight.is_contiguous()) return std::nullopt;
+  const at::Tensor out = at::empty(x.sizes(), x.options());
+  kernels::RmsNormRopeArgs args{.rows = rows_of(x),
+                                .x = view_of(x),
+                                .out = view_of(out),
+                                .weight = static_cast<const BFloat16Bits*>(weight.const_data_ptr()),
+                                .head_dim = 0,
+                                .eps = static_cast<float>(eps)};
+  if (cos.defined()) {
+    args.cosine = cos.const_data_ptr<float>();
+    args.sine = sin.const_data_ptr<float>();
+    args.head_dim = cos.size(1) * 2;
+  }
+  if (kernels::rms_norm_rope(args) != KernelStatus::kOk) return std::nullopt;
+  return out;
+}
+
+std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate) {
+  if (!rows_of_bfloat16(x) || !rows_of_bfloat16(y) || !modulation_of(gate, x)) return std::nullopt;
+  const at::Tensor out = at::empty(x.sizes(), x.options());
+  const kernels::GatedResidualArgs args{.rows = rows_of(x),
+                                        .x = view_of(x),
+                                        .y = view_of(y),
+                                        .out = view_of(out),
+                                        .gate = gate.const_data_ptr<float>(),
+                                        .gate_stride = modulation_stride(gate)};
+  if (kernels::gated_residual(args) != KernelStatus::kOk) return std::nullopt;
+  return out;
+}
+
+}  // namespace vorta::engine

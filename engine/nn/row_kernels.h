@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <optional>
+
+namespace vorta::engine {
+
+// The bridge to kernels/token_norms for bfloat16 activations x [B, L, M]. Each returns nothing when the kernel does not
+// apply (gradients on, another device or dtype, unsuited strides or width); the caller's composition then does the work.
+
+/// layer_norm(x) * (offset + scale) + shift; scale and shift fp32 [B or 1, 1, M] or [M].
+std::optional<at::Tensor> kernel_layer_norm(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
+                                            double offset, double eps);
+/// RMS norm with weight [M] bf16, then the rotation by cos, sin fp32 [L, D/2] of heads of width `head_dim`; undefined
+/// cos and sin: no rotation.
+std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
+                                          const at::Tensor& cos = {}, const at::Tensor& sin = {});
+/// x + y * gate; gate fp32 [B or 1, 1, M].
+std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate);
+
+}  // namespace vorta::engine

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/pipeline/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "engine/attention/attention.h"
+#include "engine/attention/router.h"
+#include "engine/base/log.h"
+#include "engine/pipeline/video_size.h"
+#include "engine/schedule/sampler.h"
+#include "engine/text/prompt_encoder.h"
+#include "engine/weights/router_checkpoint.h"
+
+namespace vorta::engine {
+namespace {
+
+/// Up to this many tokens both passes of guidance are one batch: small products gain from it, and the text's keys and
+/// values stay cached. Beyond, memory counts more.
+constexpr int64_t kBatchedGuidanceTokens = 16384;
+
+void check_config(const PipelineConfig& config) {
+  const auto allowed = [](c10::ScalarType type) { return type == at::kFloat || type == at::kBFloat16; };
+  if (!allowed(config.dtype) || !allowed(config.vae_dtype)) {
+    throw ConfigError("--dtype", fmt::format("expected float32 or bfloat16, found {}", c10::toString(config.dtype)));
+  }
+  if (!std::isfinite(config.guidance)) throw ConfigError("--guidance", "expected a finite number");
+  if (!(config.tau >= 0) || std::isinf(config.tau)) {
+    throw ConfigError("--tau", fmt::format("expected a number from 0 up, found {}", config.tau));
+  }
+}
+
+void require_finite(const at::Tensor& tensor, const std::string& where) {
+  if (at::isfinite(tensor).all().item<bool>()) return;
+  throw NotFiniteError(where, "expected finite numbers, found infinity or NaN: the weights, the initial latents or the "
+                              "guidance are broken, or bfloat16 overflowed");
+}
+
+/// Tells an observer about a stage, and about its end also when it throws.
+class StageScope {
+ public:
+  StageScope(PipelineObserver& observer, Stage stage) : observer_(observer), stage_(stage) {
+    observer_.stage_begin(stage_);
+  }
+  ~StageScope() { observer_.stage_end(stage_); }
+  StageScope(const StageScope&) = delete;
+  StageScope& operator=(const StageScope&) = delete;
+
+ private:
+  PipelineObserver& observer_;
+  Stage stage_;
+};
+
+/// Text features of a generation, each [B, S, text_dim]; `negative` is undefined without guidance.
+struct TextFeatures {
+  at::Tensor positive;
+  at::Tensor negative;
+};
+
+}  // namespace
+
+std::string_view to_string(Stage stage) {
+  constexpr std::string_view names[] = {"text", "denoise", "vae"};
+  return names[static_cast<size_t>(stage)];
+}
+
+double PlanSummary::denoise_flops() const { return std::accumulate(step_flops.begin(), step_flops.end(), 0.0); }
+
+double PlanSummary::speedup() const {
+  return dense_step_flops * static_cast<double>(step_flops.size()) / denoise_flops();
+}
+
+at::Tensor to_rgb_bytes(const at::Tensor& video) {
+  return at::round(video.to(at::kFloat) * 255.0).clamp(0, 255).to(at::kByte).permute({0, 2, 3, 1}).contiguous();
+}
+
+class Pipeline::Impl {
+ public:
+  explicit Impl(const PipelineConfig& config);
+  PlanSummary plan(const GenerationRequest& request);
+  GenerationResult generate(const GenerationRequest& request, PipelineObserver& observer);
+
+  PipelineConfig config;
+  std::unique_ptr<Sampler> sampler;
+
+ private:
+  bool guided() const { return config.guidance > 1.0; }
+  PromptEncoder& text();
+  VideoDit& model();
+  VideoVae& vae();
+  template <typename Part>
+  void release(std::unique_ptr<Part>& part);
+  void load_routers();
+  void prepare_routes();
+  std::unique_ptr<AttentionBackend> backend_for(const VideoGrid& tokens);
+  at::Tensor initial_latents(const GenerationRequest& request, const VideoSize& size);
+  TextFeatures encode(const GenerationRequest& request, int64_t batch);
+  at::Tensor velocity(const at::Tensor& latents, const TextFeatures& text, AttentionBackend& attention, int64_t step);
+  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention,
+                     PipelineObserver& observer);
+  at::Tensor decode(const at::Tensor& latents);
+
+  ModelFolder folder_;
+  std::unique_ptr<PromptEncoder> text_;
+  std::unique_ptr<VideoDit> model_;
+  std::unique_ptr<VideoVae> vae_;
+  std::optional<Router> router_;
+  std::optional<AttentionGeometry> geometry_;
+  std::shared_ptr<const RouteTable> routes_;
+  at::Tensor both_texts_;  // [2B, S, text_dim]: one object a generation, which the model's cache recognises
+};
+
+Pipeline::Impl::Impl(const PipelineConfig& wanted) : config(wanted), folder_(open_model_folder(wanted.model_dir)) {
+  check_config(config);
+  SamplerOptions options;
+  options.steps = config.steps;
+  options.flow_shift = config.flow_shift;
+  sampler = load_sampler(folder_.scheduler_config, options, config.scheduler);
+  geometry_ = config.geometry;
+  if (!config.routers_dir.empty()) load_routers();
+  prepare_routes();
+  if (config.offload == Offload::kStageByStage) {
+    release(model_);
+    return;
+  }
+  text();
+  vae();
+}
+
+PromptEncoder& Pipeline::Impl::text() {
+  if (!text_) text_ = load_umt5_prompt_encoder(folder_.root, config.dtype);
+  return *text_;
+}
+
+VideoDit& Pipeline::Impl::model() {
+  if (!model_) model_ = load_video_dit(folder_.transformer, config.dtype);
+  return *model_;
+}
+
+VideoVae& Pipeline::Impl::vae() {
+  if (!vae_) vae_ = load_vae(folder_.vae, config.vae_dtype, config.vae);
+  return *vae_;
+}
+
+template <typename Part>
+void Pipeline::Impl::release(std::unique_ptr<Part>& part) {
+  if (config.offload == Offload::kStageByStage) part.reset();
+}
+
+void Pipeline::Impl::load_routers() {
+  if (config.attention == "dense") return;  // a baseline needs none
+  const RouterCheckpoint checkpoint = open_router_checkpoint(config.routers_dir, config.resume);
+  geometry_ = checkpoint.geometry;
+  if (config.attention != "vorta") return;
+  TensorMap tensors = read_router_checkpoint(checkpoint.router_file);
+  for (auto& [name, tensor] : tensors) tensor = tensor.to(config.dtype);
+  router_.emplace(tensors, checkpoint.router_file.string(),
+                  RouterSize{model().num_layers(), model().num_heads(), model().embedding_dim()});
+}
+
+/// The branch of every head at every step. Timesteps are all that routing sees, so this is known before any prompt.
+void Pipeline::Impl::prepare_routes() {
+  const VideoDit& dit = model();
+  const auto uniform = [&](Branch branch) {
+    return std::make_shared<const RouteTable>(
+        uniform_routes(sampler->steps(), dit.num_layers(), dit.num_heads(), branch));
+  };
+  if (config.attention == "sliding") {
+    routes_ = uniform(Branch::kSlidingTile);
+  } else if (config.attention == "coreset") {
+    routes_ = uniform(Branch::kCoreset);
+  } else if (router_) {
+    std::vector<at::Tensor> embeddings;
+    for (int64_t i = 0; i < sampler->steps(); ++i) {
+      embeddings.push_back(dit.timestep_embedding(sampler->timesteps().narrow(0, i, 1)));
+    }
+    routes_ = std::make_shared<const RouteTable>(make_routes(*router_, at::cat(embeddings), config.tau));
+  } else if (config.attention == "vorta") {
+    throw ConfigError("--routers", "routed attention needs the folder of a router checkpoint, found none");
+  } else {
+    routes_ = uniform(Branch::kDense);
+  }
+}
+
+std::unique_ptr<AttentionBackend> Pipeline::Impl::backend_for(const VideoGrid& tokens) {
+  AttentionOptions options;
+  options.geometry = geometry_;
+  if (config.attention == "vorta") options.routes = routes_;
+  auto backend = make_attention(config.attention, options);
+  backend->plan(tokens);
+  return backend;
+}
+
+PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
+  PlanSummary plan;
+  plan.size = resolve_video_size(request, model(), vae());
+  plan.routes = routes_;
+  plan.passes = guided() ? 2 : 1;
+  const auto backend = backend_for(plan.size.tokens);
+  plan.dense_pass = model().cost(plan.size.tokens, text().max_tokens());
+  const double passes = static_cast<double>(plan.passes);
+  plan.dense_step_flops = passes * plan.dense_pass.total();
+  const AttentionSize one{1, model().num_heads(), plan.size.tokens.tokens(), model().head_dim()};
+  for (int64_t step = 0; step < sampler->steps(); ++step) {
+    double attention = 0;
+    for (int64_t layer = 0; layer < model().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
+    const double rest = plan.dense_pass.total() - plan.dense_pass.self_attention;
+    plan.step_flops.push_back(passes * (rest + attention));
+  }
+  plan.branch_density[static_cast<size_t>(Branch::kDense)] = 1.0;
+  constexpr std::pair<Branch, const char*> sparse[] = {{Branch::kCoreset, "coreset"}, {Branch::kSlidingTile, "sliding"}};
+  const auto counts = routes_->counts();
+  for (const auto& [branch, name] : sparse) {
+    if (!geometry_ || counts[static_cast<size_t>(branch)] == 0) continue;
+    AttentionOptions options;
+    options.geometry = geometry_;
+    const auto alone = make_attention(name, options);
+    alone->plan(plan.size.tokens);
+    plan.branch_density[static_cast<size_t>(branch)] = alone->density({});
+  }
+  plan.text_flops = text().flops() * passes;
+  const VideoGrid& latents = plan.size.latents;
+  plan.vae_flops = vae().decode_flops(latents.frames, latents.height, latents.width);
+  return plan;
+}
+
+at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, const VideoSize& size) {
+  const int64_t channels = model().latent_channels();
+  const VideoGrid& grid = size.latents;
+  if (!request.latents) {
+    at::Generator generator = at::detail::createCPUGenerator(request.seed);
+    return at::randn({1, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
+  }
+  const at::Tensor& given = *request.latents;
+  const std::vector<int64_t> expected{channels, grid.frames, grid.height, grid.width};
+  const bool fits = given.dim() == 5 && given.size(0) >= 1 && given.sizes().slice(1) == at::IntArrayRef(expected);
+  if (!fits) {
+    throw ConfigError("--latents", fmt::format("expected shape [B, {}] for {}x{}x{} pixels, found [{}]",
+                                               fmt::join(expected, ", "), size.frames, size.height, size.width,
+                                               fmt::join(given.sizes().vec(), ", ")));
+  }
+  if (!given.is_floating_point()) throw ConfigError("--latents", "expected floating-point numbers");
+  const at::Tensor latents = given.to(at::kFloat);
+  if (!at::isfinite(latents).all().item<bool>()) {
+    throw ConfigError("--latents", "expected finite numbers, found infinity or NaN");
+  }
+  return latents;
+}
+
+TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t batch) {
+  const auto features = [&](const std::string& prompt) {
+    const at::Tensor one = text().encode({prompt}).to(config.dtype);  // [1, S, text_dim]
+    return batch == 1 ? one : one.expand({batch, -1, -1}).contiguous();
+  };
+  TextFeatures out;
+  out.positive = features(request.prompt);
+  if (guided()) out.negative = features(request.negative_prompt);
+  const int64_t width = out.positive.size(2);
+  if (width != model().text_dim()) {
+    throw DataError(folder_.root.string(), fmt::format("the transformer takes text of width {}, the text encoder gives {}",
+                                                       model().text_dim(), width));
+  }
+  return out;
+}
+
+/// The model's velocity in its dtype: u + guidance * (c - u), c and u with and without the prompt.
+at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeatures& features,
+                                    AttentionBackend& attention, int64_t step) {
+  const int64_t batch = latents.size(0);
+  const at::Tensor input = latents.to(config.dtype);
+  const at::Tensor timestep = sampler->timesteps()[step].expand({batch});
+  if (!guided()) return model().forward(input, timestep, features.positive, attention, step);
+  at::Tensor with_prompt, without;
+  if (both_texts_.defined()) {
+    const at::Tensor both = model().forward(at::cat({input, input}), timestep[0].expand({2 * batch}), both_texts_,
+                                            attention, step);
+    with_prompt = both.narrow(0, 0, batch);
+    without = both.narrow(0, batch, batch);
+  } else {
+    with_prompt = model().forward(input, timestep, features.positive, attention, step);
+    without = model().forward(input, timestep, features.negative, attention, step);
+  }
+  return without + (with_prompt - without) * config.guidance;
+}
+
+at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention,
+                                   PipelineObserver& observer) {
+  sampler->reset();
+  const int64_t steps = sampler->steps();
+  for (int64_t step = 0; step < steps; ++step) {
+    observer.step_begin(step, steps);
+    const at::Tensor direction = velocity(latents, features, attention, step);
+    latents = sampler->step(direction, step, latents);
+    require_finite(latents, fmt::format("denoising step {} of {}", step + 1, steps));
+    observer.step_end(step, steps);
+  }
+  return latents.to(at::kFloat);
+}
+
+at::Tensor Pipeline::Impl::decode(const at::Tensor& latents) {
+  const at::Tensor pixels = vae().decode(latents);  // [B, 3, F, Y, X] in -1..1
+  require_finite(pixels, "VAE decoder");
+  const at::Tensor video = (pixels.to(at::kFloat) * 0.5 + 0.5).clamp(0, 1).permute({0, 2, 1, 3, 4}).contiguous();
+  return video.size(0) == 1 ? video[0] : video;
+}
+
+GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, PipelineObserver& observer) {
+  const VideoSize size = resolve_video_size(request, model(), vae());
+  const at::Tensor noise = initial_latents(request, size);
+  const auto attention = backend_for(size.tokens);
+  const int64_t batch = noise.size(0);
+  GenerationResult result;
+  TextFeatures features;
+  {
+    const StageScope stage(observer, Stage::kText);
+    features = encode(request, batch);
+    release(text_);
+  }
+  {
+    const StageScope stage(observer, Stage::kDenoise);
+    const bool batched = guided() && batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
+    both_texts_ = batched ? at::cat({features.positive, features.negative}) : at::Tensor();
+    result.latents = denoise(noise, features, *attention, observer);
+    both_texts_ = at::Tensor();
+    release(model_);
+  }
+  if (request.output == Output::kVideo) {
+    const StageScope stage(observer, Stage::kVae);
+    result.video = decode(result.latents);
+  }
+  release(vae_);
+  return result;
+}
+
+Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Pipeline::~Pipeline() = default;
+Pipeline::Pipeline(Pipeline&&) noexcept = default;
+Pipeline& Pipeline::operator=(Pipeline&&) noexcept = default;
+
+Pipeline Pipeline::load(const PipelineConfig& config) {
+  const c10::InferenceMode inference;
+  return Pipeline(std::make_unique<Impl>(config));
+}
+
+PlanSummary Pipeline::plan(const GenerationRequest& request) {
+  const c10::InferenceMode inference;
+  return impl_->plan(request);
+}
+
+GenerationResult Pipeline::generate(const GenerationRequest& request, PipelineObserver* observer) {
+  const c10::InferenceMode inference;
+  PipelineObserver silent;
+  return impl_->generate(request, observer == nullptr ? silent : *observer);
+}
+
+const PipelineConfig& Pipeline::config() const { return impl_->config; }
+const at::Tensor& Pipeline::timesteps() const { return impl_->sampler->timesteps(); }
+
+}  // namespace vorta::engine

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/attention/geometry.h"
+#include "engine/attention/route_table.h"
+#include "engine/base/error.h"
+#include "engine/base/shapes.h"
+#include "engine/models/video_dit.h"
+#include "engine/pipeline/model_folder.h"
+#include "engine/vae/vae.h"
+
+namespace vorta::engine {
+
+/// The numbers went to infinity or NaN during a generation. The message names the stage and the step.
+class NotFiniteError : public DataError {
+  using DataError::DataError;
+};
+
+/// Whether the networks stay in memory, or each is loaded for its stage and released after it.
+enum class Offload { kKeepLoaded, kStageByStage };
+
+/// Everything that is decided before a prompt is known.
+struct PipelineConfig {
+  std::filesystem::path model_dir;    // diffusers layout: model_index.json, scheduler/, text_encoder/, tokenizer/, ...
+  std::filesystem::path routers_dir;  // <exp_dir> of a router checkpoint; empty: none
+  std::string resume = "latest";      // which checkpoint of routers_dir, see open_router_checkpoint
+  std::string attention = "dense";    // a row of attention_backends()
+  /// Geometry of sliding and coreset attention where there is no router checkpoint to take it from.
+  std::optional<AttentionGeometry> geometry;
+  c10::ScalarType dtype = c10::ScalarType::Float;      // text encoder and transformer: kFloat or kBFloat16
+  c10::ScalarType vae_dtype = c10::ScalarType::Float;
+  double tau = 0.3;                   // routed attention: below this top score a head is dense
+  int64_t steps = 50;
+  double guidance = 5.0;              // classifier-free guidance; one pass a step when <= 1
+  std::optional<double> flow_shift;   // replaces the shift of scheduler_config.json
+  std::string scheduler;              // a row of samplers(); empty: as scheduler_config.json says
+  Offload offload = Offload::kKeepLoaded;
+  VaeOptions vae;
+};
+
+/// Whether a generation stops at the latents.
+enum class Output { kLatents, kVideo };
+
+struct GenerationRequest {
+  std::string prompt;
+  std::string negative_prompt;  // used when guidance > 1
+  int64_t frames = 81;
+  int64_t height = 480;
+  int64_t width = 832;
+  uint64_t seed = 0;
+  /// Initial noise [B, C, T, H, W]; B videos of one prompt. Drawn from a CPU generator with `seed` when absent, the
+  /// stream of diffusers' randn_tensor.
+  std::optional<at::Tensor> latents;
+  Output output = Output::kVideo;
+};
+
+struct GenerationResult {
+  at::Tensor latents;  // [B, C, T, H, W] fp32, as the VAE takes them (normalised)
+  at::Tensor video;    // [F, 3, Y, X] fp32 in 0..1; undefined for Output::kLatents; [B, F, 3, Y, X] when B > 1
+};
+
+/// Sizes of a request once checked against the model.
+struct VideoSize {
+  int64_t frames = 0;     // pixels; possibly rounded as diffusers does
+  int64_t height = 0;
+  int64_t width = 0;
+  VideoGrid latents;      // T, H, W of the latents
+  VideoGrid tokens;       // the transformer's token grid
+};
+
+/// What a generation will cost, known before it starts (routes depend on the timesteps alone).
+struct PlanSummary {
+  VideoSize size;
+  std::shared_ptr<const RouteTable> routes;  // every head of every step: uniform for dense, sliding and coreset
+  std::array<double, kBranches> branch_density{};  // pairs computed over all pairs, by Branch; 0 where not defined
+  int64_t passes = 1;                        // transformer forwards a step: 2 with guidance
+  DitCost dense_pass;                        // one dense forward
+  std::vector<double> step_flops;            // all passes of each step
+  double dense_step_flops = 0;               // the same step with dense attention
+  double text_flops = 0;                     // all prompts
+  double vae_flops = 0;
+  double denoise_flops() const;
+  /// Dense denoising FLOPs over planned ones.
+  double speedup() const;
+};
+
+enum class Stage { kText, kDenoise, kVae };
+std::string_view to_string(Stage stage);  // "text", "denoise", "vae"
+
+/// Listens to a generation. Calls come from the generating thread, outside any kernel.
+class PipelineObserver {
+ public:
+  virtual ~PipelineObserver() = default;
+  virtual void stage_begin(Stage /*stage*/) {}
+  virtual void stage_end(Stage /*stage*/) {}
+  virtual void step_begin(int64_t /*index*/, int64_t /*count*/) {}
+  virtual void step_end(int64_t /*index*/, int64_t /*count*/) {}
+};
+
+/// A text-to-video pipeline in the diffusers layout: prompt in, latents or frames out.
+class Pipeline {
+ public:
+  /// Reads and checks the folder and loads the networks (Offload::kStageByStage: only their configurations).
+  /// @throws ConfigError, DataError as the parts do.
+  static Pipeline load(const PipelineConfig& config);
+  ~Pipeline();
+  Pipeline(Pipeline&&) noexcept;
+  Pipeline& operator=(Pipeline&&) noexcept;
+
+  /// Checks the sizes, computes the routes and the cost. ConfigError names the nearest sizes that work.
+  PlanSummary plan(const GenerationRequest& request);
+  /// @throws ConfigError as `plan`; NotFiniteError. Deterministic by seed on one machine and thread count.
+  GenerationResult generate(const GenerationRequest& request, PipelineObserver* observer = nullptr);
+
+  const PipelineConfig& config() const;
+  /// Timesteps of the schedule, [steps].
+  const at::Tensor& timesteps() const;
+
+ private:
+  class Impl;
+  explicit Pipeline(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Frames [F, 3, Y, X] in 0..1 -> [F, Y, X, 3] uint8, contiguous: times 255, rounded half to even.
+at::Tensor to_rgb_bytes(const at::Tensor& video);
+
+}  // namespace vorta::engine

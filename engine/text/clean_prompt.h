@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace vorta::engine {
+
+/// What diffusers' WanPipeline does to a prompt before tokenising (pipeline_wan.py, prompt_clean): ftfy's fix_text,
+/// HTML entities decoded twice, white space runs collapsed to one space, ends trimmed. Deviations: README.md.
+/// @throws ConfigError when the prompt is not UTF-8.
+std::string clean_prompt(std::string_view prompt);
+
+}  // namespace vorta::engine

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+
+#include "engine/models/wan_config.h"
+#include "engine/text/umt5.h"
+#include "engine/train/render.h"
+#include "engine/weights/tensor_map.h"
+
+namespace vorta::engine {
+
+/// How the trained model is meant to be sampled: vorta_defaults.json and the scheduler's shift.
+struct SamplingDefaults {
+  ClipSize clip;
+  int64_t steps = 20;
+  double guidance = 4;
+  double flow_shift = 3;
+  double fps = 12;
+};
+
+/// Prefixes of the two networks that are trained together.
+inline constexpr const char* kTransformerPrefix = "transformer.";
+inline constexpr const char* kTextPrefix = "text_encoder.";
+/// The tensors of `all` whose name starts with `prefix`, without it. Handles are shared.
+TensorMap with_prefix_removed(const TensorMap& all, const std::string& prefix);
+
+/// A whole model folder in the diffusers layout.
+struct ModelBundle {
+  WanTransformerConfig transformer;
+  Umt5Config text_encoder;
+  TensorMap weights;                 // both networks, with their prefixes
+  std::filesystem::path vae_dir;     // copied
+  SamplingDefaults defaults;
+  int64_t max_tokens = 512;
+};
+
+/// Writes model_index.json, transformer/, text_encoder/, tokenizer/, vae/, scheduler/, vorta_defaults.json to `dir`, bf16.
+void write_model_bundle(const std::filesystem::path& dir, const ModelBundle& bundle);
+
+}  // namespace vorta::engine

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "engine/train/render.h"
+#include "engine/train/scene.h"
+#include "engine/vae/vae.h"
+
+namespace vorta::engine {
+
+/// Loads the VAE folder that the trainer wrote, its weights on `device`.
+std::unique_ptr<VideoVae> load_vae_to(const std::filesystem::path& dir, at::ScalarType dtype, at::Device device);
+
+/// How many encoded clips are kept, and how they are exchanged for new ones while training goes on.
+struct PoolOptions {
+  int64_t clips = 512;
+  int64_t refresh = 0;        // clips replaced at a time; 0: never
+  int64_t refresh_every = 6;  // steps between replacements
+  uint64_t seed = 0;
+};
+
+/// Encoded training clips, normalised posterior means. Which clips are there at a step is a function of the step alone,
+/// so that a resumed run sees what an uninterrupted one sees.
+class LatentPool {
+ public:
+  LatentPool(const VideoVae& vae, const ClipSize& clip, const PoolOptions& options, at::Device device);
+
+  /// Brings the pool to its content at `step`; encodes what is missing. The first call fills it.
+  void advance(int64_t step);
+  int64_t size() const { return options_.clips; }
+  /// Latents [count, C, T, H, W] fp32 of the given slots.
+  at::Tensor gather(const std::vector<int64_t>& slots) const;
+  const Scene& scene(int64_t slot) const { return scenes_[static_cast<size_t>(slot)]; }
+
+ private:
+  uint64_t scene_number(int64_t slot, int64_t step) const;
+
+  const VideoVae& vae_;
+  ClipSize clip_;
+  PoolOptions options_;
+  at::Device device_;
+  std::vector<Scene> scenes_;
+  std::vector<uint64_t> numbers_;  // of the scene in each slot
+  at::Tensor latents_;
+};
+
+}  // namespace vorta::engine

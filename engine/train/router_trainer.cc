@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/train/router_trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "engine/attention/mixed.h"
+#include "engine/attention/router.h"
+#include "engine/base/json_io.h"
+#include "engine/models/wan_transformer.h"
+#include "engine/text/umt5.h"
+#include "engine/train/captions.h"
+#include "engine/train/flow_matching.h"
+#include "engine/train/text_batch.h"
+#include "engine/weights/weights.h"
+
+namespace vorta::engine {
+namespace {
+
+// Streams of derive_seed.
+enum Stream : uint64_t { kInit = 1, kSlots = 2, kWording = 3, kNoise = 4, kInterval = 5 };
+constexpr int kIntervals = 5;
+constexpr double kRebalanceBelow = 200;  // timestep
+
+at::Generator generator_of(uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+
+TensorMap moved(TensorMap weights, at::Device device) {
+  for (auto& [name, tensor] : weights) tensor = tensor.to(device);
+  return weights;
+}
+
+WanTransformerConfig transformer_config(const std::filesystem::path& model) {
+  const auto path = model / "transformer" / "config.json";
+  return parse_wan_config(read_json_file(path), path.string());
+}
+
+Umt5Config text_config(const std::filesystem::path& model) {
+  const auto path = model / "text_encoder" / "config.json";
+  return parse_umt5_config(read_json_file(path), path.string());
+}
+
+class RouterJob {
+ public:
+  // Built with grad mode on, or the model would fuse weights into kernels without gradients.
+  explicit RouterJob(const RouterTraining& training)
+      : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
+        transformer_(transformer_config(training.model), moved(read_weight_folder(training.model / "transformer"), device_),
+                     (training.model / "transformer").string(), dtype_, WanPrecision::kUniform),
+        text_(text_config(training.model),
+              WeightReader(moved(read_weight_folder(training.model / "text_encoder"), device_), (training.model / "text_encoder").string(), dtype_)),
+        vae_(load_vae_to(training.model / "vae", dtype_, device_)), pool_(*vae_, training.clip, training.pool, device_),
+        geometry_(training.geometry), mixed_(geometry_) {
+    pool_.advance(0);
+    const at::Tensor like = pool_.gather({0});
+    grid_ = transformer_.token_grid({like.size(2), like.size(3), like.size(4)});
+    geometry_.latent_shape = grid_;
+    mixed_.plan(grid_);
+    size_ = {transformer_.num_layers(), transformer_.num_heads(), transformer_.embedding_dim()};
+    parameters_ = trainable(Router::random_weights(size_, generator_of(derive_seed(training.options.seed, kInit, 0)), at::kFloat),
+                            training.options.device);
+  }
+
+  TrainSummary run() {
+    TrainJob job;
+    job.name = "router";
+    job.forward = [this](int64_t step, int64_t micro) { return forward(step, micro); };
+    job.evaluate = [this](const TensorMap& weights, int64_t) { return branch_shares(weights); };
+    job.export_weights = [this](const TensorMap& weights, int64_t step) { export_routers(weights, step); };
+    return run_training(training_.options, job, parameters_);
+  }
+
+ private:
+  Router router_of(const TensorMap& weights) const {
+    TensorMap cast;
+    for (const auto& [name, tensor] : weights) cast[name] = tensor.to(dtype_);
+    return {cast, "the routers in training", size_};
+  }
+
+  MicroBatch forward(int64_t step, int64_t micro) {
+    const uint64_t seed = training_.options.seed;
+    const auto index = static_cast<uint64_t>(step * training_.options.accumulate + micro);
+    SceneRandom random(derive_seed(seed, kSlots, index));
+    std::vector<int64_t> slots;
+    std::vector<std::string> captions;
+    for (int64_t i = 0; i < training_.batch; ++i) {
+      slots.push_back(random.below(static_cast<int>(pool_.size())));
+      captions.push_back(caption(pool_.scene(slots.back()), derive_seed(seed, kWording, index)));
+    }
+    // One interval a step, shared by its micro-batches.
+    const int64_t interval = SceneRandom(derive_seed(seed, kInterval, static_cast<uint64_t>(step))).below(kIntervals);
+    auto generator = generator_of(derive_seed(seed, kNoise, index));
+    const FlowSample sample = noisy_sample(pool_.gather(slots), interval_sigmas(slots.size(), interval, generator), generator);
+    at::Tensor text;
+    {
+      const at::NoGradGuard no_grad;
+      text = encode_captions(text_, captions, training_.max_tokens, device_);
+    }
+    const RouterForward both = forward_router(transformer_, router_of(parameters_), mixed_,
+                                              {sample.noisy.to(dtype_), sample.timestep.to(dtype_), text});
+    return losses(both, sample);
+  }
+
+  MicroBatch losses(const RouterForward& both, const FlowSample& sample) const {
+    const at::Tensor velocity = transformer_.unpatchify(both.student, grid_).to(at::kFloat);
+    const at::Tensor flow = (velocity - sample.target).square().mean();
+    const at::Tensor last = (both.teacher.to(at::kFloat) - both.student.to(at::kFloat)).square().mean();
+    at::Tensor regularisation = at::zeros({}, flow.options());
+    for (const at::Tensor& scores : both.scores) {
+      regularisation = regularisation + scores.select(-1, static_cast<int64_t>(Branch::kDense)).to(at::kFloat).square().mean();
+    }
+    const bool early = training_.flow_weight > 0 && sample.timestep[0].item<double>() < kRebalanceBelow;
+    const double flow_weight = early ? 0 : training_.flow_weight, last_weight = early ? 2 * training_.last_layer : training_.last_layer;
+    const at::Tensor loss = flow_weight * flow + training_.regularisation * regularisation + last_weight * last;
+    return {loss, {{"flow", flow.item<double>()}, {"distillation", last.item<double>()}, {"regularisation", regularisation.item<double>()}}};
+  }
+
+  // Share of (timestep, layer, head) whose top branch is each, over eleven timesteps.
+  NamedValues branch_shares(const TensorMap& weights) const {
+    const Router router = router_of(weights);
+    std::array<double, kBranches> counts{};
+    double total = 0;
+    for (int64_t k = 0; k <= 10; ++k) {
+      const at::Tensor embedding = transformer_.timestep_embedding(at::full({1}, 100.0 * static_cast<double>(k), at::kFloat).to(device_, dtype_));
+      for (int64_t layer = 0; layer < size_.layers; ++layer) {
+        const at::Tensor top = router.scores(embedding, layer)[0].argmax(-1).to(at::kCPU);
+        for (int64_t head = 0; head < size_.heads; ++head, ++total) ++counts[static_cast<size_t>(top[head].item<int64_t>())];
+      }
+    }
+    return {{"share_dense", counts[0] / total}, {"share_coreset", counts[1] / total}, {"share_sliding", counts[2] / total}};
+  }
+
+  void export_routers(const TensorMap& weights, int64_t step) const {
+    const auto dir = training_.options.output / "routers";
+    TensorMap stored;
+    for (const auto& [name, tensor] : weights) stored[name] = tensor.detach().to(at::kCPU, at::kBFloat16).contiguous();
+    RouterCheckpoint checkpoint;
+    checkpoint.model_name = "WanTransformer3DModel";
+    checkpoint.pretrained_model_path = "suites/embedded";
+    checkpoint.train_video_size = {training_.clip.frames, training_.clip.height, training_.clip.width};
+    checkpoint.geometry = geometry_;
+    const auto folder = dir / "ckpt" / fmt::format("step-{:06}", step);
+    std::filesystem::create_directories(folder);
+    write_router_config(dir / "config.json", checkpoint);
+    write_router_checkpoint(folder / "router.pt", stored);
+  }
+
+  const RouterTraining& training_;
+  at::Device device_;
+  at::ScalarType dtype_;
+  mutable WanTransformer transformer_;
+  Umt5Encoder text_;
+  std::unique_ptr<VideoVae> vae_;
+  LatentPool pool_;
+  AttentionGeometry geometry_;
+  MixedAttention mixed_;
+  VideoGrid grid_;
+  RouterSize size_;
+  TensorMap parameters_;
+};
+
+}  // namespace
+
+TrainSummary train_routers(const RouterTraining& training) { return RouterJob(training).run(); }
+
+}  // namespace vorta::engine

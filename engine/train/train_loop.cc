@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/train/train_loop.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <c10/util/StringUtil.h>
+#include <fmt/format.h>
+
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <map>
+#include <optional>
+
+#include "engine/base/error.h"
+#include "engine/base/log.h"
+#include "engine/train/checkpoint.h"
+#include "engine/train/scene.h"
+#include "engine/train/train_log.h"
+
+namespace vorta::engine {
+namespace {
+
+std::atomic<bool> stop_requested{false};
+
+// While alive, SIGINT and SIGTERM only ask the loop to stop after the current step.
+class StopOnSignal {
+ public:
+  StopOnSignal() {
+    stop_requested = false;
+    old_int_ = std::signal(SIGINT, request);
+    old_term_ = std::signal(SIGTERM, request);
+  }
+  ~StopOnSignal() {
+    std::signal(SIGINT, old_int_);
+    std::signal(SIGTERM, old_term_);
+  }
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+ private:
+  static void request(int) { stop_requested = true; }
+  void (*old_int_)(int);
+  void (*old_term_)(int);
+};
+
+// Means of named figures since the last log line.
+class Means {
+ public:
+  void add(const std::string& name, double value, double weight) {
+    auto& [sum, total] = sums_[name];
+    sum += value * weight;
+    total += weight;
+  }
+  NamedValues take() {
+    NamedValues values;
+    for (const auto& [name, sum] : sums_) values.emplace_back(name, sum.first / sum.second);
+    sums_.clear();
+    return values;
+  }
+
+ private:
+  std::map<std::string, std::pair<double, double>> sums_;
+};
+
+void restore(const TrainCheckpoint& checkpoint, const TensorMap& parameters, const std::string& source) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, parameter] : parameters) {
+    const auto found = checkpoint.parameters.find(name);
+    if (found == checkpoint.parameters.end() || found->second.sizes() != parameter.sizes()) {
+      throw DataError(source, fmt::format("expected a parameter '{}' of shape {}, found another model's checkpoint", name,
+                                          c10::str(parameter.sizes())));
+    }
+    at::Tensor target = parameter;
+    target.copy_(found->second);
+  }
+}
+
+// The state of one run between its steps.
+class Run {
+ public:
+  Run(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters)
+      : options_(options), job_(job), parameters_(parameters), optimizer_(parameters, options.adamw) {
+    if (options.average_decay > 0) average_.emplace(parameters, options.average_decay);
+    resume();
+    std::filesystem::create_directories(options.output);
+    log_.emplace(options.output / "log.jsonl", job.name, step_, options.steps);
+  }
+
+  TrainSummary go() {
+    const StopOnSignal guard;
+    double saved_at = 0;
+    TrainSummary summary;
+    while (step_ < options_.steps && !stop_requested && !out_of_time()) {
+      take_step(summary);
+      if (options_.evaluate_every > 0 && step_ % options_.evaluate_every == 0) evaluate();
+      if (log_->seconds() - saved_at > options_.checkpoint_minutes * 60) {
+        save();
+        saved_at = log_->seconds();
+      }
+    }
+    save();
+    summary.interrupted = stop_requested;
+    if (!summary.interrupted) evaluate();
+    if (job_.export_weights) job_.export_weights(weights(), step_);
+    summary.steps_done = step_;
+    summary.seconds = log_->seconds();
+    return summary;
+  }
+
+ private:
+  TensorMap weights() const { return average_ ? average_->averages() : detached(parameters_); }
+  bool out_of_time() const { return options_.minutes > 0 && log_->seconds() > options_.minutes * 60; }
+
+  void resume() {
+    const auto dir = options_.output / "ckpt";
+    const auto checkpoint = read_newest_checkpoint(dir);
+    if (!checkpoint) return;
+    if (checkpoint->job != job_.name || checkpoint->seed != options_.seed) {
+      throw DataError(dir.string(), fmt::format("expected a checkpoint of '{}' with seed {}, found '{}' with seed {}", job_.name,
+                                                options_.seed, checkpoint->job, checkpoint->seed));
+    }
+    restore(*checkpoint, parameters_, dir.string());
+    optimizer_.load(checkpoint->optimizer, checkpoint->step, dir.string());
+    if (average_) average_->load(checkpoint->averages, checkpoint->step, dir.string());
+    step_ = checkpoint->step;
+    seconds_before_ = checkpoint->seconds;
+    log_info(fmt::format("train {}: resuming after step {}", job_.name, step_));
+  }
+
+  void take_step(TrainSummary& summary) {
+    const double share = 1.0 / static_cast<double>(options_.accumulate);
+    double loss = 0;
+    for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
+      const MicroBatch batch = job_.forward(step_, micro);
+      (batch.loss * share).backward();
+      loss += batch.loss.item<double>() * share;
+      for (const auto& [name, value] : batch.values) means_.add(name, value, share);
+    }
+    if (!std::isfinite(loss)) {
+      throw ConfigError("--lr", fmt::format("the loss of step {} is {}: try a lower learning rate", step_, loss));
+    }
+    const double rate = options_.learning_rate.at(step_, options_.steps);
+    const double norm = optimizer_.clip_gradients(options_.clip_norm);
+    optimizer_.step(rate);
+    if (average_) average_->update(parameters_);
+    means_.add("loss", loss, 1);
+    means_.add("gradient_norm", norm, 1);
+    if (step_ % options_.log_every == 0 || step_ + 1 == options_.steps) {
+      NamedValues values = means_.take();
+      values.emplace_back("learning_rate", rate);
+      for (const auto& [name, value] : values) {
+        if (name == "loss") summary.last_loss = value;
+      }
+      log_->step(step_, values);
+    }
+    ++step_;
+  }
+
+  void evaluate() {
+    if (!job_.evaluate) return;
+    const at::NoGradGuard no_grad;
+    log_->evaluation(step_, job_.evaluate(weights(), step_));
+  }
+
+  void save() const {
+    TrainCheckpoint checkpoint{job_.name, options_.seed, step_, seconds_before_ + log_->seconds(), parameters_,
+                               optimizer_.state(), {}};
+    if (average_) checkpoint.averages = average_->averages();
+    write_train_checkpoint(options_.output / "ckpt", checkpoint);
+  }
+
+  const TrainOptions& options_;
+  const TrainJob& job_;
+  const TensorMap& parameters_;
+  AdamW optimizer_;
+  std::optional<MovingAverage> average_;
+  std::optional<TrainLog> log_;
+  Means means_;
+  int64_t step_ = 0;
+  double seconds_before_ = 0;
+};
+
+}  // namespace
+
+TrainSummary run_training(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters) {
+  VORTA_CHECK(options.accumulate > 0 && options.log_every > 0, "accumulate and log_every must be positive");
+  const at::AutoGradMode with_grad(true);
+  return Run(options, job, parameters).go();
+}
+
+uint64_t derive_seed(uint64_t seed, uint64_t stream, uint64_t index) {
+  SceneRandom random(seed * 0x9e3779b97f4a7c15ull ^ (stream << 48) ^ index);
+  random.next();
+  return random.next();
+}
+
+TensorMap trainable(const TensorMap& weights, const std::string& device) {
+  const at::Device where = open_device(device);
+  TensorMap leaves;
+  for (const auto& [name, tensor] : weights) {
+    leaves[name] = tensor.detach().to(where, at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous().requires_grad_(true);
+  }
+  return leaves;
+}
+
+TensorMap detached(const TensorMap& weights) {
+  TensorMap plain;
+  for (const auto& [name, tensor] : weights) plain[name] = tensor.detach();
+  return plain;
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/train/optimizer.h"
+#include "engine/weights/tensor_map.h"
+
+namespace vorta::engine {
+
+/// What every training job shares. All randomness of step n follows from (seed, n), so a resumed run takes the same
+/// steps as one that was never stopped.
+struct TrainOptions {
+  std::filesystem::path output;       // <output>/log.jsonl, ckpt/, samples/, and the exported weights
+  int64_t steps = 1000;
+  double minutes = 0;                 // also stop, with a checkpoint, after this much time; 0: no limit
+  uint64_t seed = 0;
+  std::string device = "cpu";
+  std::string dtype = "float32";      // of the computation; parameters are always float32
+  double checkpoint_minutes = 5;
+  int64_t evaluate_every = 0;         // steps; 0: at the end only
+  int64_t log_every = 10;
+  int64_t accumulate = 1;             // micro-batches a step
+  double clip_norm = 1;
+  double average_decay = 0;           // moving average of the weights; 0: none
+  LearningRate learning_rate;
+  AdamWOptions adamw;
+};
+
+using NamedValues = std::vector<std::pair<std::string, double>>;
+
+/// One micro-batch: a scalar loss with gradients, and figures for the log.
+struct MicroBatch {
+  at::Tensor loss;
+  NamedValues values;
+};
+
+/// The parts that differ between jobs.
+struct TrainJob {
+  std::string name;                                   // vae, base, router
+  std::function<MicroBatch(int64_t step, int64_t micro)> forward;
+  std::function<NamedValues(const TensorMap& weights, int64_t step)> evaluate;   // may be empty
+  std::function<void(const TensorMap& weights, int64_t step)> export_weights;    // at the end and when stopped
+};
+
+struct TrainSummary {
+  int64_t steps_done = 0;
+  double seconds = 0;      // of this call
+  double last_loss = 0;    // mean of the last logged steps
+  bool interrupted = false;
+};
+
+/// Runs `job` from its newest checkpoint under options.output, or from the start. `parameters` are updated in place.
+/// Stops cleanly at SIGINT or SIGTERM (checkpoint first). DataError when a checkpoint is of another job or seed;
+/// ConfigError when the loss stops being finite.
+TrainSummary run_training(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters);
+
+/// A 64-bit seed from a run's seed and coordinates such as step and item.
+uint64_t derive_seed(uint64_t seed, uint64_t stream, uint64_t index);
+
+/// Makes every tensor a leaf that requires a gradient, on `device`.
+TensorMap trainable(const TensorMap& weights, const std::string& device);
+/// The same handles without gradients.
+TensorMap detached(const TensorMap& weights);
+
+/// Where tensors of a job live. "cuda" loads libtorch_cuda.so from beside libtorch_cpu.so; MachineError when it or a GPU
+/// is missing.
+at::Device open_device(const std::string& name);
+at::ScalarType parse_train_dtype(const std::string& name);
+
+}  // namespace vorta::engine

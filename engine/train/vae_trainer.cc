@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/train/vae_trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "engine/train/clip_batch.h"
+#include "engine/train/export.h"
+#include "engine/vae/wan_vae.h"
+
+namespace vorta::engine {
+namespace {
+
+// Streams of derive_seed.
+enum Stream : uint64_t { kInit = 1, kScenes = 2, kCrop = 3, kNoise = 4 };
+
+at::Generator generator_of(uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+
+const VaeStage& stage_at(const VaeTraining& training, int64_t step) {
+  const double done = static_cast<double>(step) / static_cast<double>(training.options.steps);
+  const VaeStage* current = &training.stages.front();
+  for (const VaeStage& stage : training.stages) {
+    if (done >= stage.from) current = &stage;
+  }
+  return *current;
+}
+
+// A crop at a place that is a multiple of the spatial factor, so that it is what the whole clip's encoder sees.
+Window random_window(const ClipSize& clip, const VaeStage& stage, int64_t factor, SceneRandom& random) {
+  if (stage.height == 0) return {0, 0, clip.height, clip.width};
+  const int64_t height = std::min(stage.height, clip.height), width = std::min(stage.width, clip.width);
+  const auto place = [&](int64_t room) { return factor * random.below(static_cast<int>(room / factor) + 1); };
+  return {place(clip.height - height), place(clip.width - width), height, width};
+}
+
+at::Tensor difference_loss(const at::Tensor& error) {
+  at::Tensor loss = at::zeros({}, error.options());
+  for (int64_t axis = 2; axis < 5; ++axis) {
+    if (error.size(axis) < 2) continue;
+    loss = loss + (error.narrow(axis, 1, error.size(axis) - 1) - error.narrow(axis, 0, error.size(axis) - 1)).abs().mean();
+  }
+  return loss;
+}
+
+class VaeJob {
+ public:
+  explicit VaeJob(const VaeTraining& training)
+      : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)) {
+    parameters_ = trainable(WanVae::random_weights(training.config, generator_of(derive_seed(training.options.seed, kInit, 0))),
+                            training.options.device);
+  }
+
+  TrainSummary run() {
+    TrainJob job;
+    job.name = "vae";
+    job.forward = [this](int64_t step, int64_t micro) { return forward(step, micro); };
+    job.evaluate = [this](const TensorMap& weights, int64_t step) { return evaluate(weights, step); };
+    job.export_weights = [this](const TensorMap& weights, int64_t) { export_weights(weights); };
+    return run_training(training_.options, job, parameters_);
+  }
+
+ private:
+  // Built anew from the parameters each step: with bf16 the cast is then part of the graph.
+  WanVae network(const TensorMap& weights) const {
+    return {training_.config, WeightReader(weights, "the vae in training", dtype_), dtype_, {.chunk_latent_frames = -1, .tiling = std::nullopt}};
+  }
+
+  MicroBatch forward(int64_t step, int64_t micro) {
+    const VaeStage& stage = stage_at(training_, step);
+    const auto index = static_cast<uint64_t>(step * training_.options.accumulate + micro);
+    SceneRandom random(derive_seed(training_.options.seed, kCrop, index));
+    std::vector<Scene> scenes;
+    for (int64_t i = 0; i < stage.batch; ++i) {
+      scenes.push_back(random_scene(derive_seed(training_.options.seed, kScenes, index * 1024 + static_cast<uint64_t>(i)), Split::kTrain));
+    }
+    const WanVae vae = network(parameters_);
+    const Window window = random_window(training_.clip, stage, vae.spatial_factor(), random);
+    const at::Tensor video = render_batch(scenes, training_.clip, window).to(device_);
+    const VaeMoments moments = vae.encode_moments(video);
+    const at::Tensor noise =
+        at::randn(moments.mean.sizes(), generator_of(derive_seed(training_.options.seed, kNoise, index)), at::kFloat).to(device_);
+    const at::Tensor decoded = vae.decode_unclamped(moments.mean + (0.5 * moments.log_variance).exp() * noise);
+    return losses(video, decoded, moments);
+  }
+
+  MicroBatch losses(const at::Tensor& video, const at::Tensor& decoded, const VaeMoments& moments) const {
+    at::Tensor weight = at::ones({1, 1, video.size(2), 1, 1}, video.options());
+    weight.select(2, 0).fill_(training_.first_frame_weight);
+    weight = weight / weight.mean();
+    const at::Tensor error = decoded - video;
+    const at::Tensor l1 = (error.abs() * weight).mean(), mse = (error.square() * weight).mean();
+    const at::Tensor kl =
+        0.5 * (moments.mean.square() + moments.log_variance.exp() - 1 - moments.log_variance).mean();
+    const at::Tensor loss = l1 + mse + training_.difference_weight * difference_loss(error) + training_.kl_weight * kl;
+    // Peak to peak is 2 in -1..1.
+    const double plain_mse = error.detach().square().mean().item<double>();
+    return {loss, {{"l1", l1.item<double>()}, {"kl", kl.item<double>()}, {"psnr", 10 * std::log10(4 / plain_mse)}}};
+  }
+
+  NamedValues evaluate(const TensorMap& weights, int64_t step) const {
+    const WanVae vae = network(weights);
+    std::vector<Verdict> verdicts;
+    double psnr = 0, worst = 1e9;
+    const auto clips = static_cast<uint64_t>(training_.evaluation_clips);
+    for (uint64_t i = 0; i < clips; ++i) {
+      const std::vector<Scene> scenes = scenes_of(i, 1, Split::kHeldOut);
+      const at::Tensor video = render_batch(scenes, training_.clip).to(device_);
+      const at::Tensor again = vae.decode_raw(vae.encode_moments(video).mean);
+      const double value = 10 * std::log10(4 / (again - video).square().mean().item<double>());
+      psnr += value / static_cast<double>(clips);
+      worst = std::min(worst, value);
+      verdicts.push_back(judge_batch(again, scenes).front());
+      if (i < 4) save_sample(training_.options.output / "samples", fmt::format("step-{:06}-{}", step, i), at::cat({video, again}, 3));
+    }
+    const CheckerScore score = score_of(verdicts);
+    return {{"psnr_held_out", psnr}, {"psnr_worst", worst}, {"checker_color", score.color},
+            {"checker_shape_and_color", score.shape_and_color}, {"checker_motion", score.motion}};
+  }
+
+  void export_weights(const TensorMap& weights) const {
+    const at::NoGradGuard no_grad;
+    const WanVae vae = network(weights);
+    at::Tensor sum, squares;
+    int64_t count = 0;
+    for (int64_t i = 0; i < training_.statistics_clips; ++i) {
+      const at::Tensor video = render_batch(scenes_of(derive_seed(training_.options.seed, kScenes, static_cast<uint64_t>(i)), 1, Split::kTrain), training_.clip);
+      const at::Tensor mean = vae.encode_moments(video.to(device_)).mean.to(at::kCPU, at::kDouble);
+      const at::Tensor flat = mean.transpose(0, 1).flatten(1);
+      sum = sum.defined() ? sum + flat.sum(1) : flat.sum(1);
+      squares = squares.defined() ? squares + flat.square().sum(1) : flat.square().sum(1);
+      count += flat.size(1);
+    }
+    const at::Tensor mean = sum / count, deviation = (squares / count - mean.square()).clamp_min(1e-6).sqrt();
+    WanVaeConfig config = training_.config;
+    for (int64_t c = 0; c < config.z_dim; ++c) {
+      config.latents_mean[static_cast<size_t>(c)] = mean[c].item<double>();
+      config.latents_std[static_cast<size_t>(c)] = deviation[c].item<double>();
+    }
+    write_component(training_.options.output / "vae", to_json(config), weights, "diffusion_pytorch_model");
+  }
+
+  const VaeTraining& training_;
+  at::Device device_;
+  at::ScalarType dtype_;
+  TensorMap parameters_;
+};
+
+}  // namespace
+
+WanVaeConfig embedded_vae_config() {
+  WanVaeConfig config;
+  config.base_dim = 16;
+  config.num_res_blocks = 1;
+  config.latents_mean.assign(16, 0.0);
+  config.latents_std.assign(16, 1.0);
+  return config;
+}
+
+TrainSummary train_vae(const VaeTraining& training) { return VaeJob(training).run(); }
+
+}  // namespace vorta::engine

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "engine/vae/vae.h"
+#include "engine/vae/wan_vae.h"
+#include "engine/weights/weights.h"
+
+namespace vorta::engine {
+namespace {
+
+std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, at::ScalarType dtype, const VaeOptions& options) {
+  const WanVaeConfig config = read_wan_vae_config(dir / "config.json");
+  const TensorMap tensors = read_weight_folder(dir);
+  return std::make_unique<WanVae>(config, WeightReader(tensors, dir.string(), dtype), dtype, options);
+}
+
+constexpr std::array<RegistryEntry<VaeFactory>, 1> kTable{{
+    {"AutoencoderKLWan", "Wan 2.1: causal, 8x8 in space and 4 in time, 16 channels", load_wan},
+}};
+
+}  // namespace
+
+std::span<const RegistryEntry<VaeFactory>> vae_table() { return kTable; }
+
+std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, at::ScalarType dtype, const VaeOptions& options) {
+  if (dtype != at::kFloat && dtype != at::kBFloat16) {
+    throw ConfigError("VAE dtype", fmt::format("expected float32 or bfloat16, found {}", at::toString(dtype)));
+  }
+  const std::filesystem::path config = dir / "config.json";
+  const nlohmann::json object = read_json_file(config);
+  const auto name = object.is_object() ? object.find("_class_name") : object.end();
+  if (name == object.end() || !name->is_string()) {
+    throw DataError(config.string(), "has no \"_class_name\", so the kind of VAE is unknown");
+  }
+  return find_entry(vae_table(), "VAE _class_name", name->get<std::string>()).make(dir, dtype, options);
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/weights/tensor_map.h"
+
+namespace vorta::engine {
+
+/// Hands out tensors by name, checks their shapes, casts them, and remembers which nobody asked for. Copies and scopes
+/// share one memory of what was taken. Not for use from several threads at once.
+class WeightReader {
+ public:
+  /// `source` names the file or folder in messages. Floating tensors are cast to `dtype`, or to float32 when the full
+  /// name contains one of the words in `keep_float32`; tensors of other kinds are left alone.
+  WeightReader(const TensorMap& weights, std::string source, c10::ScalarType dtype,
+               std::vector<std::string> keep_float32 = {});
+
+  /// The same reader below `prefix` + ".".
+  WeightReader scope(std::string_view prefix) const;
+  WeightReader scope(std::string_view prefix, int64_t index) const;  // "<prefix>.<index>."
+
+  /// The tensor called `name` in this scope, with exactly `shape`; the same handle when no cast is needed.
+  /// @throws DataError naming source, key, expected and found shape.
+  at::Tensor take(std::string_view name, at::IntArrayRef shape) const;
+  bool has(std::string_view name) const;
+  /// Marks every key below `prefix` + "." (or the key `prefix` itself) as known without using it.
+  void ignore(std::string_view prefix) const;
+
+  c10::ScalarType dtype() const;
+  const std::string& source() const;
+  std::string full_name(std::string_view name) const { return prefix_ + std::string(name); }
+
+  /// DataError listing the keys that nobody took, of the whole map whatever the scope.
+  void finish() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+  std::string prefix_;
+};
+
+}  // namespace vorta::engine

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "engine/base/error.h"
+#include "harness/cli/exit_codes.h"
+#include "harness/cli/print_plan.h"
+#include "harness/cli/verbs.h"
+#include "harness/plan/plan.h"
+#include "harness/run/video_engine.h"
+#include "engine/attention/attention.h"
+#include "metrics/core/metric.h"
+
+namespace vorta::harness {
+namespace {
+
+void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
+  double total = 0.0;
+  for (const Case& one : plan.items.front().cases) {
+    const Variant& variant = spec.variants[one.variant];
+    const VideoOrder order{&spec, &variant, &spec.prompts.front(), one.seed};
+    engine.prepare(order);
+    const engine::PlanSummary cost = engine.plan(order);
+    const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
+    total += flops * static_cast<double>(plan.items.size());
+    fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps: {:.3g} TFLOP a video, predicted speed-up of a step {:.2f}x\n", variant.name,
+               cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(), cost.step_flops.size(), flops * 1e-12,
+               cost.speedup());
+  }
+  fmt::print("  {:.3g} TFLOP in all timed trials, warm-up and profiles apart\n", total * 1e-12 * static_cast<double>(spec.measurement.trials));
+}
+
+}  // namespace
+
+int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
+  for (const std::string& name : spec.metrics) metrics::find_metric(name);
+  for (const Variant& variant : spec.variants) {
+    find_entry(engine::attention_backends(), "attention of variant " + variant.name, variant.attention.name);
+  }
+  const Plan plan = make_plan(spec, only);
+  fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {} warm-up a variant, {} profiled\n", spec.name,
+             spec.title, plan.items.size(), plan.case_count(), spec.measurement.trials, spec.measurement.warmup,
+             spec.measurement.profile ? "each variant once" : "nothing");
+  for (const PlanItem& item : plan.items) {
+    fmt::print("  {} seed {}:", spec.prompts[item.prompt].id, item.seed);
+    for (const Case& one : item.cases) fmt::print(" {}[{}]", spec.variants[one.variant].name, one.hash.substr(0, 8));
+    fmt::print("\n");
+  }
+  if (spec.measurement.minutes > 0) fmt::print("meant to take {:g} minutes on two cores\n", spec.measurement.minutes);
+  try {
+    print_cost(spec, plan, *make_pipeline_engine());
+  } catch (const DataError& error) {  // a plan can be checked where the weights are not
+    fmt::print("  no cost estimate: {}\n", error.what());
+  }
+  return kDone;
+}
+
+std::function<int()> add_check(CLI::App& sub) {
+  struct Options {
+    std::string suite;
+    std::vector<std::string> only, set;
+  };
+  auto options = std::make_shared<Options>();
+  sub.add_option("suite", options->suite, "Name of a suite, or a suite file")->required();
+  sub.add_option("--only", options->only, "Keep this variant (repeatable)")->take_all();
+  sub.add_option("--set", options->set, "Change a key of the suite (repeatable)")->take_all();
+  return [options] { return print_plan(load_suite(options->suite, options->set), options->only); };
+}
+
+}  // namespace vorta::harness

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <memory>
+#include <optional>
+#include <system_error>
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "engine/base/log.h"
+#include "engine/base/registry.h"
+#include "engine/base/utf8.h"
+#include "engine/media/video_file.h"
+#include "engine/pipeline/pipeline.h"
+#include "engine/text/clean_prompt.h"
+#include "engine/weights/safetensors.h"
+#include "harness/cli/exit_codes.h"
+#include "harness/cli/progress.h"
+#include "harness/cli/slug.h"
+#include "harness/cli/verbs.h"
+
+namespace vorta::harness {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The flags as given; what is absent takes the model folder's default.
+struct GenerateFlags {
+  std::string model, published_model, routers, resume, attention, scheduler, dtype;
+  std::string prompt, negative_prompt, prompt_file, latents;
+  std::string output, output_dir, output_type = "video", timings;
+  std::optional<int64_t> frames, height, width, steps;
+  std::optional<double> guidance, flow_shift, fps;
+  std::vector<int64_t> video_size;
+  double tau = 0.3;
+  uint64_t seed = 1234;
+  bool has_prompt = false;
+  bool cpu_offload = false;
+  bool native_attention = false;
+};
+
+constexpr RegistryEntry<c10::ScalarType> kDtypes[] = {
+    {"bfloat16", "text encoder and transformer in bfloat16, VAE in float32", c10::ScalarType::BFloat16},
+    {"float32", "everything in float32", c10::ScalarType::Float},
+};
+
+struct Job {
+  std::string prompt;
+  fs::path output;
+};
+
+void add_model_flags(CLI::App& sub, GenerateFlags& f) {
+  sub.add_option("--model", f.model, "pipeline folder in the diffusers layout (default: embedded)");
+  sub.add_option("--pretrained_model_path", f.published_model,
+                 "the same; chooses the defaults of the published inference script (which is given it twice)");
+  sub.add_option("--routers,--resume_dir", f.routers, "folder of a router checkpoint (config.json, ckpt/step-*/router.pt)");
+  sub.add_option("--resume", f.resume, "checkpoint in that folder, e.g. ckpt/step-000100 (default: the latest)");
+  sub.add_option("--attention", f.attention, "dense, sliding, coreset or vorta (default: vorta with --routers, else dense)");
+  sub.add_flag("--native_attention,--native-attention", f.native_attention, "dense attention, routers not read");
+  sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense; above 1: all heads")
+      ->capture_default_str();
+  sub.add_option("--dtype", f.dtype, "float32 or bfloat16 (default: float32; bfloat16 with the published flags)");
+  sub.add_flag("--enable_cpu_offload,--enable-cpu-offload", f.cpu_offload,
+               "load each network for its stage and release it after");
+}
+
+void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
+  sub.add_option("--frames", f.frames, "frames, 1 more than a multiple of 4 (default: the model folder's)");
+  sub.add_option("--height", f.height, "pixels");
+  sub.add_option("--width", f.width, "pixels");
+  sub.add_option("--video_size,--video-size", f.video_size, "frames, height and width at once")->expected(3);
+  sub.add_option("--steps,--num_inference_steps", f.steps, "denoising steps");
+  sub.add_option("--guidance,--cfg_scale", f.guidance, "classifier-free guidance; one pass a step when <= 1");
+  sub.add_option("--flow-shift,--noise_scheduler_shift", f.flow_shift, "shift of the noise schedule");
+  sub.add_option("--scheduler", f.scheduler, "unipc or euler (default: as scheduler_config.json says)");
+  sub.add_option("--seed", f.seed, "of the initial noise, drawn on the CPU")->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub.add_option("--latents", f.latents, "initial noise: safetensors with the key `latents` [B, C, T, H, W]");
+}
+
+void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
+  sub.add_option("--prompt", f.prompt, "what the video shows");
+  sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt, "what it should not show (with guidance > 1)");
+  sub.add_option("--val_data_json_file,--prompt-file", f.prompt_file, "JSON list of {\"caption\": ...}: one video each");
+  sub.add_option("--output", f.output, "FILE.mp4, or FILE.safetensors (keys `video` [F,3,Y,X] in 0..1, or `latents`)");
+  sub.add_option("--output_dir,--output-dir", f.output_dir, "folder for 000-slug-of-the-prompt.mp4; files there are skipped");
+  sub.add_option("--output-type", f.output_type, "video or latent")->capture_default_str();
+  sub.add_option("--timings", f.timings, "JSON file: seconds of each step and stage of the last video made");
+  sub.add_option("--fps,--output_fps", f.fps, "frames a second of the MP4");
+  sub.add_option_function<std::string>(
+         "--log_level,--log-level", [](const std::string& level) { set_log_level(parse_log_level(level)); },
+         "error, warn, info or debug")
+      ->trigger_on_parse();
+}
+
+void apply_published_defaults(GenerateFlags& f) {
+  if (!f.model.empty()) throw ConfigError("--model", "expected either --model or --pretrained_model_path");
+  f.model = f.published_model;
+  // Defaults of scripts/wan/inference.py; the model card's command gives the rest.
+  if (f.video_size.empty() && !f.frames && !f.height && !f.width) f.video_size = {77, 720, 1280};
+  if (!f.steps) f.steps = 50;
+  if (!f.guidance) f.guidance = 5.0;
+  if (!f.flow_shift) f.flow_shift = 5.0;
+  if (!f.fps) f.fps = 15.0;
+  if (f.dtype.empty()) f.dtype = "bfloat16";
+  if (f.scheduler.empty()) f.scheduler = "unipc";
+  if (f.attention.empty()) f.attention = f.native_attention ? "dense" : "vorta";
+}
+
+std::vector<std::string> read_captions(const fs::path& path) {
+  const nlohmann::json list = read_json_file(path);
+  if (!list.is_array()) throw ConfigError(path.string() + "#", "expected a list of {\"caption\": ...}");
+  std::vector<std::string> out;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const auto caption = list[i].is_object() ? list[i].find("caption") : list[i].end();
+    if (!list[i].is_object() || caption == list[i].end() || !caption->is_string()) {
+      throw ConfigError(fmt::format("{}#/{}", path.string(), i), "expected an object with a string \"caption\"");
+    }
+    out.push_back(caption->get<std::string>());
+  }
+  return out;
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+/// Refuses before hours of work what cannot be written after it.
+void require_writable(const fs::path& folder, bool create) {
+  std::error_code failure;
+  if (create) fs::create_directories(folder, failure);
+  if (failure || !fs::is_directory(folder)) {
+    throw DataError(folder.string(), "expected a folder to write to, " +
+                                         (failure ? "creating it failed: " + failure.message() : "found none"));
+  }
+  const fs::path probe = folder / fmt::format(".vorta-write-test-{}", static_cast<long>(getpid()));
+  try {
+    write_file_atomically(probe, "x");
+  } catch (const DataError& error) {
+    throw DataError(folder.string(), std::string("expected a writable folder: ") + error.what());
+  }
+  fs::remove(probe, failure);
+}
+
+/// Refuses before anything is loaded what the text encoder cannot read, or what says nothing.
+void check_prompt(std::string_view where, std::string_view prompt) {
+  if (!is_utf8(prompt)) throw ConfigError(where, "expected UTF-8 text, found bytes that are not UTF-8");
+  if (engine::clean_prompt(prompt).empty()) throw ConfigError(where, "expected a prompt with words, found an empty one");
+}
+
+std::vector<Job> collect_jobs(const GenerateFlags& f) {
+  std::vector<std::string> prompts;
+  if (!f.prompt_file.empty()) prompts = read_captions(f.prompt_file);
+  for (size_t i = 0; i < prompts.size(); ++i) check_prompt(fmt::format("{}#/{}/caption", f.prompt_file, i), prompts[i]);
+  if (f.has_prompt) check_prompt("--prompt", f.prompt);
+  if (!is_utf8(f.negative_prompt)) {
+    throw ConfigError("--negative-prompt", "expected UTF-8 text, found bytes that are not UTF-8");
+  }
+  if (f.has_prompt) prompts.insert(prompts.begin(), f.prompt);
+  if (prompts.empty()) throw ConfigError("--prompt", "expected a prompt, or captions in --val_data_json_file");
+  if (f.output.empty() == f.output_dir.empty()) {
+    throw ConfigError("--output", "expected either --output FILE or --output_dir FOLDER");
+  }
+  if (!f.output.empty() && prompts.size() > 1) {
+    throw ConfigError("--output", fmt::format("{} prompts need --output_dir FOLDER", prompts.size()));
+  }
+  std::vector<Job> jobs;
+  const char* extension = f.output_type == "latent" ? ".safetensors" : ".mp4";
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const fs::path path = f.output.empty()
+                              ? fs::path(f.output_dir) / (output_stem(static_cast<int64_t>(i), prompts[i]) + extension)
+                              : fs::path(f.output);
+    jobs.push_back({prompts[i], path});
+  }
+  return jobs;
+}
+
+void check_output_kind(const GenerateFlags& f) {
+  if (f.output_type != "video" && f.output_type != "latent") {
+    throw ConfigError("--output-type", fmt::format("expected video or latent, found \"{}\"", f.output_type));
+  }
+  if (f.output.empty()) return;
+  const std::string extension = fs::path(f.output).extension().string();
+  const bool video_file = extension == ".mp4" && f.output_type == "video";
+  if (video_file || extension == ".safetensors") return;
+  throw ConfigError("--output", fmt::format("expected FILE.mp4 or FILE.safetensors for --output-type video, "
+                                            "FILE.safetensors for latent; found \"{}\"",
+                                            f.output));
+}
+
+engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::GenerationDefaults& defaults) {
+  engine::PipelineConfig config;
+  config.model_dir = f.model;
+  config.routers_dir = f.routers;
+  if (!f.resume.empty()) config.resume = f.resume;
+  if (f.native_attention && !f.attention.empty() && f.attention != "dense") {
+    throw ConfigError("--native_attention", fmt::format("means dense attention, --attention says {}", f.attention));
+  }
+  config.attention = f.native_attention ? "dense" : f.attention;
+  if (config.attention.empty()) config.attention = f.routers.empty() ? "dense" : "vorta";
+  if (config.routers_dir.empty() && config.attention != "dense") {
+    config.routers_dir = engine::find_bundled_routers(f.model);
+  }
+  config.dtype = find_entry(std::span<const RegistryEntry<c10::ScalarType>>(kDtypes), "--dtype",
+                            f.dtype.empty() ? "float32" : f.dtype)
+                     .make;
+  config.tau = f.tau;
+  config.steps = f.steps.value_or(defaults.steps);
+  config.guidance = f.guidance.value_or(defaults.guidance);
+  config.flow_shift = f.flow_shift ? f.flow_shift : defaults.flow_shift;
+  config.scheduler = f.scheduler;
+  config.offload = f.cpu_offload ? engine::Offload::kStageByStage : engine::Offload::kKeepLoaded;
+  return config;
+}
+
+engine::GenerationRequest request_of(const GenerateFlags& f, const engine::GenerationDefaults& defaults) {
+  engine::GenerationRequest request;
+  const bool sized = f.video_size.size() == 3;
+  if (sized && (f.frames || f.height || f.width)) {
+    throw ConfigError("--video_size", "expected either --video_size or --frames, --height and --width");
+  }
+  request.frames = sized ? f.video_size[0] : f.frames.value_or(defaults.frames);
+  request.height = sized ? f.video_size[1] : f.height.value_or(defaults.height);
+  request.width = sized ? f.video_size[2] : f.width.value_or(defaults.width);
+  request.negative_prompt = f.negative_prompt;
+  request.seed = f.seed;
+  request.output = f.output_type == "latent" ? engine::Output::kLatents : engine::Output::kVideo;
+  if (f.latents.empty()) return request;
+  const engine::SafetensorsFile file = engine::read_safetensors(f.latents);
+  const auto found = file.tensors.find("latents");
+  if (found == file.tensors.end()) throw DataError(f.latents, "expected a tensor `latents`, found none of that name");
+  request.latents = found->second;
+  return request;
+}
+
+void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& config) {
+  const auto& size = plan.size;
+  log_info(fmt::format("{} frames of {}x{}: latents {}, {} tokens; {} steps, {} passes each", size.frames, size.height,
+                       size.width, to_string(size.latents), size.tokens.tokens(), plan.step_flops.size(), plan.passes));
+  const auto counts = plan.routes->counts();
+  const double total = static_cast<double>(counts[0] + counts[1] + counts[2]);
+  const auto percent = [&](engine::Branch branch) {
+    return 100.0 * static_cast<double>(counts[static_cast<size_t>(branch)]) / total;
+  };
+  log_info(fmt::format("attention {}: heads {:.1f} % dense, {:.1f} % coreset, {:.1f} % sliding; predicted {:.3f} TFLOP "
+                       "for denoising, {:.2f}x fewer than dense",
+                       config.attention, percent(engine::Branch::kDense), percent(engine::Branch::kCoreset),
+                       percent(engine::Branch::kSlidingTile), plan.denoise_flops() * 1e-12, plan.speedup()));
+}
+
+void write_result(const engine::GenerationResult& result, const fs::path& path, double fps) {
+  if (path.extension() == ".safetensors") {
+    const bool video = result.video.defined();
+    engine::write_safetensors(path, {{video ? "video" : "latents", (video ? result.video : result.latents).contiguous()}});
+    return;
+  }
+  if (result.video.dim() != 4) throw ConfigError("--latents", "an MP4 holds one video: expected a batch of 1");
+  const at::Tensor rgb = engine::to_rgb_bytes(result.video);
+  engine::Frames frames;
+  frames.count = rgb.size(0);
+  frames.height = rgb.size(1);
+  frames.width = rgb.size(2);
+  frames.fps = fps;
+  frames.rgb.assign(rgb.data_ptr<uint8_t>(), rgb.data_ptr<uint8_t>() + rgb.numel());
+  engine::write_mp4(path, frames);
+}
+
+void write_timings(const ProgressBar& progress, const fs::path& path) {
+  const nlohmann::json timings{{"step_seconds", progress.step_seconds()}, {"stage_seconds", progress.stage_seconds()}};
+  write_file_atomically(path, timings.dump(1) + "\n");
+}
+
+int generate(GenerateFlags f) {
+  if (!f.published_model.empty()) apply_published_defaults(f);
+  check_output_kind(f);
+  const std::vector<Job> jobs = collect_jobs(f);
+  if (f.model.empty()) f.model = engine::find_embedded_model().string();
+  const engine::GenerationDefaults defaults = engine::read_generation_defaults(f.model);
+  const engine::PipelineConfig config = pipeline_config(f, defaults);
+  engine::GenerationRequest request = request_of(f, defaults);
+  const fs::path folder = f.output_dir.empty() ? fs::absolute(f.output).parent_path() : fs::path(f.output_dir);
+  require_writable(folder, !f.output_dir.empty());
+
+  engine::Pipeline pipeline = engine::Pipeline::load(config);
+  log_plan(pipeline.plan(request), config);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (!f.output_dir.empty() && is_there(jobs[i].output)) {
+      log_info(fmt::format("{} exists, skipped", jobs[i].output.string()));
+      continue;
+    }
+    request.prompt = jobs[i].prompt;
+    ProgressBar progress(jobs.size() > 1 ? fmt::format("[{}/{}] ", i + 1, jobs.size()) : "");
+    write_result(pipeline.generate(request, &progress), jobs[i].output, f.fps.value_or(defaults.fps));
+    if (!f.timings.empty()) write_timings(progress, f.timings);
+    std::cout << jobs[i].output.string() << std::endl;
+  }
+  return kDone;
+}
+
+}  // namespace
+
+std::function<int()> add_generate(CLI::App& sub) {
+  auto flags = std::make_shared<GenerateFlags>();
+  // The published command gives a flag twice; the last one counts.
+  sub.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  add_model_flags(sub, *flags);
+  add_sampling_flags(sub, *flags);
+  add_text_and_output_flags(sub, *flags);
+  return [flags, &sub] {
+    flags->has_prompt = sub.count("--prompt") > 0;
+    return generate(*flags);
+  };
+}
+
+}  // namespace vorta::harness

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <memory>
+
+#include "engine/attention/attention.h"
+#include "engine/base/json_io.h"
+#include "engine/base/nearest.h"
+#include "engine/base/error.h"
+#include "engine/models/video_dit.h"
+#include "engine/schedule/sampler.h"
+#include "harness/cli/exit_codes.h"
+#include "harness/cli/verbs.h"
+#include "harness/suite/suite_spec.h"
+#include "metrics/core/metric.h"
+
+namespace vorta::harness {
+namespace {
+
+void print_row(std::string_view name, std::string_view description) { fmt::print("  {:<26} {}\n", name, description); }
+
+void print_suites() {
+  for (const auto& file : suite_files()) print_row(file.stem().string(), load_suite(file.string()).title);
+  print_row("kernels", "microbenchmarks of the CPU kernels (Google Benchmark)");
+}
+
+template <typename Table>
+void print_table(const Table& table) {
+  for (const auto& entry : table) print_row(entry.name, entry.description);
+}
+
+void print_metrics() {
+  for (const auto& metric : metrics::metric_table()) {
+    print_row(metric.name, fmt::format("{} [{}, {} is better]", metric.description, metric.unit, metrics::to_string(metric.direction)));
+  }
+}
+
+struct Family {
+  std::string_view name;
+  void (*print)();
+};
+
+constexpr std::array kFamilies{
+    Family{"suites", &print_suites},
+    Family{"models", [] { print_table(engine::video_dits()); }},
+    Family{"attentions", [] { print_table(engine::attention_backends()); }},
+    Family{"samplers", [] { print_table(engine::samplers()); }},
+    Family{"metrics", &print_metrics},
+};
+
+int list(const std::string& wanted) {
+  std::vector<std::string> known;
+  bool found = false;
+  for (const Family& family : kFamilies) {
+    known.emplace_back(family.name);
+    if (!wanted.empty() && family.name != wanted && family.name != wanted + "s") continue;
+    found = true;
+    fmt::print("{}\n", family.name);
+    family.print();
+  }
+  if (!found) throw ConfigError("list", unknown_name_message("family", wanted, std::move(known)));
+  return kDone;
+}
+
+}  // namespace
+
+std::function<int()> add_list(CLI::App& sub) {
+  auto family = std::make_shared<std::string>();
+  sub.add_option("family", *family, "suites, models, attentions, samplers or metrics (default: all)");
+  return [family] { return list(*family); };
+}
+
+}  // namespace vorta::harness

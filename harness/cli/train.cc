@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fmt/format.h>
+#include <memory>
+#include <sstream>
+#include <string>
+
+#include "engine/base/error.h"
+#include "engine/train/base_trainer.h"
+#include "engine/train/router_trainer.h"
+#include "engine/train/vae_trainer.h"
+#include "harness/cli/exit_codes.h"
+#include "harness/cli/verbs.h"
+
+namespace vorta::harness {
+namespace {
+
+using namespace engine;  // NOLINT(google-build-using-namespace): this file only fills the engine's option structs
+
+// Options of every job, and the jobs' own; the chosen sub-command decides which are used.
+struct TrainArguments {
+  VaeTraining vae;
+  BaseTraining base;
+  RouterTraining router;
+  std::vector<std::string> stages;
+};
+
+void add_common(CLI::App& app, TrainOptions& options) {
+  app.add_option("--out", options.output, "Folder for checkpoints, log.jsonl, samples and weights; an earlier run there is resumed")->required();
+  app.add_option("--steps", options.steps, "Optimiser steps of the whole run")->capture_default_str();
+  app.add_option("--minutes", options.minutes, "Stop, with a checkpoint, after this long (0: no limit)")->capture_default_str();
+  app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
+  app.add_option("--dtype", options.dtype, "float32 or bfloat16 arithmetic; weights are kept in float32")->capture_default_str();
+  app.add_option("--lr", options.learning_rate.peak, "Peak learning rate")->capture_default_str();
+  app.add_option("--warmup", options.learning_rate.warmup, "Steps of linear warm-up")->capture_default_str();
+  app.add_option("--flat", options.learning_rate.flat, "Share of the steps before the cosine begins; 1: constant rate")->capture_default_str();
+  app.add_option("--accumulate", options.accumulate, "Micro-batches a step")->capture_default_str();
+  app.add_option("--evaluate-every", options.evaluate_every, "Steps between sample evaluations (0: at the end)")->capture_default_str();
+  app.add_option("--checkpoint-minutes", options.checkpoint_minutes)->capture_default_str();
+  app.add_option("--log-every", options.log_every)->capture_default_str()->check(CLI::PositiveNumber);
+}
+
+void add_clip(CLI::App& app, ClipSize& clip) {
+  app.add_option("--frames", clip.frames, "1 + a multiple of 4")->capture_default_str();
+  app.add_option("--height", clip.height, "A multiple of 16")->capture_default_str();
+  app.add_option("--width", clip.width, "A multiple of 16")->capture_default_str();
+}
+
+void add_pool(CLI::App& app, PoolOptions& pool) {
+  app.add_option("--pool", pool.clips, "Encoded clips that are kept in memory")->capture_default_str();
+  app.add_option("--refresh", pool.refresh, "Clips exchanged for new ones every --refresh-every steps")->capture_default_str();
+  app.add_option("--refresh-every", pool.refresh_every)->capture_default_str()->check(CLI::PositiveNumber);
+}
+
+// "0.35:80x96:6" is share:crop:batch; "0.85:full:2" trains on whole frames.
+VaeStage parse_stage(const std::string& text) {
+  VaeStage stage;
+  const auto first = text.find(':'), second = text.find(':', first + 1);
+  try {
+    if (first == std::string::npos || second == std::string::npos) throw std::invalid_argument(text);
+    const std::string crop = text.substr(first + 1, second - first - 1);
+    stage.from = std::stod(text.substr(0, first));
+    stage.batch = std::stoll(text.substr(second + 1));
+    if (crop != "full") {
+      stage.height = std::stoll(crop.substr(0, crop.find('x')));
+      stage.width = std::stoll(crop.substr(crop.find('x') + 1));
+      if (stage.height < 8 || stage.width < 8 || stage.height % 8 != 0 || stage.width % 8 != 0) throw std::invalid_argument(text);
+    }
+    if (stage.batch < 1) throw std::invalid_argument(text);
+  } catch (const std::logic_error&) {
+    throw ConfigError("--stage", fmt::format("expected SHARE:HEIGHTxWIDTH:BATCH or SHARE:full:BATCH, sizes multiples of 8, found '{}'", text));
+  }
+  return stage;
+}
+
+void add_vae(CLI::App& app, TrainArguments& arguments) {
+  VaeTraining& vae = arguments.vae;
+  vae.config = embedded_vae_config();
+  vae.options.learning_rate = {6e-4, 100, 0, 0.03};
+  add_common(app, vae.options);
+  add_clip(app, vae.clip);
+  app.add_option("--stage", arguments.stages, "SHARE:HEIGHTxWIDTH:BATCH: from this share of the steps on, random crops of this size");
+  app.add_option("--first-frame-weight", vae.first_frame_weight)->capture_default_str();
+  app.add_option("--kl", vae.kl_weight)->capture_default_str();
+  app.add_option("--evaluation-clips", vae.evaluation_clips)->capture_default_str();
+  app.add_option("--statistics-clips", vae.statistics_clips)->capture_default_str();
+}
+
+void add_base(CLI::App& app, BaseTraining& base) {
+  base.transformer = embedded_transformer_config();
+  base.text_encoder = embedded_text_config();
+  base.options.learning_rate = {1e-3, 300, 0.55, 0.02};
+  base.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
+  base.options.average_decay = 0.999;
+  add_common(app, base.options);
+  add_clip(app, base.defaults.clip);
+  add_pool(app, base.pool);
+  app.add_option("--vae", base.vae_dir, "Folder of the trained VAE")->required();
+  app.add_option("--init", base.initial_model, "Model folder to start from");
+  app.add_option("--batch", base.batch)->capture_default_str();
+  app.add_option("--heads", base.transformer.num_attention_heads)->capture_default_str();
+  app.add_option("--head-dim", base.transformer.attention_head_dim)->capture_default_str();
+  app.add_option("--layers", base.transformer.num_layers)->capture_default_str();
+  app.add_option("--ffn", base.transformer.ffn_dim)->capture_default_str();
+  app.add_option("--average", base.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
+  app.add_option("--sampling-steps", base.defaults.steps)->capture_default_str();
+  app.add_option("--guidance", base.defaults.guidance)->capture_default_str();
+  app.add_option("--flow-shift", base.defaults.flow_shift)->capture_default_str();
+  app.add_option("--fps", base.defaults.fps)->capture_default_str();
+  app.add_option("--evaluation-prompts", base.evaluation_prompts)->capture_default_str();
+}
+
+void add_router(CLI::App& app, RouterTraining& router) {
+  router.options.steps = 100;
+  router.options.accumulate = 4;
+  router.options.log_every = 1;
+  router.options.learning_rate = {1e-2, 0, 1, 1};
+  router.options.adamw = {0.9, 0.999, 1e-8, 0.01, AdamWOptions::Decay::kEverything};
+  router.geometry.tile = {2, 3, 2};
+  router.pool.clips = 64;
+  add_common(app, router.options);
+  add_clip(app, router.clip);
+  add_pool(app, router.pool);
+  app.add_option("--model", router.model, "Folder of the trained model, diffusers layout")->required();
+  app.add_option("--batch", router.batch)->capture_default_str();
+  app.add_option("--coreset-window", router.geometry.coreset_window, "Tokens: frames height width")->capture_default_str();
+  app.add_option("--reduction-rate", router.geometry.reduction_rate)->capture_default_str();
+  app.add_option("--window", router.geometry.sliding_window, "Tiles: frames height width")->capture_default_str();
+  app.add_option("--tile", router.geometry.tile, "Tokens: frames height width")->capture_default_str();
+  app.add_option("--regularisation", router.regularisation)->capture_default_str();
+  app.add_option("--distillation", router.last_layer)->capture_default_str();
+}
+
+int report(const TrainOptions& options, const TrainSummary& summary) {
+  std::printf("%s: %lld of %lld steps, %.1f s, last loss %.5f%s\n", options.output.c_str(),
+              static_cast<long long>(summary.steps_done), static_cast<long long>(options.steps), summary.seconds,
+              summary.last_loss, summary.interrupted ? "; stopped, run the same command to go on" : "");
+  return kDone;
+}
+
+}  // namespace
+
+std::function<int()> add_train(CLI::App& sub) {
+  auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* vae = sub.add_subcommand("vae", "the video autoencoder");
+  CLI::App* base = sub.add_subcommand("base", "transformer and text encoder, on encoded clips");
+  CLI::App* router = sub.add_subcommand("router", "VORTA's routers, on a frozen model");
+  sub.require_subcommand(1);
+  add_vae(*vae, *arguments);
+  add_base(*base, arguments->base);
+  add_router(*router, arguments->router);
+  return [arguments, vae, base] {
+    if (vae->parsed()) {
+      if (!arguments->stages.empty()) arguments->vae.stages.clear();
+      for (const std::string& stage : arguments->stages) arguments->vae.stages.push_back(parse_stage(stage));
+      return report(arguments->vae.options, train_vae(arguments->vae));
+    }
+    if (base->parsed()) return report(arguments->base.options, train_base(arguments->base));
+    return report(arguments->router.options, train_routers(arguments->router));
+  };
+}
+
+}  // namespace vorta::harness

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/plan/plan.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "engine/base/json_io.h"
+#include "reports/store/run_store.h"
+
+namespace vorta::harness {
+namespace {
+
+std::vector<size_t> kept_variants(const SuiteSpec& spec, const std::vector<std::string>& only) {
+  for (const std::string& name : only) spec.variant(name);  // refuses unknown names
+  std::vector<size_t> kept;
+  for (size_t i = 0; i < spec.variants.size(); ++i) {
+    const std::string& name = spec.variants[i].name;
+    const bool wanted = only.empty() || std::find(only.begin(), only.end(), name) != only.end();
+    if (wanted || name == spec.reference) kept.push_back(i);
+  }
+  return kept;
+}
+
+std::string case_hash(const SuiteSpec& spec, const Case& one) {
+  const nlohmann::json effective{{"params", nlohmann::json::parse(variant_params(spec, spec.variants[one.variant]))},
+                                 {"prompt", spec.prompts[one.prompt].text},
+                                 {"negative_prompt", spec.negative_prompt},
+                                 {"seed", one.seed}};
+  return reports::json_hash(canonical_json(effective));
+}
+
+}  // namespace
+
+size_t Plan::case_count() const {
+  size_t count = 0;
+  for (const PlanItem& item : items) count += item.cases.size();
+  return count;
+}
+
+std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
+  const GenerationConfig& config = variant.config;
+  nlohmann::json params{{"model", spec.model},          {"attention", variant.attention.name}, {"frames", config.frames},
+                        {"height", config.height},      {"width", config.width},               {"steps", config.steps},
+                        {"dtype", config.dtype}};
+  if (config.guidance) params["guidance"] = *config.guidance;
+  if (config.flow_shift) params["flow_shift"] = *config.flow_shift;
+  if (!config.sampler.empty()) params["sampler"] = config.sampler;
+  if (variant.attention.tau) params["tau"] = *variant.attention.tau;
+  if (variant.attention.name != "dense") {
+    params["routers"] = variant.attention.routers.empty() ? spec.routers : variant.attention.routers;
+  }
+  return canonical_json(params);
+}
+
+Plan make_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
+  const std::vector<size_t> variants = kept_variants(spec, only);
+  Plan plan;
+  for (size_t prompt = 0; prompt < spec.prompts.size(); ++prompt) {
+    for (uint64_t seed : spec.seeds) {
+      PlanItem item{.prompt = prompt, .seed = seed, .cases = {}};
+      for (size_t i = 0; i < variants.size(); ++i) {
+        Case one{.variant = variants[(i + plan.items.size()) % variants.size()], .prompt = prompt, .seed = seed, .hash = {}};
+        one.hash = case_hash(spec, one);
+        item.cases.push_back(std::move(one));
+      }
+      plan.items.push_back(std::move(item));
+    }
+  }
+  return plan;
+}
+
+}  // namespace vorta::harness

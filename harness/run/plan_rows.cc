@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/run/plan_rows.h"
+
+namespace vorta::harness {
+
+std::vector<reports::RouteRow> route_rows(const engine::PlanSummary& plan) {
+  std::vector<reports::RouteRow> rows;
+  if (!plan.routes) return rows;
+  const engine::RouteTable& table = *plan.routes;
+  for (int64_t step = 0; step < table.steps; ++step) {
+    for (int64_t layer = 0; layer < table.layers; ++layer) {
+      const auto heads = [&](engine::Branch branch) {
+        return static_cast<int64_t>(table.heads_of(step, layer, branch).size());
+      };
+      rows.push_back({.step = step, .layer = layer, .dense_heads = heads(engine::Branch::kDense),
+                      .coreset_heads = heads(engine::Branch::kCoreset), .sliding_heads = heads(engine::Branch::kSlidingTile)});
+    }
+  }
+  return rows;
+}
+
+std::vector<uint8_t> route_bytes(const engine::PlanSummary& plan) {
+  return plan.routes ? plan.routes->routes : std::vector<uint8_t>{};
+}
+
+std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan, const std::optional<MeasuredWork>& measured) {
+  const double steps = static_cast<double>(plan.step_flops.size());
+  const double passes = static_cast<double>(plan.passes);
+  const double linear = steps * passes * (plan.dense_pass.total() - plan.dense_pass.self_attention);
+  const double dense_attention = steps * passes * plan.dense_pass.self_attention;
+  const double attention = plan.denoise_flops() - linear;
+  const double around = plan.text_flops + plan.vae_flops;
+  const double total = plan.denoise_flops() + around;
+  const double dense_total = steps * plan.dense_step_flops + around;
+  const auto row = [](const char* quantity, const char* unit, double predicted) {
+    return reports::PredictionRow{.quantity = quantity, .unit = unit, .predicted = predicted, .measured = {}};
+  };
+  std::vector<reports::PredictionRow> rows{row("flops/attention", "FLOP", attention), row("flops/linear", "FLOP", linear),
+                                           row("flops/text", "FLOP", plan.text_flops), row("flops/vae", "FLOP", plan.vae_flops),
+                                           row("flops/total", "FLOP", total),         row("speedup/step", "x", plan.speedup()),
+                                           row("speedup/e2e", "x", dense_total / total),
+                                           row("density/attention", "1", attention / dense_attention)};
+  if (measured) {
+    rows[0].measured = measured->attention_flops;
+    rows[4].measured = measured->total_flops;
+    rows[7].measured = measured->attention_flops / dense_attention;
+  }
+  return rows;
+}
+
+}  // namespace vorta::harness

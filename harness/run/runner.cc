@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/run/runner.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "engine/base/log.h"
+#include "harness/probe/process_memory.h"
+#include "harness/probe/stage_clock.h"
+#include "harness/run/plan_rows.h"
+#include "harness/run/profile.h"
+#include "harness/run/scoring.h"
+#include "harness/run/video_files.h"
+#include "metrics/core/frames_input.h"
+
+namespace vorta::harness {
+namespace fs = std::filesystem;
+using reports::TrialKey;
+using reports::TrialRole;
+using reports::TrialStatus;
+namespace {
+
+double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
+
+void make_writable_folder(const fs::path& folder) {
+  std::error_code code;
+  fs::create_directories(folder, code);
+  if (code) throw DataError(folder.string(), "the output folder cannot be made: " + code.message());
+}
+
+// Throws DataError unless `frames` are finite and of the planned size.
+void verify_frames(const at::Tensor& frames, const engine::VideoSize& size) {
+  metrics::check_frames(frames, "verify");
+  if (frames.size(0) != size.frames || frames.size(2) != size.height || frames.size(3) != size.width) {
+    throw DataError("verify", fmt::format("expected {} frames of {}x{}, found {} of {}x{}", size.frames, size.height,
+                                          size.width, frames.size(0), frames.size(2), frames.size(3)));
+  }
+}
+
+class Runner {
+ public:
+  Runner(const SuiteSpec& spec, const RunOptions& options, VideoEngine& engine)
+      : spec_(spec), options_(options), engine_(engine), plan_(make_plan(spec, options.only)), store_(open_store()) {}
+
+  RunSummary run() {
+    begin();
+    for (const PlanItem& item : plan_.items) {
+      for (const Case& one : item.cases) run_case(one);
+      score_item(item);
+    }
+    if (spec_.measurement.profile) profile_variants();
+    store_.end_run(run_);
+    return summary();
+  }
+
+ private:
+  reports::RunStore open_store() {
+    make_writable_folder(options_.out_dir);
+    return reports::RunStore::open_or_create(options_.out_dir / "run.sqlite");
+  }
+
+  void begin() {
+    reports::RunRow row{.suite = spec_.name, .title = spec_.title, .suite_json = spec_.resolved_json};
+    row.argv_json = canonical_json(nlohmann::json(options_.arguments));
+    row.model_json = model_json();
+    row.reference_variant = spec_.reference;
+    row.tool_version = VORTA_VERSION;
+    row.notes = spec_.description;
+    row.claims = spec_.claims;
+    row.published = spec_.published;
+    const reports::BegunRun begun = store_.begin_run(row, options_.environment);
+    run_ = begun.id;
+    if (begun.resumed) log_info(fmt::format("resuming the run in {}", options_.out_dir.string()));
+    store_.define_metrics(metric_rows(spec_));
+    for (const PlanItem& item : plan_.items) {
+      for (const Case& one : item.cases) ensure_rows(one);
+    }
+  }
+
+  // A model that cannot be read fails case by case, with its rows; the run itself still begins.
+  std::string model_json() {
+    try {
+      return engine_.model_json(spec_);
+    } catch (const std::exception&) {
+      return canonical_json(nlohmann::json{{"name", spec_.model}, {"error", describe_error(std::current_exception()).message}});
+    }
+  }
+
+  void ensure_rows(const Case& one) {
+    const Variant& variant = spec_.variants[one.variant];
+    if (!case_ids_.contains(one.variant)) {
+      case_ids_[one.variant] = store_.ensure_case(run_, {.variant = variant.name,
+                                                         .description = variant.description,
+                                                         .params_json = variant_params(spec_, variant),
+                                                         .ordinal = static_cast<int64_t>(one.variant)});
+    }
+    const auto item = std::make_pair(one.prompt, one.seed);
+    if (item_ids_.contains(item)) return;
+    const Prompt& prompt = spec_.prompts[one.prompt];
+    item_ids_[item] = store_.ensure_item({.prompt = prompt.text,
+                                          .negative_prompt = spec_.negative_prompt,
+                                          .tags_json = prompt.tags_json,
+                                          .seed = static_cast<int64_t>(one.seed)});
+  }
+
+  TrialKey key(const Case& one, TrialRole role, int64_t repeat = 0) const {
+    return {run_, case_ids_.at(one.variant), item_ids_.at({one.prompt, one.seed}), role, repeat};
+  }
+
+  VideoOrder order(const Case& one) const {
+    return {&spec_, &spec_.variants[one.variant], &spec_.prompts[one.prompt], one.seed};
+  }
+
+  VideoName name(const Case& one, int64_t repeat = 0) const {
+    return {spec_.variants[one.variant].name, one.prompt, one.seed, repeat};
+  }
+
+  bool to_do(const TrialKey& trial) const {
+    if (!store_.is_settled(trial)) return true;
+    return options_.retry_failed && store_.find_trial(trial)->status == TrialStatus::kFailed;
+  }
+
+  void run_case(const Case& one) {
+    at::Tensor first;  // frames of an earlier generation of this case in this process: all must be equal
+    for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
+      const TrialKey trial = key(one, TrialRole::kTiming, repeat);
+      if (to_do(trial)) run_trial(one, trial, first);
+      else ++reused_;
+    }
+  }
+
+  // The one place where a case's exceptions end: they become a failed row and the suite goes on.
+  void run_trial(const Case& one, const TrialKey& trial, at::Tensor& first) {
+    const reports::TrialId id = store_.begin_trial(trial);
+    StageClock clock;
+    reports::TrialResult partial;
+    try {
+      prepare(one, first);
+      const reports::TrialResult result = timed_trial(one, trial, clock, first);
+      store_.finish_trial(id, result);
+      log_info(fmt::format("{} p{:02} seed {}: {:.2f} s", spec_.variants[one.variant].name, one.prompt, one.seed,
+                           seconds(result.samples.back().host_ns)));
+    } catch (...) {
+      reports::ErrorRow error = describe_error(std::current_exception());
+      error.stage = clock.last_stage();
+      error.step = clock.last_step();
+      partial.samples = clock.samples();
+      store_.fail_trial(id, error, partial);
+      log_error(fmt::format("{} p{:02} seed {} failed: {}", spec_.variants[one.variant].name, one.prompt, one.seed, error.message));
+    }
+  }
+
+  // Loads and plans; before a variant's first timed trial of this process, warms up. None of it is timed.
+  void prepare(const Case& one, at::Tensor& first) {
+    engine_.prepare(order(one));
+    sizes_[one.variant] = engine_.plan(order(one)).size;
+    if (!described_.contains(one.variant)) {
+      const engine::PlanSummary plan = engine_.plan(order(one));
+      store_.set_routes(run_, case_ids_.at(one.variant), route_rows(plan), route_bytes(plan));
+      store_.set_predictions(run_, case_ids_.at(one.variant), prediction_rows(plan, std::nullopt));
+      described_.insert(one.variant);
+    }
+    if (!warm_.insert(one.variant).second) return;
+    for (int64_t i = 0; i < spec_.measurement.warmup; ++i) first = metrics::eight_bit(engine_.generate(order(one), nullptr));
+  }
+
+  reports::TrialResult timed_trial(const Case& one, const TrialKey& trial, StageClock& clock, at::Tensor& first) {
+    reports::TrialResult result;
+    const bool fresh_peak = reset_peak_rss();
+    const auto begin = std::chrono::steady_clock::now();
+    const at::Tensor video = engine_.generate(order(one), &clock);
+    const auto end_to_end = std::chrono::steady_clock::now() - begin;
+    const auto peak = peak_rss_bytes();
+    if (fresh_peak && peak) result.memory.push_back({"host_rss", *peak});
+    result.samples = clock.samples();
+    result.samples.push_back({.stage = "e2e", .step = -1, .host_ns = end_to_end.count(), .bytes = {}});
+
+    verify_frames(video, sizes_.at(one.variant));
+    const at::Tensor frames = metrics::eight_bit(video);
+    if (first.defined() && !at::equal(first, frames)) {
+      throw engine::NotFiniteError("verify", "two generations of the same prompt and seed differ");
+    }
+    first = frames;
+    result.scores = score_alone(spec_, frames);
+    const VideoLook look{spec_.variants[one.variant].config.fps, spec_.measurement.filmstrip_columns};
+    result.artefacts = write_video_files(options_.out_dir, name(one, trial.repeat), frames, look);
+    // Frames of other variants live only until they are compared with the reference's; the reference's stay.
+    if (!is_reference(one)) result.artefacts.pop_back();
+    return result;
+  }
+
+  bool is_reference(const Case& one) const { return spec_.variants[one.variant].name == spec_.reference; }
+
+  // Scores that compare with the reference wait until the whole item is generated. What is missing is worked out from the
+  // database, so a run that was killed between generating and scoring catches up here.
+  void score_item(const PlanItem& item) {
+    const auto reference = std::find_if(item.cases.begin(), item.cases.end(), [&](const Case& one) { return is_reference(one); });
+    for (const Case& one : item.cases) {
+      for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
+        const auto state = store_.find_trial(key(one, TrialRole::kTiming, repeat));
+        if (is_reference(one) || !state || state->status != TrialStatus::kOk) continue;
+        const std::vector<std::string> missing = missing_comparisons(spec_, store_.scores_of(state->id));
+        if (!missing.empty()) {
+          store_.add_scores(state->id, compare(missing, name(one, repeat), name(*reference)));
+        }
+        drop_frames(options_.out_dir, name(one, repeat));
+      }
+    }
+  }
+
+  std::vector<reports::ScoreRow> compare(const std::vector<std::string>& metric_names, const VideoName& mine,
+                                         const VideoName& reference) {
+    try {
+      return score_against(metric_names, read_frames(options_.out_dir, mine), read_frames(options_.out_dir, reference));
+    } catch (const DataError& error) {
+      return failed_scores(metric_names, error.what());
+    }
+  }
+
+  // One observed generation of each variant, on the first item it can be done for; never mixed with timed ones.
+  void profile_variants() {
+    for (const Case& one : plan_.items.front().cases) {
+      const TrialKey trial = key(one, TrialRole::kProfile);
+      if (!to_do(trial)) {
+        ++reused_;
+        continue;
+      }
+      const reports::TrialId id = store_.begin_trial(trial);
+      try {
+        engine_.prepare(order(one));
+        const engine::PlanSummary plan = engine_.plan(order(one));
+        const ProfiledTrial profiled = profile_generation(engine_, order(one));
+        store_.finish_trial(id, profiled.result);
+        store_.set_predictions(run_, case_ids_.at(one.variant), prediction_rows(plan, profiled.work));
+      } catch (...) {
+        const reports::ErrorRow error = describe_error(std::current_exception());
+        store_.fail_trial(id, error);
+        log_error(fmt::format("profile of {} failed: {}", spec_.variants[one.variant].name, error.message));
+      }
+    }
+  }
+
+  RunSummary summary() const {
+    RunSummary out{.reused = reused_, .database = store_.path()};
+    const auto count = [&](const TrialKey& trial) {
+      const auto state = store_.find_trial(trial);
+      if (state && state->status == TrialStatus::kOk) ++out.ok;
+      else ++out.failed;
+      return state;
+    };
+    for (const PlanItem& item : plan_.items) {
+      for (const Case& one : item.cases) {
+        for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
+          const auto state = count(key(one, TrialRole::kTiming, repeat));
+          if (!state) continue;
+          for (const auto& score : store_.scores_of(state->id)) out.missing_scores += score.value ? 0 : 1;
+        }
+      }
+    }
+    if (spec_.measurement.profile) {
+      for (const Case& one : plan_.items.front().cases) count(key(one, TrialRole::kProfile));
+    }
+    return out;
+  }
+
+  const SuiteSpec& spec_;
+  const RunOptions& options_;
+  VideoEngine& engine_;
+  const Plan plan_;
+  reports::RunStore store_;
+  reports::RunId run_ = 0;
+  std::map<size_t, reports::CaseId> case_ids_;                           // by variant
+  std::map<std::pair<size_t, uint64_t>, reports::ItemId> item_ids_;      // by prompt and seed
+  std::map<size_t, engine::VideoSize> sizes_;                            // by variant
+  std::set<size_t> warm_, described_;                                    // variants
+  int64_t reused_ = 0;
+};
+
+}  // namespace
+
+RunSummary run_suite(const SuiteSpec& spec, const RunOptions& options, VideoEngine& engine) {
+  return Runner(spec, options, engine).run();
+}
+
+}  // namespace vorta::harness

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <memory>
+#include <string>
+
+#include "engine/pipeline/pipeline.h"
+#include "harness/suite/suite_spec.h"
+
+namespace vorta::harness {
+
+/// What a runner asks to be generated.
+struct VideoOrder {
+  const SuiteSpec* suite = nullptr;
+  const Variant* variant = nullptr;
+  const Prompt* prompt = nullptr;
+  uint64_t seed = 0;
+};
+
+/// What the runner drives: prompts in, frames out. The real one is PipelineEngine; tests use fakes.
+class VideoEngine {
+ public:
+  virtual ~VideoEngine() = default;
+  /// Loads what `order.variant` needs, unless it is loaded. Never timed.
+  virtual void prepare(const VideoOrder& order) = 0;
+  /// Sizes, routes and predicted work. Needs prepare().
+  virtual engine::PlanSummary plan(const VideoOrder& order) = 0;
+  /// -> frames [F, 3, Y, X] float 0..1. Needs prepare().
+  virtual at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) = 0;
+  /// JSON object of scalars: name, folder, sizes, fingerprint of the weights.
+  virtual std::string model_json(const SuiteSpec& suite) = 0;
+};
+
+/// Drives engine/pipeline. Keeps one pipeline per variant loaded while their weights fit into half of this machine's
+/// memory, else only the last one. `model`: "embedded" or a folder.
+std::unique_ptr<VideoEngine> make_pipeline_engine();
+
+}  // namespace vorta::harness

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/suite/suite_spec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "engine/base/nearest.h"
+#include "engine/base/utf8.h"
+
+namespace vorta::harness {
+namespace fs = std::filesystem;
+using nlohmann::json;
+namespace {
+
+const json& required(ObjectReader& reader, std::string_view key, json::value_t type, const char* type_name) {
+  const json* value = reader.value(key);
+  if (value == nullptr) reader.fail(key, fmt::format("is missing; expected {}", type_name));
+  if (value->type() != type) reader.fail(key, fmt::format("expected {}, found {}", type_name, value->type_name()));
+  return *value;
+}
+
+const json* optional_array(ObjectReader& reader, std::string_view key) {
+  const json* value = reader.value(key);
+  if (value != nullptr && !value->is_array()) reader.fail(key, fmt::format("expected a list, found {}", value->type_name()));
+  return value;
+}
+
+std::optional<double> optional_number(ObjectReader& reader, std::string_view key) {
+  return reader.has(key) ? std::optional<double>(reader.number(key)) : std::nullopt;
+}
+
+std::string where_of(const ObjectReader& reader, std::string_view key, size_t index) {
+  return fmt::format("{}/{}", reader.pointer(key), index);
+}
+
+// Reads the keys that are present on top of `config`: the suite's base first, then a variant's own values.
+void read_config(const json& object, const std::string& where, GenerationConfig& config) {
+  ObjectReader reader(object, where);
+  config.frames = reader.integer("frames", config.frames);
+  config.height = reader.integer("height", config.height);
+  config.width = reader.integer("width", config.width);
+  config.steps = reader.integer("steps", config.steps);
+  if (reader.has("guidance")) config.guidance = reader.number("guidance");
+  if (reader.has("flow_shift")) config.flow_shift = reader.number("flow_shift");
+  config.sampler = reader.string("sampler", config.sampler);
+  config.dtype = reader.string("dtype", config.dtype);
+  config.fps = reader.number("fps", config.fps);
+  reader.finish();
+}
+
+AttentionChoice read_attention(const json& object, const std::string& where) {
+  ObjectReader reader(object, where);
+  AttentionChoice choice{.name = reader.string("name"), .tau = {}, .routers = {}};
+  if (const json* options = reader.value("options")) {
+    ObjectReader fields(*options, reader.pointer("options"));
+    if (choice.name == "vorta") choice.tau = optional_number(fields, "tau");
+    if (choice.name != "dense") choice.routers = fields.string("routers", "");
+    fields.finish();
+  }
+  reader.finish();
+  return choice;
+}
+
+Variant read_variant(const json& object, const std::string& where, const GenerationConfig& base) {
+  ObjectReader reader(object, where);
+  Variant variant{.name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .config = base};
+  variant.attention = read_attention(required(reader, "attention", json::value_t::object, "an object"), reader.pointer("attention"));
+  if (const json* config = reader.value("config")) read_config(*config, reader.pointer("config"), variant.config);
+  reader.finish();
+  return variant;
+}
+
+Prompt read_prompt(const json& object, const std::string& where, size_t index) {
+  ObjectReader reader(object, where);
+  Prompt prompt{.id = reader.string("id", fmt::format("p{:02}", index)), .text = reader.string("text")};
+  if (const json* tags = reader.value("tags")) {
+    if (!tags->is_object()) reader.fail("tags", "expected an object of scalars");
+    for (const auto& [key, value] : tags->items()) {
+      if (value.is_structured()) reader.fail("tags", fmt::format("\"{}\" must be a scalar", key));
+    }
+    prompt.tags_json = canonical_json(*tags);
+  }
+  if (prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) reader.fail("text", "is empty; a prompt needs words");
+  reader.finish();
+  return prompt;
+}
+
+// A list, or the name of a file beside the suite whose "prompts" is such a list. The list replaces the name in `suite`.
+void inline_prompts(json& suite, const fs::path& source) {
+  const auto found = suite.find("prompts");
+  if (found == suite.end() || !found->is_string()) return;
+  const fs::path file = source.parent_path() / found->get<std::string>();
+  const json document = read_json_file(file);
+  ObjectReader reader(document, file.string() + "#");
+  reader.string("description", "");
+  const json prompts = required(reader, "prompts", json::value_t::array, "a list");
+  reader.finish();
+  *found = prompts;
+}
+
+std::vector<uint64_t> read_seeds(ObjectReader& reader) {
+  std::vector<uint64_t> seeds;
+  for (const json& seed : required(reader, "seeds", json::value_t::array, "a list of integers")) {
+    if (!seed.is_number_unsigned()) reader.fail("seeds", fmt::format("expected integers from 0, found {}", seed.dump()));
+    seeds.push_back(seed.get<uint64_t>());
+  }
+  return seeds;
+}
+
+Measurement read_measurement(const json& object, const std::string& where) {
+  ObjectReader reader(object, where);
+  Measurement out;
+  out.warmup = reader.integer("warmup", out.warmup);
+  out.trials = reader.integer("trials", out.trials);
+  out.profile = reader.boolean("profile", out.profile);
+  out.filmstrip_columns = reader.integer("filmstrip_columns", out.filmstrip_columns);
+  out.minutes = reader.number("minutes", out.minutes);
+  reader.finish();
+  return out;
+}
+
+reports::ClaimRow read_claim(const json& object, const std::string& where) {
+  ObjectReader reader(object, where);
+  reports::ClaimRow claim;
+  claim.key = reader.string("key");
+  claim.sentence = reader.string("sentence");
+  claim.quantity = reader.string("quantity");
+  claim.variant = reader.string("variant");
+  claim.reference = reader.string("reference", "");
+  claim.at_least = optional_number(reader, "at_least");
+  claim.at_most = optional_number(reader, "at_most");
+  reader.finish();
+  return claim;
+}
+
+reports::PublishedRow read_published(const json& object, const std::string& where) {
+  ObjectReader reader(object, where);
+  reports::PublishedRow row{reader.string("sentence"), reader.string("value"), reader.string("setting"), reader.string("source")};
+  reader.finish();
+  return row;
+}
+
+void read_lists(ObjectReader& reader, SuiteSpec& spec) {
+  size_t index = 0;
+  for (const json& prompt : required(reader, "prompts", json::value_t::array, "a list or a file name")) {
+    spec.prompts.push_back(read_prompt(prompt, where_of(reader, "prompts", index), index));
+    ++index;
+  }
+  for (const json& metric : required(reader, "metrics", json::value_t::array, "a list of names")) {
+    if (!metric.is_string()) reader.fail("metrics", fmt::format("expected names, found {}", metric.dump()));
+    spec.metrics.push_back(metric.get<std::string>());
+  }
+  if (const json* claims = optional_array(reader, "claims")) {
+    for (size_t i = 0; i < claims->size(); ++i) spec.claims.push_back(read_claim((*claims)[i], where_of(reader, "claims", i)));
+  }
+  if (const json* rows = optional_array(reader, "published")) {
+    for (size_t i = 0; i < rows->size(); ++i) spec.published.push_back(read_published((*rows)[i], where_of(reader, "published", i)));
+  }
+}
+
+SuiteSpec read_suite(const json& suite, const std::string& where) {
+  if (!suite.is_object()) throw ConfigError(where, fmt::format("expected a JSON object, found {}", suite.type_name()));
+  ObjectReader reader(suite, where);
+  SuiteSpec spec;
+  reader.string("$schema", "");
+  spec.name = reader.string("name");
+  spec.title = reader.string("title");
+  spec.description = reader.string("description", "");
+  spec.model = reader.string("model");
+  spec.routers = reader.string("routers", "");
+  spec.negative_prompt = reader.string("negative_prompt", "");
+  spec.reference = reader.string("reference");
+  spec.seeds = read_seeds(reader);
+  GenerationConfig base;
+  read_config(required(reader, "base", json::value_t::object, "an object"), reader.pointer("base"), base);
+  const json& variants = required(reader, "variants", json::value_t::array, "a list");
+  for (size_t i = 0; i < variants.size(); ++i) {
+    spec.variants.push_back(read_variant(variants[i], where_of(reader, "variants", i), base));
+  }
+  if (const json* measurement = reader.value("measurement")) {
+    spec.measurement = read_measurement(*measurement, reader.pointer("measurement"));
+  }
+  read_lists(reader, spec);
+  reader.finish();
+  return spec;
+}
+
+// What neither types nor the schema can say: names must be unique and must exist.
+void check_names(const SuiteSpec& spec, const std::string& where) {
+  std::set<std::string> variants, prompts, ids, claims;
+  for (size_t i = 0; i < spec.variants.size(); ++i) {
+    const std::string& name = spec.variants[i].name;
+    if (!variants.insert(name).second) {
+      throw ConfigError(fmt::format("{}/variants/{}/name", where, i), fmt::format("\"{}\" is used twice", name));
+    }
+  }
+  for (size_t i = 0; i < spec.prompts.size(); ++i) {
+    const Prompt& prompt = spec.prompts[i];
+    if (!prompts.insert(prompt.text).second) throw ConfigError(fmt::format("{}/prompts/{}/text", where, i), "is used twice");
+    if (!ids.insert(prompt.id).second) throw ConfigError(fmt::format("{}/prompts/{}/id", where, i), "is used twice");
+  }
+  if (!variants.contains(spec.reference)) {
+    throw ConfigError(where + "/reference", unknown_name_message("variant", spec.reference, {variants.begin(), variants.end()}));
+  }
+  for (size_t i = 0; i < spec.claims.size(); ++i) {
+    const reports::ClaimRow& claim = spec.claims[i];
+    if (!claims.insert(claim.key).second) throw ConfigError(fmt::format("{}/claims/{}/key", where, i), "is used twice");
+    for (const std::string& name : {claim.variant, claim.reference}) {
+      if (name.empty() || variants.contains(name)) continue;
+      throw ConfigError(fmt::format("{}/claims/{}", where, i), unknown_name_message("variant", name, {variants.begin(), variants.end()}));
+    }
+  }
+}
+
+}  // namespace
+
+const Variant& SuiteSpec::variant(std::string_view wanted) const {
+  std::vector<std::string> known;
+  for (const Variant& candidate : variants) {
+    if (candidate.name == wanted) return candidate;
+    known.push_back(candidate.name);
+  }
+  throw ConfigError("--only", unknown_name_message("variant", wanted, std::move(known)));
+}
+
+SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::string>& overrides) {
+  const fs::path source = find_suite(name_or_file);
+  json suite = read_json_file(source);
+  for (const std::string& assignment : overrides) apply_override(suite, assignment);
+  const std::string where = source.string() + "#";
+  if (suite.is_object()) inline_prompts(suite, source);
+  SuiteSpec spec = read_suite(suite, where);  // first: it names unknown keys with the nearest known one
+  check_schema(suite, source.string());
+  check_names(spec, where);
+  spec.source = source;
+  spec.resolved_json = canonical_json(suite);
+  return spec;
+}
+
+}  // namespace vorta::harness

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reports/store/rows.h"
+
+namespace vorta::harness {
+
+/// How one video is generated. Absent values are left to the model's own files (scheduler_config.json, model card).
+struct GenerationConfig {
+  int64_t frames = 0;  // pixel frames; 0: the pipeline's default, like height and width
+  int64_t height = 0;
+  int64_t width = 0;
+  int64_t steps = 0;
+  std::optional<double> guidance;
+  std::optional<double> flow_shift;
+  std::string sampler;               // empty: what the model's scheduler folder says
+  std::string dtype = "float32";     // or "bfloat16"
+  double fps = 16;                   // of the MP4 files only
+};
+
+/// The method under test and the options that belong to it.
+struct AttentionChoice {
+  std::string name;             // a row of the table of attention backends
+  std::optional<double> tau;    // vorta
+  std::string routers;          // sliding, coreset, vorta; empty: the suite's
+};
+
+struct Variant {
+  std::string name;
+  std::string description;
+  AttentionChoice attention;
+  GenerationConfig config;  // the suite's base with this variant's own values on top
+};
+
+struct Prompt {
+  std::string id;
+  std::string text;
+  std::string tags_json = "{}";
+};
+
+struct Measurement {
+  int64_t warmup = 1;             // whole generations before a variant's first timed one, in every process
+  int64_t trials = 1;             // timed generations of each (variant, prompt, seed)
+  bool profile = true;            // one more generation of each variant with the operator profile on
+  int64_t filmstrip_columns = 8;
+  double minutes = 0;             // what the suite is meant to take on two cores; 0: not said
+};
+
+/// A suite file after checking: everything a run needs to know.
+struct SuiteSpec {
+  std::string name;
+  std::string title;
+  std::string description;
+  std::string model;
+  std::string routers;
+  std::string negative_prompt;
+  std::string reference;  // name of a variant
+  std::vector<Prompt> prompts;
+  std::vector<uint64_t> seeds;
+  std::vector<Variant> variants;
+  std::vector<std::string> metrics;
+  Measurement measurement;
+  std::vector<reports::ClaimRow> claims;
+  std::vector<reports::PublishedRow> published;
+  std::string resolved_json;  // the file with overrides applied and prompts inlined, canonical
+  std::filesystem::path source;
+
+  const Variant& variant(std::string_view name) const;  // ConfigError when unknown
+};
+
+/// Reads and checks a suite. `name_or_file`: a file that exists, or a name in the folder of suites. `overrides`: "key=value" with
+/// a dotted path from the root ("base.steps=4", "variants.3.attention.options.tau=0.4"; a key of `base` may stand alone), value in JSON or plain text.
+/// ConfigError with "file#/json/pointer" for unknown keys (nearest known named), wrong types, values out of range, names
+/// that do not exist; DataError for files that cannot be read or are not JSON.
+SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::string>& overrides = {});
+
+/// The file that `name_or_file` means. ConfigError lists the known suites.
+std::filesystem::path find_suite(std::string_view name_or_file);
+/// Suites in the folder of suites, by name.
+std::vector<std::filesystem::path> suite_files();
+/// Where suites/ is: $VORTA_DATA_DIR when set, else the source tree this program was built from.
+std::filesystem::path suites_dir();
+
+/// Applies one "key=value" to a suite's JSON. ConfigError when it is not of that form or leads through a non-container.
+void apply_override(nlohmann::json& suite, std::string_view assignment);
+/// Checks structure and ranges against suites/suite.schema.json (built into the program); ConfigError names the pointer.
+void check_schema(const nlohmann::json& suite, std::string_view where);
+
+}  // namespace vorta::harness

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this machine's vector units reach when no memory is touched: the ceiling printed beside the kernels.
+#include <benchmark/benchmark.h>
+#include <immintrin.h>
+#include <omp.h>
+
+#include "kernels/launch/kernel.h"
+
+namespace vorta::kernels {
+namespace {
+
+constexpr int kChains = 16;  // independent sums, enough to cover the latency of the multiply
+constexpr int kRepeats = 200000;
+
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"))) float bfloat16_loop() {
+  __m512 sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  const auto ones = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80));
+  for (int i = 0; i < kRepeats; ++i)
+    for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, ones, ones);
+  float total = 0;
+  for (auto& sum : sums) total += _mm512_reduce_add_ps(sum);
+  return total;
+}
+
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) float float32_loop() {
+  __m512 sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  const __m512 ones = _mm512_set1_ps(1.0f);
+  for (int i = 0; i < kRepeats; ++i)
+    for (auto& sum : sums) sum = _mm512_fmadd_ps(ones, ones, sum);
+  float total = 0;
+  for (auto& sum : sums) total += _mm512_reduce_add_ps(sum);
+  return total;
+}
+
+void measure(benchmark::State& state, bool supported, float (*loop)(), double flops_per_vector) {
+  if (!supported) {
+    state.SkipWithError("this CPU lacks the instructions");
+    return;
+  }
+  for (auto unused : state) {
+#pragma omp parallel
+    benchmark::DoNotOptimize(loop());
+  }
+  state.counters["useful_GFLOPS"] =
+      benchmark::Counter(1e-9 * flops_per_vector * kChains * kRepeats * omp_get_max_threads(),
+                         benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void ceiling_bfloat16(benchmark::State& state) { measure(state, cpu_features().avx512_bf16, bfloat16_loop, 64); }
+void ceiling_float32(benchmark::State& state) { measure(state, cpu_features().avx512, float32_loop, 32); }
+
+BENCHMARK(ceiling_bfloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(ceiling_float32)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace vorta::kernels

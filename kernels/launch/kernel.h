@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace vorta::kernels {
+
+/// What a launcher reports. `kUnsupported` means nothing was written: the caller uses its own composition instead.
+enum class KernelStatus { kOk, kUnsupported };
+
+enum class DType { kFloat32, kBFloat16 };
+
+/// A tensor whose last axis is contiguous; strides in elements.
+struct RowView {
+  void* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t head_stride = 0;
+  int64_t row_stride = 0;
+};
+
+/// The instruction sets this process may use, read once from the CPU.
+struct CpuFeatures {
+  bool avx512 = false;       ///< F, BW, DQ and VL
+  bool avx512_bf16 = false;  ///< VDPBF16PS on top of the above
+};
+const CpuFeatures& cpu_features();
+
+}  // namespace vorta::kernels

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/launch/bfloat16.h"
+#include "kernels/launch/kernel.h"
+
+namespace vorta::kernels {
+
+// Row-wise passes around attention in a bfloat16 transformer, each one read and one write of the activations. Rounding
+// points are those of diffusers' Wan blocks: norms and gates in float32, one rounding to bfloat16 where it rounds.
+// Rows are [batch * rows_per_batch, width], width a multiple of 16; `row_stride` in elements.
+
+struct RowsView {
+  BFloat16Bits* data = nullptr;
+  int64_t row_stride = 0;
+};
+
+/// Geometry shared by the three passes.
+struct TokenRows {
+  int64_t batch = 0;
+  int64_t rows_per_batch = 0;
+  int64_t width = 0;
+};
+
+/// out = layer_norm(x, eps) * (1 + scale) + shift. shift, scale: float32 [batch, width] with a batch stride; for an
+/// affine norm pass scale_offset 0 and the weight and bias with stride 0.
+struct ModulatedLayerNormArgs {
+  TokenRows rows;
+  RowsView x, out;
+  const float* scale = nullptr;
+  const float* shift = nullptr;
+  int64_t modulation_stride = 0;
+  float scale_offset = 1.0f;
+  float eps = 1e-6f;
+};
+
+/// out = rope(round(round(x * rsqrt(mean(x^2) + eps)) * weight)). weight: bfloat16 [width]. cosine, sine: float32
+/// [rows_per_batch, head_dim / 2], applied to adjacent pairs of every head; null: no rotation.
+struct RmsNormRopeArgs {
+  TokenRows rows;
+  RowsView x, out;
+  const BFloat16Bits* weight = nullptr;
+  const float* cosine = nullptr;
+  const float* sine = nullptr;
+  int64_t head_dim = 0;  ///< a multiple of 16 when rotating
+  float eps = 1e-6f;
+};
+
+/// out = x + y * gate. gate: float32 [batch, width] with a batch stride.
+struct GatedResidualArgs {
+  TokenRows rows;
+  RowsView x, y, out;
+  const float* gate = nullptr;
+  int64_t gate_stride = 0;
+};
+
+[[nodiscard]] KernelStatus modulated_layer_norm(const ModulatedLayerNormArgs& args);
+[[nodiscard]] KernelStatus rms_norm_rope(const RmsNormRopeArgs& args);
+[[nodiscard]] KernelStatus gated_residual(const GatedResidualArgs& args);
+
+void modulated_layer_norm_reference(const ModulatedLayerNormArgs& args);
+void rms_norm_rope_reference(const RmsNormRopeArgs& args);
+void gated_residual_reference(const GatedResidualArgs& args);
+
+}  // namespace vorta::kernels

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "reports/render/json_format.h"
+#include "reports/render/renderer.h"
+#include "reports/render/tables.h"
+
+namespace vorta::reports {
+namespace {
+
+using nlohmann::json;
+
+json optional(const std::optional<double>& value) { return value ? json(*value) : json(nullptr); }
+
+json of(const Facts& facts) {
+  json object = json::object();
+  for (const auto& [name, value] : facts) object[name] = value;
+  return object;
+}
+
+json of(const Estimate& e) { return {{"value", e.value}, {"low", optional(e.low)}, {"high", optional(e.high)}, {"prompts", e.prompts}}; }
+
+json of(const Summary& s) {
+  return {{"median", s.median}, {"mad", s.mad}, {"min", s.min}, {"max", s.max}, {"count", s.count}};
+}
+
+json of(const RangeRow& r) {
+  return {{"name", r.name}, {"layer", r.layer}, {"calls", r.calls}, {"self_s", static_cast<double>(r.self_ns) * 1e-9},
+          {"total_s", static_cast<double>(r.total_ns) * 1e-9}, {"flops", optional(r.flops)}};
+}
+
+json of(const ItemResult& item) {
+  json artefacts = json::array();
+  for (const ArtefactRow& a : item.artefacts) artefacts.push_back({{"kind", a.kind}, {"path", a.path}, {"mime", a.mime}, {"bytes", a.bytes}});
+  return {{"item", item.item}, {"seconds", item.seconds}, {"scores", item.scores}, {"artefacts", std::move(artefacts)}};
+}
+
+json of(const Variant& v);
+json of(const RouteRow& r);
+json of(const PredictionRow& p);
+json of(const MetricDefRow& m);
+json of(const Item& item);
+json of(const FailedTrial& f);
+json of(const ClaimVerdict& c);
+json of(const PublishedRow& p);
+
+template <typename Rows>
+json list(const Rows& rows) {
+  json array = json::array();
+  for (const auto& row : rows) array.push_back(of(row));
+  return array;
+}
+
+json of(const RouteRow& r) {
+  return {{"step", r.step}, {"layer", r.layer}, {"dense", r.dense_heads}, {"coreset", r.coreset_heads}, {"sliding", r.sliding_heads}};
+}
+
+json of(const PredictionRow& p) {
+  return {{"quantity", p.quantity}, {"unit", p.unit}, {"predicted", p.predicted}, {"measured", optional(p.measured)}};
+}
+
+json of(const Variant& v) {
+  json stages = json::object(), speedups = json::object(), scores = json::object();
+  for (const auto& [stage, summary] : v.stages) stages[stage] = of(summary);
+  for (const auto& [stage, estimate] : v.speedups) speedups[stage] = of(estimate);
+  for (const auto& [key, s] : v.scores) {
+    scores[key] = {{"mean", s.mean.prompts > 0 ? of(s.mean) : json(nullptr)}, {"delta", s.delta ? of(*s.delta) : json(nullptr)}, {"failed", s.failed}};
+  }
+  return {{"variant", v.row.variant}, {"description", v.row.description}, {"params", of(v.params)}, {"reference", v.is_reference},
+          {"trials", {{"ok", v.ok}, {"failed", v.failed}, {"skipped", v.skipped}, {"unfinished", v.unfinished}}},
+          {"items", list(v.items)}, {"stages_s", stages}, {"speedups", speedups}, {"step_s", v.step_seconds}, {"scores", scores},
+          {"peak_bytes", v.peak_bytes}, {"predictions", list(v.predictions)}, {"operators", list(v.operators)},
+          {"layers", list(v.layers)}, {"routes", list(v.routes)}};
+}
+
+json of(const MetricDefRow& m) {
+  return {{"key", m.key}, {"name", m.name}, {"unit", m.unit}, {"direction", to_string(m.direction)}, {"family", m.family}, {"version", m.version}};
+}
+
+json of(const Item& item) {
+  return {{"item", item.id}, {"prompt", item.row.prompt}, {"negative_prompt", item.row.negative_prompt}, {"seed", item.row.seed}};
+}
+
+json of(const FailedTrial& f) {
+  return {{"variant", f.variant}, {"role", to_string(f.role)}, {"prompt", f.prompt}, {"seed", f.seed}, {"kind", f.error.kind},
+          {"message", f.error.message}, {"stage", f.error.stage}, {"step", f.error.step}};
+}
+
+json of(const ClaimVerdict& c) {
+  return {{"key", c.claim.key}, {"sentence", c.claim.sentence}, {"quantity", c.claim.quantity}, {"variant", c.claim.variant},
+          {"reference", c.claim.reference}, {"at_least", optional(c.claim.at_least)}, {"at_most", optional(c.claim.at_most)},
+          {"verdict", to_string(c.verdict)}, {"value", optional(c.value)}, {"low", optional(c.low)}, {"high", optional(c.high)},
+          {"prompts", c.items}, {"words", c.words}};
+}
+
+json of(const PublishedRow& p) { return {{"sentence", p.sentence}, {"value", p.value}, {"setting", p.setting}, {"source", p.source}}; }
+
+}  // namespace
+
+json report_json(const Report& r) {
+  return {{"format", "vorta-bench report"}, {"format_version", 1}, {"suite", r.suite}, {"title", r.title}, {"provenance", provenance(r)},
+          {"tool_version", r.tool_version}, {"notes", r.notes}, {"started_utc", r.started_utc}, {"elapsed_s", r.elapsed_seconds},
+          {"resumed_count", r.resumed_count}, {"finished", r.finished}, {"reference_variant", r.reference_variant},
+          {"model", of(r.model)}, {"environment", of(r.environment)}, {"environment_now", of(r.environment_now)},
+          {"metrics", list(r.metrics)}, {"variants", list(r.variants)}, {"items", list(r.items)}, {"failures", list(r.failures)},
+          {"claims", list(r.claims)}, {"published_elsewhere", list(r.published)}};
+}
+
+std::string render_json(const Report& report, const RenderOptions&) {
+  return report_json(report).dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace vorta::reports

@@ -1,0 +1,115 @@
+// Draws the charts of a report page from the JSON in #report-data. Runs offline; uses only the vegaEmbed in the page.
+(() => {
+  "use strict";
+  const report = JSON.parse(document.getElementById("report-data").textContent);
+  const names = report.variants.map((v) => v.variant);
+  const palette = ["#5b6675", "#d9822b", "#2a9d8f", "#1f6feb", "#9b5de5", "#c0392b", "#6a994e", "#b5838d"];
+  const variantScale = { domain: names, range: names.map((_, i) => palette[i % palette.length]) };
+  const config = {
+    background: null, font: "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif",
+    axis: { labelColor: "#5b6675", titleColor: "#5b6675", gridColor: "#eef1f4", domainColor: "#dfe4ea", tickColor: "#dfe4ea", titleFontWeight: 500, labelFontSize: 12, titleFontSize: 12 },
+    legend: { labelColor: "#1c2430", titleColor: "#5b6675", labelFontSize: 12 }, view: { stroke: null },
+    header: { labelFontSize: 13, labelFontWeight: 600, labelColor: "#1c2430", title: null }, title: { fontSize: 13, color: "#1c2430" },
+  };
+  const finite = (x) => typeof x === "number" && isFinite(x);
+
+  const draw = (id, spec) => {
+    const target = document.getElementById(id);
+    if (!target) return;
+    if (!spec) { target.closest("section").hidden = true; return; }
+    vegaEmbed(target, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", config, ...spec }, { actions: false, renderer: "svg" })
+      .catch((error) => { target.textContent = "This chart could not be drawn: " + error.message; });
+  };
+
+  // Speed-up against quality: a panel a metric.
+  const scatter = () => {
+    const stage = report.variants.some((v) => v.speedups.e2e) ? "e2e" : "step";
+    const panels = report.metrics.filter((m) => m.family !== "speed" && m.family !== "memory").map((metric) => {
+      const values = report.variants.flatMap((v) => {
+        const speed = v.speedups[stage], score = v.scores[metric.key];
+        if (!speed || !score || !score.mean) return [];
+        return [{ variant: v.variant, x: speed.value, x0: speed.low ?? speed.value, x1: speed.high ?? speed.value,
+                  y: score.mean.value, y0: score.mean.low ?? score.mean.value, y1: score.mean.high ?? score.mean.value }];
+      });
+      if (!values.length) return null;
+      const x = { field: "x", type: "quantitative", title: "speed-up, " + (stage === "e2e" ? "end to end" : "one step"), scale: { zero: false, padding: 16 } };
+      const y = { field: "y", type: "quantitative", title: metric.unit === "1" ? metric.key : metric.unit, scale: { zero: false, padding: 16 } };
+      const color = { field: "variant", type: "nominal", scale: variantScale, title: null };
+      return { title: metric.name + (metric.direction === "target" ? "" : metric.direction === "higher" ? " (higher is better)" : " (lower is better)"),
+        width: 330, height: 230, data: { values }, layer: [
+          { mark: { type: "rule", strokeWidth: 1.5, opacity: 0.6 }, encoding: { x: { ...x, field: "x0" }, x2: { field: "x1" }, y, color } },
+          { mark: { type: "rule", strokeWidth: 1.5, opacity: 0.6 }, encoding: { x, y: { ...y, field: "y0" }, y2: { field: "y1" }, color } },
+          { mark: { type: "point", filled: true, size: 130 }, encoding: { x, y, color,
+            tooltip: [{ field: "variant" }, { field: "x", title: "speed-up", format: ".3f" }, { field: "y", title: metric.name, format: ".4g" }] } } ] };
+    }).filter(Boolean);
+    return panels.length ? { columns: 2, spacing: 36, concat: panels } : null;
+  };
+
+  const stages = () => {
+    const order = ["text", "denoise", "vae"];
+    const values = report.variants.flatMap((v) => order.flatMap((stage, i) => v.stages_s[stage] ?
+      [{ variant: v.variant, stage: { text: "text encoder", denoise: "denoising", vae: "VAE decoder" }[stage], seconds: v.stages_s[stage].median, order: i }] : []));
+    return values.length && { width: 900, height: { step: 34 }, data: { values }, mark: { type: "bar", cornerRadius: 2 }, encoding: {
+      y: { field: "variant", type: "nominal", sort: names, title: null }, x: { field: "seconds", type: "quantitative", title: "median seconds a video", axis: { tickCount: 10 } },
+      color: { field: "stage", type: "nominal", sort: ["text encoder", "denoising", "VAE decoder"], title: null, scale: { domain: ["text encoder", "denoising", "VAE decoder"], range: ["#b8c4d0", "#1f6feb", "#2a9d8f"] } },
+      order: { field: "order" }, tooltip: [{ field: "variant" }, { field: "stage" }, { field: "seconds", format: ".4g" }] } };
+  };
+
+  const steps = () => {
+    const values = report.variants.flatMap((v) => v.step_s.map((s, i) => ({ variant: v.variant, step: i, ms: s * 1e3 })));
+    return values.length && { width: 900, height: 240, data: { values }, mark: { type: "line", point: { size: 40 }, strokeWidth: 2 }, encoding: {
+      x: { field: "step", type: "quantitative", axis: { tickMinStep: 1, format: "d" }, title: "denoising step" }, y: { field: "ms", type: "quantitative", title: "median milliseconds", scale: { zero: true } },
+      color: { field: "variant", type: "nominal", scale: variantScale, title: null }, tooltip: [{ field: "variant" }, { field: "step" }, { field: "ms", format: ".4g" }] } };
+  };
+
+  const layers = () => {
+    const values = report.variants.flatMap((v) => v.layers.filter((l) => l.layer >= 0).map((l) => ({ variant: v.variant, layer: l.layer, part: l.name, ms: l.total_s * 1e3 })));
+    return values.length && { columns: 2, data: { values }, facet: { field: "variant", type: "nominal", sort: names }, spec: { width: 430, height: 170, mark: "bar", encoding: {
+      x: { field: "layer", type: "ordinal", title: "layer", axis: { labelAngle: 0 } }, y: { field: "ms", type: "quantitative", title: "milliseconds" },
+      color: { field: "part", type: "nominal", title: null, scale: { scheme: "tableau10" } }, tooltip: [{ field: "part" }, { field: "layer" }, { field: "ms", format: ".4g" }] } } };
+  };
+
+  const operators = () => {
+    const values = report.variants.flatMap((v) => v.operators.slice(0, 10).map((o) => ({ variant: v.variant, operator: o.name, ms: o.self_s * 1e3, calls: o.calls })));
+    return values.length && { columns: 2, data: { values }, facet: { field: "variant", type: "nominal", sort: names }, resolve: { scale: { y: "independent" } },
+      spec: { width: 330, height: { step: 19 }, mark: { type: "bar", cornerRadius: 2 }, encoding: {
+        y: { field: "operator", type: "nominal", sort: "-x", title: null, axis: { labelLimit: 170 } }, x: { field: "ms", type: "quantitative", title: "self milliseconds" },
+        color: { field: "variant", type: "nominal", scale: variantScale, legend: null }, tooltip: [{ field: "operator" }, { field: "ms", format: ".4g" }, { field: "calls" }] } } };
+  };
+
+  const routes = () => {
+    const values = report.variants.flatMap((v) => v.routes.flatMap((r) => {
+      const all = r.dense + r.coreset + r.sliding || 1;
+      return [["dense", r.dense], ["coreset", r.coreset], ["sliding tile", r.sliding]].map(([branch, heads]) =>
+        ({ variant: v.variant, step: r.step, layer: r.layer, branch, share: heads / all, heads }));
+    }));
+    if (!values.length) return null;
+    const used = names.filter((n) => values.some((v) => v.variant === n));
+    const size = (count, most) => ({ step: Math.max(5, Math.min(30, most / Math.max(count, 1))) });
+    const count = (key) => new Set(values.map((v) => v[key])).size;
+    return { data: { values }, facet: { column: { field: "branch", type: "nominal", sort: ["dense", "coreset", "sliding tile"] }, ...(used.length > 1 ? { row: { field: "variant", type: "nominal", sort: names } } : {}) },
+      spec: { width: size(count("step"), 300), height: size(count("layer"), 320), mark: { type: "rect", stroke: "#fff", strokeWidth: 0.5 }, encoding: {
+        x: { field: "step", type: "ordinal", title: "denoising step", axis: { labelAngle: 0, labelOverlap: true } }, y: { field: "layer", type: "ordinal", title: "layer", axis: { labelOverlap: true } },
+        color: { field: "share", type: "quantitative", title: "share of heads", scale: { domain: [0, 1], range: ["#f1f4f8", "#6ea8d8", "#08427c"] }, legend: { format: ".0%" } },
+        tooltip: [{ field: "variant" }, { field: "step" }, { field: "layer" }, { field: "branch" }, { field: "heads" }, { field: "share", format: ".0%" }] } } };
+  };
+
+  draw("chart-scatter", scatter());
+  draw("chart-stages", stages());
+  draw("chart-steps", steps());
+  draw("chart-layers", layers());
+  draw("chart-operators", operators());
+  draw("chart-routes", routes());
+
+  // Paper cannot be unfolded.
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+
+  // One button plays all videos of a prompt from their start, so that they run side by side.
+  for (const item of document.querySelectorAll(".item")) {
+    const videos = [...item.querySelectorAll("video")];
+    const button = item.querySelector("button");
+    if (!button) continue;
+    if (videos.length < 2) { button.hidden = true; continue; }
+    button.addEventListener("click", () => videos.forEach((v) => { v.currentTime = 0; v.play(); }));
+  }
+})();

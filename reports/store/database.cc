@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reports/store/database.h"
+
+#include "vorta_migrations.h"
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+#include <array>
+#include <filesystem>
+#include <utility>
+
+#include "engine/base/error.h"
+
+namespace vorta::reports {
+namespace {
+
+constexpr int kBusyTimeoutMs = 5000;
+
+// In order; the n-th entry brings the schema to version n.
+std::span<const std::string_view> migrations() {
+  static const std::array<std::string_view, 1> kMigrations{embedded::_0001_first_sql()};
+  return kMigrations;
+}
+
+}  // namespace
+
+int64_t schema_version() { return static_cast<int64_t>(migrations().size()); }
+
+struct Statement::State {
+  sqlite3_stmt* handle = nullptr;
+  sqlite3* connection = nullptr;
+  std::string where;
+  int bound = 0;
+  ~State() { sqlite3_finalize(handle); }
+};
+
+Statement::Statement(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Statement::Statement(Statement&&) noexcept = default;
+Statement::~Statement() = default;
+
+void Statement::check(int code) const {
+  if (code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE) return;
+  throw DataError(state_->where, fmt::format("SQLite: {}", sqlite3_errmsg(state_->connection)));
+}
+
+Statement& Statement::bind(int64_t value) {
+  check(sqlite3_bind_int64(state_->handle, ++state_->bound, value));
+  return *this;
+}
+
+Statement& Statement::bind(double value) {
+  check(sqlite3_bind_double(state_->handle, ++state_->bound, value));
+  return *this;
+}
+
+Statement& Statement::bind(std::string_view text) {
+  const char* bytes = text.data() == nullptr ? "" : text.data();
+  check(sqlite3_bind_text64(state_->handle, ++state_->bound, bytes, text.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
+  return *this;
+}
+
+Statement& Statement::bind(const std::optional<int64_t>& value) {
+  if (value) return bind(*value);
+  check(sqlite3_bind_null(state_->handle, ++state_->bound));
+  return *this;
+}
+
+Statement& Statement::bind(const std::optional<double>& value) {
+  if (value) return bind(*value);
+  check(sqlite3_bind_null(state_->handle, ++state_->bound));
+  return *this;
+}
+
+Statement& Statement::bind_blob(std::span<const uint8_t> bytes) {
+  check(sqlite3_bind_blob64(state_->handle, ++state_->bound, bytes.data(), bytes.size(), SQLITE_TRANSIENT));
+  return *this;
+}
+
+bool Statement::step() {
+  const int code = sqlite3_step(state_->handle);
+  check(code);
+  return code == SQLITE_ROW;
+}
+
+void Statement::run() {
+  while (step()) {
+  }
+  reset();
+}
+
+void Statement::reset() {
+  sqlite3_reset(state_->handle);
+  state_->bound = 0;
+}
+
+int64_t Statement::integer(int column) const { return sqlite3_column_int64(state_->handle, column); }
+double Statement::number(int column) const { return sqlite3_column_double(state_->handle, column); }
+
+std::string Statement::text(int column) const {
+  const auto* bytes = reinterpret_cast<const char*>(sqlite3_column_text(state_->handle, column));
+  if (bytes == nullptr) return {};
+  return {bytes, static_cast<std::size_t>(sqlite3_column_bytes(state_->handle, column))};
+}
+
+std::optional<double> Statement::optional_number(int column) const {
+  if (sqlite3_column_type(state_->handle, column) == SQLITE_NULL) return std::nullopt;
+  return number(column);
+}
+
+std::optional<int64_t> Statement::optional_integer(int column) const {
+  if (sqlite3_column_type(state_->handle, column) == SQLITE_NULL) return std::nullopt;
+  return integer(column);
+}
+
+Database::Database(const std::filesystem::path& path, OpenMode mode) : path_(path) {
+  std::error_code ignored;
+  if (mode == OpenMode::kReadOnly && !std::filesystem::is_regular_file(path, ignored)) {
+    throw DataError(path.string(), "no such result database");
+  }
+  const int flags = mode == OpenMode::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  std::string name = path.string();
+  // A finished WAL database in a folder that cannot be written is readable only as immutable.
+  const bool immutable = mode == OpenMode::kReadOnly && !std::filesystem::exists(name + "-wal", ignored);
+  if (immutable) {
+    std::string escaped;
+    for (const char c : std::filesystem::absolute(path).string()) {
+      if (c == '%' || c == '?' || c == '#') escaped += fmt::format("%{:02x}", static_cast<unsigned char>(c));
+      else escaped += c;
+    }
+    name = fmt::format("file:{}?immutable=1", escaped);
+  }
+  const int code = sqlite3_open_v2(name.c_str(), &handle_, flags | (immutable ? SQLITE_OPEN_URI : 0), nullptr);
+  try {
+    if (code != SQLITE_OK) fail(code);
+    sqlite3_extended_result_codes(handle_, 1);
+    sqlite3_busy_timeout(handle_, kBusyTimeoutMs);
+    check_identity(mode);
+    execute("PRAGMA foreign_keys = ON");
+    if (mode == OpenMode::kReadWrite) {
+      execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+      migrate();
+    }
+  } catch (...) {
+    sqlite3_close_v2(handle_);
+    throw;
+  }
+}
+
+Database::Database(Database&& other) noexcept
+    : path_(std::move(other.path_)), handle_(std::exchange(other.handle_, nullptr)) {}
+
+Database::~Database() { sqlite3_close_v2(handle_); }
+
+void Database::fail(int code) const {
+  const char* words = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
+  throw DataError(path_.string(), fmt::format("SQLite: {}", words));
+}
+
+Statement Database::prepare(std::string_view sql) const {
+  auto state = std::make_unique<Statement::State>();
+  state->connection = handle_;
+  state->where = path_.string();
+  const int code = sqlite3_prepare_v2(handle_, sql.data(), static_cast<int>(sql.size()), &state->handle, nullptr);
+  if (code != SQLITE_OK) fail(code);
+  return Statement(std::move(state));
+}
+
+void Database::execute(std::string_view sql) const {
+  const int code = sqlite3_exec(handle_, std::string(sql).c_str(), nullptr, nullptr, nullptr);
+  if (code != SQLITE_OK) fail(code);
+}
+
+int64_t Database::last_insert_id() const { return sqlite3_last_insert_rowid(handle_); }
+
+void Database::check_identity(OpenMode mode) const {
+  const auto pragma = [this](std::string_view sql) {
+    Statement statement = prepare(sql);
+    return statement.step() ? statement.integer(0) : 0;
+  };
+  const int64_t application = pragma("PRAGMA application_id");
+  const int64_t version = pragma("PRAGMA user_version");
+  const int64_t objects = pragma("SELECT count(*) FROM sqlite_schema");
+  if (application != kApplicationId && (objects > 0 || mode == OpenMode::kReadOnly)) {
+    throw DataError(path_.string(), fmt::format("expected a vorta-bench result database (application id {:#x}), found {:#x}",
+                                                kApplicationId, application));
+  }
+  if (version > schema_version()) {
+    throw DataError(path_.string(),
+                    fmt::format("has schema version {}, this program knows versions up to {}: use the newer vorta-bench "
+                                "that wrote it", version, schema_version()));
+  }
+  if (mode == OpenMode::kReadOnly && version < schema_version()) {
+    throw DataError(path_.string(), fmt::format("has schema version {}, expected {}: open it once with a run of this "
+                                                "version to migrate it", version, schema_version()));
+  }
+}
+
+void Database::migrate() {
+  Transaction transaction(*this);
+  // Read inside the transaction: another process may have migrated meanwhile.
+  Statement query = prepare("PRAGMA user_version");
+  query.step();
+  const int64_t version = query.integer(0);
+  query.reset();
+  if (version == schema_version()) return;
+  for (int64_t next = version; next < schema_version(); ++next) {
+    execute(migrations()[static_cast<std::size_t>(next)]);
+  }
+  execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, schema_version()));
+  transaction.commit();
+}
+
+Transaction::Transaction(const Database& database) : database_(&database) { database.execute("BEGIN IMMEDIATE"); }
+
+Transaction::~Transaction() {
+  if (database_ == nullptr) return;
+  try {
+    database_->execute("ROLLBACK");
+  } catch (const DataError&) {
+    // SQLite rolls back by itself on a full disk; the error that brought us here is the one to report.
+  }
+}
+
+void Transaction::commit() {
+  database_->execute("COMMIT");
+  database_ = nullptr;
+}
+
+}  // namespace vorta::reports

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// RAII around SQLite: the only file pair that sees sqlite3.h.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace vorta::reports {
+
+/// 'VBS1' as SQLite's application_id: tells our files from other programs'.
+inline constexpr int64_t kApplicationId = 0x56425331;
+/// Version of the newest migration.
+int64_t schema_version();
+
+/// A prepared statement. Bind in order, then `step` until false. Columns count from 0. Reusable after `reset`.
+class Statement {
+ public:
+  Statement(Statement&&) noexcept;
+  ~Statement();
+
+  Statement& bind(int64_t value);
+  Statement& bind(double value);
+  Statement& bind(std::string_view text);
+  Statement& bind(const std::optional<int64_t>& value);
+  Statement& bind(const std::optional<double>& value);
+  Statement& bind_blob(std::span<const uint8_t> bytes);
+
+  /// True while there is a row. DataError on any SQLite error.
+  bool step();
+  /// For statements without rows: runs and resets.
+  void run();
+  void reset();
+
+  int64_t integer(int column) const;
+  double number(int column) const;
+  std::string text(int column) const;
+  std::optional<double> optional_number(int column) const;
+  std::optional<int64_t> optional_integer(int column) const;
+
+ private:
+  friend class Database;
+  struct State;
+  explicit Statement(std::unique_ptr<State> state);
+  void check(int code) const;
+  std::unique_ptr<State> state_;
+};
+
+enum class OpenMode { kReadOnly, kReadWrite };
+
+/// A connection. All errors are DataErrors with the path and SQLite's message.
+class Database {
+ public:
+  /// kReadWrite creates the file, sets WAL and migrates; kReadOnly opens an existing one and only checks its version.
+  Database(const std::filesystem::path& path, OpenMode mode);
+  Database(Database&&) noexcept;
+  ~Database();
+
+  Statement prepare(std::string_view sql) const;
+  void execute(std::string_view sql) const;
+  int64_t last_insert_id() const;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  [[noreturn]] void fail(int code) const;
+  void migrate();
+  void check_identity(OpenMode mode) const;
+
+  std::filesystem::path path_;
+  sqlite3* handle_ = nullptr;
+};
+
+/// BEGIN IMMEDIATE now, COMMIT by `commit`, ROLLBACK when it was not called.
+class Transaction {
+ public:
+  explicit Transaction(const Database& database);
+  Transaction(const Transaction&) = delete;
+  ~Transaction();
+  void commit();
+
+ private:
+  const Database* database_;
+};
+
+}  // namespace vorta::reports

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows of run.sqlite as plain values: the contract between the harness (which writes) and reports (which read).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vorta::reports {
+
+/// What a trial is for. Only kTiming trials enter the speed tables; a timing trial is also where the scores of its own
+/// frames belong, so that no speed stands without the quality of what it made.
+enum class TrialRole { kTiming, kProfile, kQuality, kWarmup };
+/// kRunning: the row exists, the work is under way (or the process died: a resumed run turns it into kInterrupted).
+enum class TrialStatus { kRunning, kOk, kFailed, kSkipped, kInterrupted };
+/// Which way a metric is better; kTarget: neither (a description, such as a density).
+enum class Direction { kHigher, kLower, kTarget };
+
+std::string_view to_string(TrialRole role);
+std::string_view to_string(TrialStatus status);
+std::string_view to_string(Direction direction);
+/// DataError (naming `where`) when the text is none of the names above.
+TrialRole parse_trial_role(std::string_view text, std::string_view where);
+TrialStatus parse_trial_status(std::string_view text, std::string_view where);
+Direction parse_direction(std::string_view text, std::string_view where);
+
+/// The machine and the build. `identity_json` decides whether two measurements may be compared (CPU, threads, GPU,
+/// LibTorch, build flags, engine version, weights); `volatile_json` is only told (host name, load, free memory).
+/// Both are JSON objects of scalars, shown in the report in key order.
+struct EnvironmentRow {
+  std::string identity_json = "{}";
+  std::string volatile_json = "{}";
+};
+
+/// A sentence to be tested on the results. `quantity` is "speedup/<stage>" (paired by prompt and seed against
+/// `reference`), "ratio/measured_to_predicted" (measured over predicted speed-up of a step), "delta/<metric key>" (paired
+/// difference to `reference`) or "<metric key>" (mean over items). It holds when its 95 % interval lies in the band.
+struct ClaimRow {
+  std::string key;        ///< Unique in a run, e.g. "vorta-step-speedup".
+  std::string sentence;   ///< What is claimed, in words.
+  std::string quantity;
+  std::string variant;
+  std::string reference;  ///< Variant compared with; empty for quantities that compare nothing.
+  std::optional<double> at_least;
+  std::optional<double> at_most;
+};
+
+/// A number that the paper (or another publication) states. Shown beside ours, never computed with.
+struct PublishedRow {
+  std::string sentence;   ///< "Speed-up of VORTA over the original model"
+  std::string value;      ///< "1.76x"
+  std::string setting;    ///< "HunyuanVideo, H100, 720p"
+  std::string source;     ///< "VORTA, NeurIPS 2025"
+};
+
+struct RunRow {
+  std::string suite;           ///< Suite key, e.g. "vbench-speedup".
+  std::string title;
+  std::string suite_json;      ///< The resolved suite; its hash and the environment identify the run when it resumes.
+  std::string argv_json = "[]";
+  std::string model_json = "{}";  ///< Name, sizes, folder, weights hash: scalars, shown in the report.
+  std::string reference_variant;  ///< The variant that speed-ups and fidelity are measured against ("dense").
+  std::string tool_version;
+  std::string notes;
+  std::vector<ClaimRow> claims;
+  std::vector<PublishedRow> published;
+};
+
+/// One configuration. `params_json` is the effective configuration; variant and parameters make the case's hash.
+struct CaseRow {
+  std::string variant;       ///< Name shown in tables: dense, sliding, coreset, vorta.
+  std::string description;
+  std::string params_json = "{}";
+  int64_t ordinal = 0;       ///< Order of rows in reports.
+};
+
+/// The pairing key: the same item in two cases starts from the same prompt and noise.
+struct ItemRow {
+  std::string prompt;
+  std::string negative_prompt;
+  std::string tags_json = "{}";  ///< Object of scalars, e.g. {"split": "held-out"}.
+  int64_t seed = 0;
+};
+
+/// A duration on the host clock. Stages: "text", "denoise", "vae", "e2e", "step" (with `step` >= 0), "load".
+struct SampleRow {
+  std::string stage;
+  int64_t step = -1;             ///< Index of the denoising step, or -1.
+  int64_t host_ns = 0;
+  std::optional<int64_t> bytes;  ///< Bytes live after the stage, where known.
+};
+
+/// Peak of one counter during a trial. Scopes: "host_rss", "tensor", "device".
+struct MemoryPeakRow {
+  std::string scope;
+  int64_t bytes = 0;
+};
+
+/// Time summed over a profiled trial. kind "operator": an ATen or engine operator by name; kind "layer": a transformer
+/// layer (`layer` >= 0) or a part of it ("self_attention", "cross_attention", "ffn").
+struct RangeRow {
+  std::string kind;
+  std::string name;
+  int64_t layer = -1;
+  int64_t calls = 0;
+  int64_t self_ns = 0;   ///< Without the ranges nested in it.
+  int64_t total_ns = 0;  ///< With them.
+  std::optional<double> flops;
+};
+
+/// Heads of one layer at one step by branch, from the route table.
+struct RouteRow {
+  int64_t step = 0;
+  int64_t layer = 0;
+  int64_t dense_heads = 0;
+  int64_t coreset_heads = 0;
+  int64_t sliding_heads = 0;
+};
+
+/// A quantity that the plan predicts and, where it can be, the run measures. Quantities: "flops/attention",
+/// "flops/linear", "flops/vae", "flops/total", "speedup/step", "speedup/e2e", "density/attention".
+struct PredictionRow {
+  std::string quantity;
+  std::string unit;  ///< "FLOP", "x", "1"
+  double predicted = 0;
+  std::optional<double> measured;
+};
+
+struct MetricDefRow {
+  std::string key;   ///< "fidelity/psnr", "quality/temporal_flickering"
+  std::string name;  ///< "PSNR to dense"
+  std::string unit;  ///< "dB", "0..1"
+  Direction direction = Direction::kHigher;
+  std::string family;  ///< speed, memory, fidelity (to the reference variant), quality, work
+  std::string version = "1";
+};
+
+/// A score of a trial's frames; `value` absent means that scoring failed, `detail` says why.
+struct ScoreRow {
+  std::string metric_key;
+  std::optional<double> value;
+  std::string detail;
+};
+
+/// A file that the trial made. `path` is relative to the database's folder. Kinds: "video", "filmstrip", "latents",
+/// "trace", "log".
+struct ArtefactRow {
+  std::string kind;
+  std::string path;
+  std::string mime;
+  int64_t bytes = 0;
+};
+
+/// Why a trial failed. Kinds: "config", "data", "machine", "memory", "numerics", "internal".
+struct ErrorRow {
+  std::string kind;
+  std::string message;
+  std::string stage;  ///< Last stage entered, may be empty.
+  int64_t step = -1;
+};
+
+/// Everything a finished trial leaves; written in one transaction.
+struct TrialResult {
+  std::vector<SampleRow> samples;
+  std::vector<MemoryPeakRow> memory;
+  std::vector<RangeRow> ranges;
+  std::vector<ScoreRow> scores;
+  std::vector<ArtefactRow> artefacts;
+};
+
+}  // namespace vorta::reports

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole pipelines against diffusers 0.33.1 (dense) and a brute-force VORTA processor: tests/golden/make_pipeline.py.
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "engine/base/json_io.h"
+#include "engine/pipeline/pipeline.h"
+#include "engine/weights/safetensors.h"
+#include "tests/support/catch.h"
+
+namespace vorta::engine {
+namespace {
+
+const std::filesystem::path kGolden = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/pipeline";
+
+const TensorMap& expected() {
+  static const TensorMap tensors = read_safetensors(kGolden / "expected.safetensors").tensors;
+  return tensors;
+}
+
+double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
+  const at::Tensor a = found.to(at::kDouble), b = wanted.to(at::kDouble);
+  REQUIRE(a.sizes() == b.sizes());
+  return ((a - b).norm() / b.norm()).item<double>();
+}
+
+struct Fixture {
+  PipelineConfig config;
+  GenerationRequest request;
+};
+
+Fixture fixture(const nlohmann::json& common, const nlohmann::json& one) {
+  Fixture out;
+  out.config.model_dir = kGolden / one.at("model").get<std::string>();
+  out.config.attention = one.at("attention").get<std::string>();
+  if (out.config.attention != "dense") out.config.routers_dir = kGolden / "routers";
+  out.config.tau = one.at("tau").get<double>();
+  out.config.guidance = one.at("guidance").get<double>();
+  out.config.steps = common.at("steps").get<int64_t>();
+  out.config.flow_shift = common.at("flow_shift").get<double>();
+  out.request.prompt = common.at("prompt").get<std::string>();
+  out.request.negative_prompt = common.at("negative_prompt").get<std::string>();
+  out.request.frames = common.at("frames").get<int64_t>();
+  out.request.height = common.at("height").get<int64_t>();
+  out.request.width = common.at("width").get<int64_t>();
+  out.request.seed = common.at("seed").get<uint64_t>();
+  out.request.output = one.at("keep_video").get<bool>() ? Output::kVideo : Output::kLatents;
+  return out;
+}
+
+void check_routes(const RouteTable& routes, const std::string& name) {
+  const auto wanted = expected().find("routes." + name);
+  if (wanted == expected().end()) return;
+  const at::Tensor found = at::tensor(at::ArrayRef<uint8_t>(routes.routes), at::kByte)
+                               .view({routes.steps, routes.layers, routes.heads});
+  CHECK(at::equal(found, wanted->second.to(at::kByte)));
+}
+
+TEST_CASE("every golden case gives the latents and the video of the reference", "[pipeline][parity]") {
+  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  for (const nlohmann::json& one : cases.at("cases")) {
+    const std::string name = one.at("name").get<std::string>();
+    INFO(name);
+    const Fixture f = fixture(cases.at("common"), one);
+    Pipeline pipeline = Pipeline::load(f.config);
+    check_routes(*pipeline.plan(f.request).routes, name);
+    const GenerationResult result = pipeline.generate(f.request);
+    const double tolerance = f.config.attention == "dense" ? 1e-4 : 1e-3;
+    CHECK(relative_error(result.latents, expected().at("latents." + name)) < tolerance);
+    if (f.request.output != Output::kVideo) continue;
+    const int64_t stride = cases.at("common").at("video_stride").get<int64_t>();
+    using at::indexing::Slice;
+    const at::Tensor every = result.video.index({Slice(), Slice(), Slice(0, c10::nullopt, stride),
+                                                 Slice(0, c10::nullopt, stride)});
+    CHECK(relative_error(every, expected().at("video." + name)) < tolerance);
+  }
+}
+
+TEST_CASE("given latents equal the noise of the seed, and tau above 1 equals dense", "[pipeline][parity]") {
+  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
+  f.request.output = Output::kLatents;
+  Pipeline dense = Pipeline::load(f.config);
+  const at::Tensor from_seed = dense.generate(f.request).latents;
+  f.request.latents = read_safetensors(kGolden / "latents.safetensors").tensors.at("latents");
+  CHECK(at::equal(dense.generate(f.request).latents, from_seed));
+  f.config.attention = "vorta";
+  f.config.routers_dir = kGolden / "routers";
+  f.config.tau = 1.5;
+  Pipeline routed = Pipeline::load(f.config);
+  CHECK(routed.plan(f.request).speedup() == Approx(1.0));
+  CHECK(at::equal(routed.generate(f.request).latents, from_seed));
+}
+
+TEST_CASE("stage-by-stage loading and a batch of videos give the same numbers", "[pipeline][parity]") {
+  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
+  f.request.output = Output::kLatents;
+  const at::Tensor kept = Pipeline::load(f.config).generate(f.request).latents;
+  f.config.offload = Offload::kStageByStage;
+  Pipeline offloading = Pipeline::load(f.config);
+  CHECK(at::equal(offloading.generate(f.request).latents, kept));
+  const at::Tensor noise = read_safetensors(kGolden / "latents.safetensors").tensors.at("latents");
+  f.request.latents = at::cat({-noise, noise});
+  const at::Tensor both = offloading.generate(f.request).latents;
+  REQUIRE(both.size(0) == 2);
+  CHECK(relative_error(both.narrow(0, 1, 1), kept) < 1e-5);
+}
+
+TEST_CASE("sizes and latents that do not fit are refused with what fits", "[pipeline][parity]") {
+  using Catch::Matchers::Contains;
+  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  const Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
+  Pipeline pipeline = Pipeline::load(f.config);
+  GenerationRequest odd = f.request;
+  odd.height = 70;
+  CHECK_THROWS_WITH(pipeline.plan(odd), Contains("--height") && Contains("64 and 80"));
+  GenerationRequest wrong = f.request;
+  wrong.latents = at::zeros({1, 4, 4, 8, 8});
+  CHECK_THROWS_WITH(pipeline.generate(wrong), Contains("--latents") && Contains("[B, 4, 4, 8, 12]"));
+  wrong.latents = at::full({1, 4, 4, 8, 12}, NAN);
+  CHECK_THROWS_WITH(pipeline.generate(wrong), Contains("--latents") && Contains("finite"));
+  GenerationRequest rounded = f.request;
+  rounded.frames = 12;
+  CHECK(pipeline.plan(rounded).size.frames == 13);
+}
+
+TEST_CASE("numbers that overflow during sampling are a NotFiniteError that names the step", "[pipeline][parity]") {
+  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
+  f.config.guidance = 1e300;
+  Pipeline pipeline = Pipeline::load(f.config);
+  CHECK_THROWS_AS(pipeline.generate(f.request), NotFiniteError);
+}
+
+}  // namespace
+}  // namespace vorta::engine

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/train/optimizer.h"
+
+#include <ATen/ATen.h>
+
+#include "tests/support/catch.h"
+
+namespace vorta::engine {
+
+TEST_CASE("adamw takes the steps that the paper's algorithm takes", "[train][optimizer]") {
+  TensorMap parameters{{"w", at::full({1, 1}, 1.0, at::kFloat).requires_grad_(true)}};
+  AdamW optimizer(parameters, {0.9, 0.99, 1e-8, 0.1, AdamWOptions::Decay::kEverything});
+  double w = 1, m = 0, v = 0;
+  for (int step = 1; step <= 5; ++step) {
+    (parameters.at("w") * parameters.at("w")).sum().backward();
+    optimizer.step(0.01);
+    const double g = 2 * w;
+    m = 0.9 * m + 0.1 * g;
+    v = 0.99 * v + 0.01 * g * g;
+    w = w * (1 - 0.01 * 0.1) - 0.01 * (m / (1 - std::pow(0.9, step))) / (std::sqrt(v / (1 - std::pow(0.99, step))) + 1e-8);
+    CHECK(parameters.at("w").item<double>() == Approx(w).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("clipping brings the common norm of all gradients to the limit", "[train][optimizer]") {
+  TensorMap parameters{{"a", at::zeros({2}).requires_grad_(true)}, {"b", at::zeros({1}).requires_grad_(true)}};
+  AdamW optimizer(parameters, {});
+  (parameters.at("a").sum() * 3 + parameters.at("b").sum() * 4).backward();
+  CHECK(optimizer.clip_gradients(1.0) == Approx(std::sqrt(9 + 9 + 16)));
+  CHECK(optimizer.clip_gradients(100.0) == Approx(1.0).epsilon(1e-4));
+}
+
+TEST_CASE("the learning rate warms up, stays and falls to its floor", "[train][optimizer]") {
+  const LearningRate rate{1.0, 10, 0.5, 0.1};
+  CHECK(rate.at(0, 100) == Approx(0.1));
+  CHECK(rate.at(30, 100) == Approx(1.0));
+  CHECK(rate.at(75, 100) == Approx(0.55));
+  CHECK(rate.at(100, 100) == Approx(0.1));
+}
+
+}  // namespace vorta::engine

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// The runner against an engine that paints frames by formula and fails on demand: what is stored, resumed and repeated.
+#include "harness/run/runner.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <new>
+
+#include "engine/base/error.h"
+#include "tests/support/catch.h"
+
+using namespace vorta;
+using namespace vorta::harness;
+namespace fs = std::filesystem;
+using reports::TrialRole;
+using reports::TrialStatus;
+
+namespace {
+
+class FakeEngine final : public VideoEngine {
+ public:
+  std::function<void(const VideoOrder&)> before_generate = [](const VideoOrder&) {};
+  std::vector<std::string> generated;  // "variant/prompt/seed" in order
+
+  void prepare(const VideoOrder& order) override {
+    if (order.variant->name == "broken") throw DataError("broken.safetensors", "is truncated");
+  }
+  engine::PlanSummary plan(const VideoOrder&) override {
+    engine::PlanSummary plan;
+    plan.size = {.frames = 3, .height = 16, .width = 16, .latents = {1, 2, 2}, .tokens = {1, 2, 2}};
+    plan.dense_pass = {.patch = 1, .linear = 2, .cross_attention = 1, .self_attention = 4};
+    plan.step_flops = {8, 8};
+    plan.dense_step_flops = 8;
+    return plan;
+  }
+  at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
+    generated.push_back(order.variant->name + "/" + order.prompt->id + "/" + std::to_string(order.seed));
+    if (observer != nullptr) observer->stage_begin(engine::Stage::kDenoise);
+    if (observer != nullptr) observer->step_begin(0, 1);
+    before_generate(order);
+    if (observer != nullptr) observer->step_end(0, 1);
+    if (observer != nullptr) observer->stage_end(engine::Stage::kDenoise);
+    const double shade = 0.2 + 0.1 * static_cast<double>(order.seed) + (order.variant->name == "dense" ? 0.0 : 0.05);
+    return at::full({3, 3, 16, 16}, shade) + at::linspace(0, 0.1, 16);
+  }
+  std::string model_json(const SuiteSpec&) override { return R"({"name":"fake"})"; }
+};
+
+SuiteSpec suite() {
+  SuiteSpec spec;
+  spec.name = "fake";
+  spec.title = "Fake";
+  spec.reference = "dense";
+  spec.prompts = {{.id = "a", .text = "one"}, {.id = "b", .text = "two"}};
+  spec.seeds = {0, 1};
+  spec.variants = {{.name = "dense", .attention = {.name = "dense"}}, {.name = "vorta", .attention = {.name = "vorta"}}};
+  spec.metrics = {"psnr", "ssim", "temporal_flickering"};
+  spec.measurement = {.warmup = 0, .trials = 1, .profile = true, .filmstrip_columns = 2};
+  spec.resolved_json = R"({"name":"fake"})";
+  return spec;
+}
+
+struct Folder {
+  fs::path path = fs::temp_directory_path() / "vorta-runner-test";
+  Folder() { fs::remove_all(path); }
+  ~Folder() { fs::remove_all(path); }
+};
+
+RunSummary run(const SuiteSpec& spec, const Folder& folder, VideoEngine& engine, bool retry = false) {
+  return run_suite(spec, {.out_dir = folder.path, .only = {}, .retry_failed = retry, .arguments = {}, .environment = {}}, engine);
+}
+
+}  // namespace
+
+TEST_CASE("a run generates each case once, profiles each variant once and scores all frames", "[harness][runner]") {
+  Folder folder;
+  FakeEngine engine;
+  const RunSummary summary = run(suite(), folder, engine);
+  CHECK(engine.generated.size() == 8 + 2);
+  CHECK(summary.ok == 10);
+  CHECK(summary.failed == 0);
+  CHECK(summary.missing_scores == 0);
+  CHECK(summary.complete());
+  CHECK(fs::exists(folder.path / "videos/vorta/p01-s1.mp4"));
+  CHECK(fs::exists(folder.path / "filmstrips/dense/p00-s0.png"));
+  CHECK(fs::exists(folder.path / "frames/dense/p00-s0.safetensors"));
+  CHECK_FALSE(fs::exists(folder.path / "frames/vorta/p00-s0.safetensors"));
+}
+
+TEST_CASE("a second call in the same folder repeats nothing", "[harness][runner]") {
+  Folder folder;
+  FakeEngine first, second;
+  run(suite(), folder, first);
+  const RunSummary summary = run(suite(), folder, second);
+  CHECK(second.generated.empty());
+  CHECK(summary.ok == 10);
+  CHECK(summary.reused == 10);
+}
+
+TEST_CASE("a run that dies inside a generation goes on where it stopped", "[harness][runner]") {
+  Folder folder;
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    at::set_num_threads(1);  // a forked child has lost the threads of the parent's OpenMP pool
+    FakeEngine dying;
+    int generations = 0;
+    dying.before_generate = [&](const VideoOrder&) {
+      if (++generations == 4) ::_exit(9);  // as kill -9: no unwinding, the row stays "running"
+    };
+    run(suite(), folder, dying);
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WEXITSTATUS(status) == 9);
+  FakeEngine resumed;
+  const RunSummary summary = run(suite(), folder, resumed);
+  CHECK(resumed.generated.size() == 10 - 3);
+  CHECK(summary.reused == 3);
+  CHECK(summary.complete());
+}
+
+TEST_CASE("failed trials are done again only when asked", "[harness][runner]") {
+  Folder folder;
+  FakeEngine failing, again, retried;
+  failing.before_generate = [](const VideoOrder& order) {
+    if (order.variant->name == "vorta" && order.seed == 1) throw std::bad_alloc();
+  };
+  CHECK(run(suite(), folder, failing).failed == 2);
+  CHECK(run(suite(), folder, again).failed == 2);
+  CHECK(again.generated.empty());
+  CHECK(run(suite(), folder, retried, /*retry=*/true).complete());
+  CHECK(retried.generated == std::vector<std::string>{"vorta/a/1", "vorta/b/1"});
+}
+
+TEST_CASE("a failing variant becomes failed rows and the rest goes on", "[harness][runner]") {
+  Folder folder;
+  FakeEngine engine;
+  SuiteSpec spec = suite();
+  spec.variants.push_back({.name = "broken", .attention = {.name = "vorta"}});
+  const RunSummary summary = run(spec, folder, engine);
+  CHECK(summary.ok == 10);
+  CHECK(summary.failed == 5);  // four items and the profile
+  CHECK_FALSE(summary.complete());
+}
+
+TEST_CASE("frames with NaN, of a wrong size or that do not repeat fail their case", "[harness][runner]") {
+  Folder folder;
+  SuiteSpec spec = suite();
+  spec.measurement.trials = 2;
+  struct Drifting final : VideoEngine {
+    int calls = 0;
+    FakeEngine fake;
+    void prepare(const VideoOrder& order) override { fake.prepare(order); }
+    engine::PlanSummary plan(const VideoOrder& order) override { return fake.plan(order); }
+    at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
+      const at::Tensor video = fake.generate(order, observer);
+      if (order.variant->name == "dense") return video;
+      if (order.prompt->id == "b") return video.slice(0, 0, 2);                                       // too few frames
+      if (order.seed == 1) return video + std::numeric_limits<double>::quiet_NaN();
+      return video + 0.05 * ++calls;                                                                  // drifts
+    }
+    std::string model_json(const SuiteSpec& s) override { return fake.model_json(s); }
+  } engine;
+  spec.measurement.profile = false;
+  const RunSummary summary = run(spec, folder, engine);
+  CHECK(summary.ok == 8 + 1);  // dense twice on four items, and the first of the drifting pair
+  CHECK(summary.failed == 7);
+}
+
+TEST_CASE("errors are told apart by kind", "[harness][runner]") {
+  const auto kind = [](auto thrown) { return describe_error(std::make_exception_ptr(thrown)).kind; };
+  CHECK(kind(ConfigError("a", "b")) == "config");
+  CHECK(kind(DataError("a", "b")) == "data");
+  CHECK(kind(MachineError("a", "b")) == "machine");
+  CHECK(kind(engine::NotFiniteError("a", "b")) == "numerics");
+  CHECK(kind(std::bad_alloc()) == "memory");
+  CHECK(kind(InternalError("a", "b")) == "internal");
+  CHECK(kind(7) == "internal");
+}
+
+TEST_CASE("another suite's folder is refused", "[harness][runner]") {
+  Folder folder;
+  FakeEngine engine;
+  run(suite(), folder, engine);
+  SuiteSpec other = suite();
+  other.resolved_json = R"({"name":"other"})";
+  CHECK_THROWS_AS(run(other, folder, engine), ConfigError);
+}

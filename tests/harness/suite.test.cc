@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/suite/suite_spec.h"
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "harness/plan/plan.h"
+#include "tests/support/catch.h"
+
+using namespace vorta;
+using namespace vorta::harness;
+using nlohmann::json;
+using Catch::Matchers::Contains;
+
+namespace {
+
+json valid_suite() {
+  return json::parse(R"({"name": "t", "title": "T", "model": "m", "routers": "r", "reference": "dense",
+    "prompts": [{"id": "a", "text": "one"}, {"text": "two"}, {"text": "three"}], "seeds": [0, 7],
+    "base": {"steps": 4, "frames": 5, "dtype": "float32"},
+    "variants": [{"name": "dense", "attention": {"name": "dense"}},
+                 {"name": "vorta", "attention": {"name": "vorta", "options": {"tau": 0.5}}, "config": {"steps": 3}},
+                 {"name": "sliding", "attention": {"name": "sliding"}}],
+    "metrics": ["psnr"],
+    "claims": [{"key": "c", "sentence": "s", "quantity": "speedup/step", "variant": "vorta", "at_least": 1}]})");
+}
+
+std::string write_suite(const json& suite) {
+  const auto dir = std::filesystem::temp_directory_path() / "vorta-suite-test";
+  std::filesystem::create_directories(dir);
+  const auto file = dir / "t.json";
+  std::ofstream(file) << suite.dump();
+  return file.string();
+}
+
+SuiteSpec load(const json& suite, const std::vector<std::string>& overrides = {}) {
+  return load_suite(write_suite(suite), overrides);
+}
+
+}  // namespace
+
+TEST_CASE("every suite of the repository is valid", "[harness][suite]") {
+  REQUIRE(suite_files().size() >= 2);
+  for (const auto& file : suite_files()) {
+    INFO(file.string());
+    const SuiteSpec spec = load_suite(file.string());
+    CHECK(spec.name == file.stem().string());
+    CHECK(spec.variant(spec.reference).attention.name == "dense");
+  }
+}
+
+TEST_CASE("a suite reads into its parts and variants inherit the base", "[harness][suite]") {
+  const SuiteSpec spec = load(valid_suite());
+  CHECK(spec.prompts.size() == 3);
+  CHECK(spec.prompts[1].id == "p01");
+  CHECK(spec.seeds == std::vector<uint64_t>{0, 7});
+  CHECK(spec.variant("dense").config.steps == 4);
+  CHECK(spec.variant("vorta").config.steps == 3);
+  CHECK(spec.variant("vorta").config.frames == 5);
+  CHECK(spec.variant("vorta").attention.tau == 0.5);
+  CHECK(spec.claims.at(0).at_least == 1.0);
+}
+
+TEST_CASE("an unknown key is refused with its pointer and the nearest known key", "[harness][suite]") {
+  const auto refused = [](const char* pointer, const char* nearest, auto edit) {
+    json suite = valid_suite();
+    edit(suite);
+    INFO(pointer);
+    CHECK_THROWS_AS(load(suite), ConfigError);
+    CHECK_THROWS_WITH(load(suite), Contains(std::string("#/") + pointer) && Contains(nearest));
+  };
+  refused("seedz", "seeds", [](json& s) { s["seedz"] = 1; });
+  refused("base/stepz", "steps", [](json& s) { s["base"]["stepz"] = 1; });
+  refused("variants/1/attention/options/tao", "tau", [](json& s) { s["variants"][1]["attention"]["options"]["tao"] = 1; });
+  refused("variants/0/attention/options/tau", "unknown", [](json& s) { s["variants"][0]["attention"]["options"]["tau"] = 1; });
+  refused("prompts/2/txt", "text", [](json& s) { s["prompts"][2]["txt"] = "x"; });
+  refused("claims/0/at_leest", "at_least", [](json& s) { s["claims"][0]["at_leest"] = 1; });
+}
+
+TEST_CASE("wrong types, ranges and names are refused with their pointer", "[harness][suite]") {
+  const auto refused = [](const char* pointer, auto edit) {
+    json suite = valid_suite();
+    edit(suite);
+    INFO(pointer);
+    CHECK_THROWS_WITH(load(suite), Contains(std::string("#/") + pointer));
+    CHECK_THROWS_AS(load(suite), ConfigError);
+  };
+  refused("base/steps", [](json& s) { s["base"]["steps"] = 0; });
+  refused("base/steps", [](json& s) { s["base"]["steps"] = "four"; });
+  refused("base/dtype", [](json& s) { s["base"]["dtype"] = "float8"; });
+  refused("seeds", [](json& s) { s["seeds"] = {-1}; });
+  refused("seeds", [](json& s) { s["seeds"] = json::array(); });
+  refused("seeds", [](json& s) { s["seeds"] = {3, 3}; });
+  refused("prompts", [](json& s) { s["prompts"] = json::array(); });
+  refused("prompts/0/text", [](json& s) { s["prompts"][0]["text"] = "  "; });
+  refused("prompts/1/text", [](json& s) { s["prompts"][1]["text"] = "one"; });
+  refused("variants/2/name", [](json& s) { s["variants"][2]["name"] = "dense"; });
+  refused("variants/2/name", [](json& s) { s["variants"][2]["name"] = "../x"; });
+  refused("reference", [](json& s) { s["reference"] = "dens"; });
+  refused("claims/0", [](json& s) { s["claims"][0]["variant"] = "vort"; });
+  refused("claims/0", [](json& s) { s["claims"][0].erase("at_least"); });
+  refused("model", [](json& s) { s.erase("model"); });
+}
+
+TEST_CASE("files that are not suites are refused", "[harness][suite]") {
+  CHECK_THROWS_AS(load_suite("vbench-speedupp"), ConfigError);
+  CHECK_THROWS_WITH(load_suite("vbench-speedupp"), Contains("vbench-speedup"));
+  CHECK_THROWS_AS(load_suite("/nowhere/x.json"), ConfigError);
+  CHECK_THROWS_AS(load(json::array()), ConfigError);
+  const std::string file = write_suite(valid_suite());
+  std::ofstream(file) << "{\"name\": ";
+  CHECK_THROWS_AS(load_suite(file), DataError);
+  json suite = valid_suite();
+  suite["prompts"] = "missing.json";
+  CHECK_THROWS_WITH(load(suite), Contains("missing.json"));
+}
+
+TEST_CASE("--set reaches any key by its path, in JSON or as text", "[harness][suite]") {
+  const SuiteSpec spec = load(valid_suite(), {"steps=9", "variants.1.attention.options.tau=0.25", "model=/data/wan 2.1",
+                                              "seeds=[5]", "base.guidance=3.5"});
+  CHECK(spec.variant("dense").config.steps == 9);
+  CHECK(spec.variant("vorta").attention.tau == 0.25);
+  CHECK(spec.model == "/data/wan 2.1");
+  CHECK(spec.seeds == std::vector<uint64_t>{5});
+  CHECK(spec.variant("dense").config.guidance == 3.5);
+  CHECK_THROWS_WITH(load(valid_suite(), {"stepz=9"}), Contains("#/stepz"));
+  CHECK_THROWS_WITH(load(valid_suite(), {"variants.8.name=x"}), Contains("index"));
+  CHECK_THROWS_WITH(load(valid_suite(), {"steps"}), Contains("key=value"));
+}
+
+TEST_CASE("a plan has every case once and turns the order of variants", "[harness][plan]") {
+  const SuiteSpec spec = load(valid_suite());
+  const Plan plan = make_plan(spec);
+  REQUIRE(plan.items.size() == 6);
+  CHECK(plan.case_count() == 18);
+  std::set<std::string> hashes;
+  std::map<size_t, std::set<size_t>> positions;  // of each variant over the items
+  for (const PlanItem& item : plan.items) {
+    for (size_t i = 0; i < item.cases.size(); ++i) {
+      hashes.insert(item.cases[i].hash);
+      positions[item.cases[i].variant].insert(i);
+      CHECK(item.cases[i].seed == item.seed);
+    }
+  }
+  CHECK(hashes.size() == 18);
+  for (const auto& [variant, seen] : positions) CHECK(seen.size() == 3);
+}
+
+TEST_CASE("case hashes depend on what is generated and on nothing else", "[harness][plan]") {
+  const auto hash = [](const json& suite, const std::vector<std::string>& set = {}) {
+    return make_plan(load(suite, set)).items[0].cases[0].hash;
+  };
+  json renamed = valid_suite();
+  renamed["title"] = "another title";
+  renamed["measurement"] = {{"trials", 9}};
+  renamed["variants"][0]["description"] = "words";
+  CHECK(hash(renamed) == hash(valid_suite()));
+  CHECK(hash(valid_suite()).size() == 64);
+  for (const char* change : {"steps=5", "guidance=2", "dtype=bfloat16", "negative_prompt=bad", "prompts.0.text=other", "seeds=[1]"}) {
+    INFO(change);
+    CHECK(hash(valid_suite(), {change}) != hash(valid_suite()));
+  }
+}
+
+TEST_CASE("--only keeps the reference beside what was asked", "[harness][plan]") {
+  const SuiteSpec spec = load(valid_suite());
+  const Plan plan = make_plan(spec, {"vorta"});
+  std::set<std::string> names;
+  for (const Case& one : plan.items[0].cases) names.insert(spec.variants[one.variant].name);
+  CHECK(names == std::set<std::string>{"dense", "vorta"});
+  CHECK_THROWS_WITH(make_plan(spec, {"vort"}), Contains("vorta"));
+}
