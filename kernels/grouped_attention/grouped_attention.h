@@ -31,10 +31,17 @@ struct RowMap {
   int64_t head_stride = 0;
 };
 
+/// How bfloat16 is multiplied: exact products, summed in float32, either way.
+enum class BFloat16Products {
+  kFastest,  ///< by what cpu_features() knows
+  kPaired,   ///< two at a time, by VDPBF16PS
+  kWidened,  ///< as float32, by FMA
+};
+
 /// Softmax attention in which each group of queries sees its own list of key ranges.
 /// q: [batch, heads, query_rows, head_dim], k, v: [batch, heads, key_rows, head_dim], out like q; each with strides.
 /// Dense attention is one group with one range. Ranges of a group must be disjoint. Softmax and accumulation are float32
-/// for both dtypes; with bfloat16 the probabilities are rounded to bfloat16 before they meet v, as flash kernels do.
+/// for both dtypes; paired bfloat16 products round the probabilities to bfloat16 before they meet v, as flash kernels do.
 struct GroupedAttentionArgs {
   DType dtype = DType::kFloat32;
   int64_t batch = 0;
@@ -50,6 +57,7 @@ struct GroupedAttentionArgs {
   int64_t group_count = 0;
   const RowRange* ranges = nullptr;
   float scale = 0;  ///< usually 1 / sqrt(head_dim)
+  BFloat16Products products = BFloat16Products::kFastest;
 };
 
 /// True when the vector variant handles `args` on this CPU.
@@ -58,7 +66,7 @@ bool grouped_attention_supports(const GroupedAttentionArgs& args);
 /// Bytes of scratch memory that `grouped_attention` needs, 64-byte aligned by the caller.
 std::size_t grouped_attention_workspace(const GroupedAttentionArgs& args);
 
-/// AVX-512 variant (VDPBF16PS for bfloat16), parallel over heads and query blocks with OpenMP.
+/// AVX-512 variant, parallel over heads and query blocks with OpenMP.
 [[nodiscard]] KernelStatus grouped_attention(const GroupedAttentionArgs& args, void* workspace);
 
 /// The definition: plain loops, float32 accumulation, any head_dim, any machine.

@@ -20,6 +20,7 @@ struct GroupedAttentionCase {
   int32_t tile;            ///< queries a group; 0: dense
   int32_t ranges;          ///< key ranges a group (of one tile each); ignored when dense
   double tolerance;        ///< relative L2 error against the reference
+  BFloat16Products products = BFloat16Products::kFastest;
 };
 
 /// Small, odd-sized cases for parity.

@@ -9,6 +9,7 @@ const CpuFeatures& cpu_features() {
     found.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     found.avx512_bf16 = found.avx512 && __builtin_cpu_supports("avx512bf16");
+    found.fast_bfloat16_pairs = found.avx512_bf16 && !__builtin_cpu_is("intel");
     return found;
   }();
   return features;
