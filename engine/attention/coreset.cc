@@ -13,7 +13,6 @@ void CoresetAttention::plan(const VideoGrid& grid) {
   layout_ = coreset_layout(grid, window_, reduction_rate_);
   const int64_t groups = layout_.groups, members = layout_.members, kept = layout_.kept;
   member_index_ = index_tensor(layout_.member_tokens);
-  member_position_ = index_tensor(inverse_order(layout_.member_tokens));
   std::vector<int64_t> others;
   for (int64_t i = 0; i < members; ++i) {
     if (i != layout_.center) others.push_back(i);
@@ -22,9 +21,9 @@ void CoresetAttention::plan(const VideoGrid& grid) {
   const at::Tensor table = member_index_.view({groups, members});
   center_tokens_ = table.select(1, layout_.center).contiguous();
   margin_tokens_ = table.index_select(1, margin_members_);
-  // Rank r < kept: its own row after the centers; the others share the center's row.
-  margin_rows_ = at::arange(groups, at::kLong).unsqueeze(1).repeat({1, layout_.margin()});
-  margin_rows_.narrow(1, 0, kept).copy_(at::arange(groups * kept, at::kLong).view({groups, kept}) + groups);
+  const at::Tensor every = at::arange(groups, at::kLong);
+  pooled_rows_ = at::cat({at::arange(layout_.pooled_tokens(), at::kLong), every.repeat_interleave(layout_.margin() - kept)});
+  windows_ = {groups, members, layout_.center, kept, {layout_.member_tokens.begin(), layout_.member_tokens.end()}};
   grid_ = grid;
 }
 
@@ -44,29 +43,38 @@ at::Tensor CoresetAttention::kept_order(const at::Tensor& x) const {
 CoresetAttention::Selection CoresetAttention::select(const at::Tensor& x) const {
   const at::NoGradGuard no_grad;
   const int64_t batch = x.size(0), heads = x.size(1), groups = layout_.groups;
-  const at::Tensor order = kept_order(x);  // [B, N, G, m]
-  const at::Tensor kept_tokens =
-      margin_tokens_.expand_as(order).gather(3, order.narrow(3, 0, layout_.kept)).flatten(2);  // [B, N, G * u]
-  const at::Tensor centers = center_tokens_.expand({batch, heads, groups});
+  const at::Tensor order = kept_order(x);                                             // [B, N, G, m]
+  const at::Tensor ranked = margin_tokens_.to(x.device()).expand_as(order).gather(3, order);  // tokens, least similar first
+  const at::Tensor centers = center_tokens_.to(x.device()).expand({batch, heads, groups});
+  const at::Tensor pooled = at::cat({centers, ranked.narrow(3, 0, layout_.kept).flatten(2)}, 2);
+  const at::Tensor merged = ranked.narrow(3, layout_.kept, layout_.margin() - layout_.kept).flatten(2);
+  const at::Tensor rows = pooled_rows_.to(x.device()).expand({batch, heads, grid_.tokens()});
+  const at::Tensor source = at::empty({batch, heads, grid_.tokens()}, order.options());
+  source.scatter_(2, at::cat({pooled, merged}, 2), rows);
+  return {pooled, merged, source};
+}
 
-  at::Tensor rows = at::empty_like(order);  // [B, N, G, m], by margin position
-  rows.scatter_(3, order, margin_rows_.expand_as(order).contiguous());
-  const at::Tensor center_rows = at::arange(groups, order.options()).view({1, 1, groups, 1});
-  const at::Tensor by_member = at::cat({rows.narrow(3, 0, layout_.center), center_rows.expand({batch, heads, groups, 1}),
-                                        rows.narrow(3, layout_.center, layout_.margin() - layout_.center)},
-                                       3);  // [B, N, G, members]
-  return {at::cat({centers, kept_tokens}, 2), by_member.flatten(2).index_select(2, member_position_)};
+bool CoresetAttention::run_heads(const HeadCall& call) {
+  check_qkv(call.q, call.k, call.v, grid_);
+  if (!kernel_coreset_applies(call)) return false;
+  at::Tensor order = kernel_coreset_order(call, windows_);
+  if (!order.defined()) {
+    const Selection selection = select(call.heads.empty() ? call.q : take_heads(call.q, index_tensor(call.heads)));
+    order = at::cat({selection.pooled, selection.merged}, 2).to(at::kInt);
+  }
+  return kernel_coreset_attention(call, windows_, order);
 }
 
 at::Tensor CoresetAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
   check_qkv(q, k, v, grid_);
   if (layout_.kept == layout_.margin()) return dense_attention(q, k, v);  // nothing is merged
+  const at::Tensor out = empty_token_major(q);
+  if (run_heads({q, k, v, out})) return out;
   const Selection selection = select(q);
-  if (const auto out = kernel_pooled_attention(q, k, v, selection.pooled, selection.source)) return *out;
-  const at::Tensor out = dense_attention(take_tokens_per_head(q, selection.pooled),
-                                         take_tokens_per_head(k, selection.pooled),
-                                         take_tokens_per_head(v, selection.pooled));  // [B, N, K, D]
-  return take_tokens_per_head(out, selection.source);
+  const at::Tensor pooled = dense_attention(take_tokens_per_head(q, selection.pooled),
+                                            take_tokens_per_head(k, selection.pooled),
+                                            take_tokens_per_head(v, selection.pooled));  // [B, N, K, D]
+  return take_tokens_per_head(pooled, selection.source);
 }
 
 double CoresetAttention::density(const LayerStep&) const {
