@@ -59,7 +59,8 @@ std::unique_ptr<AttentionBackend> make_attention(std::string_view name, const At
 at::Tensor dense_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   // In fp32 LibTorch's flash kernel already runs at the speed of its matrix products.
   if (q.scalar_type() == at::kBFloat16) {
-    if (const auto out = kernel_dense_attention(q, k, v)) return *out;
+    const at::Tensor out = empty_token_major(q);
+    if (kernel_dense_attention({q, k, v, out})) return out;
   }
   return at::scaled_dot_product_attention(q, k, v);
 }
@@ -78,17 +79,21 @@ at::Tensor DenseAttention::run(const at::Tensor& q, const at::Tensor& k, const a
   return dense_attention(q, k, v);
 }
 
+bool DenseAttention::run_heads(const HeadCall& call) {
+  return call.q.scalar_type() == at::kBFloat16 && kernel_dense_attention(call);
+}
+
 double DenseAttention::flops(const AttentionSize& size, const LayerStep&) const {
   const auto tokens = static_cast<double>(size.tokens);
   return 4.0 * static_cast<double>(size.batch * size.heads * size.head_dim) * tokens * tokens;
 }
 
 std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry) {
-  const AttentionOptions options{.geometry = geometry, .routes = nullptr};
   std::array<std::unique_ptr<AttentionBackend>, kBranches> branches;
-  branches[static_cast<size_t>(Branch::kDense)] = make_dense(options);
-  branches[static_cast<size_t>(Branch::kCoreset)] = make_coreset(options);
-  branches[static_cast<size_t>(Branch::kSlidingTile)] = make_sliding(options);
+  const auto branch = [&](Branch which) -> auto& { return branches[static_cast<size_t>(which)]; };
+  branch(Branch::kDense) = std::make_unique<DenseAttention>();
+  branch(Branch::kCoreset) = std::make_unique<CoresetAttention>(geometry.coreset_window, geometry.reduction_rate);
+  branch(Branch::kSlidingTile) = std::make_unique<SlidingTileAttention>(geometry.tile, geometry.sliding_window);
   return branches;
 }
 

@@ -32,6 +32,15 @@ struct AttentionSize {
   int64_t head_dim = 0;
 };
 
+/// Some heads of one self-attention call and where their output goes.
+struct HeadCall {
+  const at::Tensor& q;  // [B, N, L, D] after norm and RoPE, as are k and v
+  const at::Tensor& k;
+  const at::Tensor& v;
+  const at::Tensor& out;                // [B, N, L, D]; other heads are left alone
+  std::span<const int32_t> heads = {};  // ids; empty: all
+};
+
 /// How a model's self attention is computed. One object serves one generation at a time (not thread-safe).
 class AttentionBackend {
  public:
@@ -45,6 +54,9 @@ class AttentionBackend {
   /// q, k, v: [B, N, L, D] after norm and RoPE, any strides with D contiguous -> [B, N, L, D], same dtype.
   /// InternalError unless `plan` was called for a grid of L tokens. Differentiable; inputs are not modified.
   virtual at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) = 0;
+
+  /// `run` for some heads, written where they belong. False, with nothing written, when no kernel can do that here.
+  virtual bool run_heads(const HeadCall&) { return false; }
 
   /// Computed query-key pairs over all L*L pairs, averaged over heads, in (0, 1]. Needs a plan.
   virtual double density(const LayerStep& where) const = 0;

@@ -21,6 +21,7 @@ class DenseAttention final : public AttentionBackend {
   std::string_view name() const override { return "dense"; }
   void plan(const VideoGrid& grid) override { grid_ = grid; }
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
+  bool run_heads(const HeadCall& call) override;
   double density(const LayerStep&) const override { return 1.0; }
   double flops(const AttentionSize& size, const LayerStep& where) const override;
 
@@ -36,6 +37,7 @@ class SlidingTileAttention final : public AttentionBackend {
   std::string_view name() const override { return "sliding"; }
   void plan(const VideoGrid& grid) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
+  bool run_heads(const HeadCall& call) override;
   double density(const LayerStep& where) const override;
   double flops(const AttentionSize& size, const LayerStep& where) const override;
 
@@ -54,7 +56,7 @@ class SlidingTileAttention final : public AttentionBackend {
   Size3 window_;
   VideoGrid grid_;
   std::vector<Batch> batches_;
-  AttentionGroups kernel_groups_;  // the same pattern for the kernel: tile order, ranges of tiles
+  AttentionGroups kernel_groups_;  // the same pattern for the kernel
   at::Tensor to_raster_;     // [L]: row of each raster token in the batches' concatenated outputs
   int64_t pairs_ = 0;        // visible query-key pairs
   bool covers_all_ = false;  // every query sees every key
@@ -68,12 +70,14 @@ class CoresetAttention final : public AttentionBackend {
   std::string_view name() const override { return "coreset"; }
   void plan(const VideoGrid& grid) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
+  bool run_heads(const HeadCall& call) override;
   double density(const LayerStep& where) const override;
   double flops(const AttentionSize& size, const LayerStep& where) const override;
 
   /// Which tokens survive, decided by one tensor (Wan: the query) and used for q, k and v alike.
   struct Selection {
     at::Tensor pooled;  // [B, N, K] raster token of each pooled row: centers in group order, then kept tokens by group
+    at::Tensor merged;  // [B, N, L - K] the other tokens by group: each takes its center's output
     at::Tensor source;  // [B, N, L] pooled row that each raster token takes its output from
   };
   /// x [B, N, L, D]. Runs without gradients.
@@ -87,11 +91,11 @@ class CoresetAttention final : public AttentionBackend {
   VideoGrid grid_;
   CoresetLayout layout_;
   at::Tensor member_index_;     // [G * members] raster
-  at::Tensor member_position_;  // [L] where a raster token stands in member_index_
   at::Tensor margin_members_;   // [m] members without the center
   at::Tensor margin_tokens_;    // [G, m] raster
   at::Tensor center_tokens_;    // [G] raster
-  at::Tensor margin_rows_;      // [G, m] pooled row of the margin token of each similarity rank
+  at::Tensor pooled_rows_;      // [L] pooled row behind each token of a selection: pooled, then merged
+  CoresetWindows windows_;      // the same windows for the kernel
 };
 
 /// VORTA at inference: every head takes the branch of the route table; heads of one branch run together.
@@ -105,12 +109,8 @@ class RoutedAttention final : public AttentionBackend {
   double flops(const AttentionSize& size, const LayerStep& where) const override;
 
  private:
-  /// Head lists of one (step, layer).
-  struct LayerRoutes {
-    std::array<std::vector<int64_t>, kBranches> heads;
-    std::array<at::Tensor, kBranches> index;  // [heads of the branch]
-    at::Tensor to_head_order;                 // [N]: place of each head in the branches' concatenation
-  };
+  /// Head lists of one (step, layer), by branch.
+  using LayerRoutes = std::array<std::vector<int32_t>, kBranches>;
   const LayerRoutes& routes_of(const LayerStep& where) const;
 
   AttentionGeometry geometry_;

@@ -35,7 +35,7 @@ at::Tensor CoresetAttention::kept_order(const at::Tensor& x) const {
   const at::Tensor norm = members.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12);
   const at::Tensor unit = members / norm;
   const at::Tensor center = unit.select(3, layout_.center);
-  const at::Tensor margin = unit.index_select(3, margin_members_);
+  const at::Tensor margin = unit.index_select(3, margin_members_.to(x.device()));
   const at::Tensor similarity = at::einsum("bhgd,bhgmd->bhgm", {center, margin});
   return at::argsort(similarity, -1, /*descending=*/false);
 }
@@ -43,8 +43,8 @@ at::Tensor CoresetAttention::kept_order(const at::Tensor& x) const {
 CoresetAttention::Selection CoresetAttention::select(const at::Tensor& x) const {
   const at::NoGradGuard no_grad;
   const int64_t batch = x.size(0), heads = x.size(1), groups = layout_.groups;
-  const at::Tensor order = kept_order(x);                                             // [B, N, G, m]
-  const at::Tensor ranked = margin_tokens_.to(x.device()).expand_as(order).gather(3, order);  // tokens, least similar first
+  const at::Tensor order = kept_order(x);  // [B, N, G, m]
+  const at::Tensor ranked = margin_tokens_.to(x.device()).expand_as(order).gather(3, order);
   const at::Tensor centers = center_tokens_.to(x.device()).expand({batch, heads, groups});
   const at::Tensor pooled = at::cat({centers, ranked.narrow(3, 0, layout_.kept).flatten(2)}, 2);
   const at::Tensor merged = ranked.narrow(3, layout_.kept, layout_.margin() - layout_.kept).flatten(2);
@@ -59,7 +59,7 @@ bool CoresetAttention::run_heads(const HeadCall& call) {
   if (!kernel_coreset_applies(call)) return false;
   at::Tensor order = kernel_coreset_order(call, windows_);
   if (!order.defined()) {
-    const Selection selection = select(call.heads.empty() ? call.q : take_heads(call.q, index_tensor(call.heads)));
+    const Selection selection = select(call.heads.empty() ? call.q : take_heads(call.q, head_index(call.heads)));
     order = at::cat({selection.pooled, selection.merged}, 2).to(at::kInt);
   }
   return kernel_coreset_attention(call, windows_, order);

@@ -2,52 +2,68 @@
 #include "engine/attention/kernel_attention.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
 
 #include <array>
 #include <cmath>
-#include <cstring>
 
 #include "engine/base/error.h"
+#include "kernels/coreset_selection/coreset_selection.h"
 
 namespace vorta::engine {
 namespace {
 
+using kernels::CoresetSelectionArgs;
 using kernels::GroupedAttentionArgs;
+using kernels::KernelStatus;
 using kernels::RowView;
 
-bool applies(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  for (const at::Tensor* x : {&q, &k, &v}) {
+bool applies(const HeadCall& call) {
+  for (const at::Tensor* x : {&call.q, &call.k, &call.v, &call.out}) {
     const bool plain = x->device().is_cpu() && x->dim() == 4 && x->stride(3) == 1 && x->size(2) > 0 &&
-                       x->scalar_type() == q.scalar_type();
+                       x->scalar_type() == call.q.scalar_type();
     if (!plain || (at::GradMode::is_enabled() && x->requires_grad())) return false;
   }
-  return q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kFloat;
+  return call.q.scalar_type() == at::kBFloat16 || call.q.scalar_type() == at::kFloat;
 }
 
 RowView view_of(const at::Tensor& x) { return {x.data_ptr(), x.stride(0), x.stride(1), x.stride(2)}; }
 
-// [B, N, L, D] over token-major memory.
-at::Tensor empty_like_tokens(const at::Tensor& q) {
-  return at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options()).transpose(1, 2);
+int64_t head_count(const HeadCall& call) {
+  return call.heads.empty() ? call.q.size(1) : static_cast<int64_t>(call.heads.size());
+}
+const int32_t* head_list(const HeadCall& call) { return call.heads.empty() ? nullptr : call.heads.data(); }
+
+GroupedAttentionArgs base_args(const HeadCall& call) {
+  GroupedAttentionArgs args;
+  args.dtype = call.q.scalar_type() == at::kFloat ? kernels::DType::kFloat32 : kernels::DType::kBFloat16;
+  args.batch = call.q.size(0);
+  args.head_count = head_count(call);
+  args.head_dim = call.q.size(3);
+  args.query_rows = call.q.size(2);
+  args.key_rows = call.k.size(2);
+  args.heads = head_list(call);
+  args.q = view_of(call.q);
+  args.k = view_of(call.k);
+  args.v = view_of(call.v);
+  args.out = view_of(call.out);
+  args.scale = 1.0f / std::sqrt(static_cast<float>(call.q.size(3)));
+  return args;
 }
 
-GroupedAttentionArgs base_args(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out) {
-  GroupedAttentionArgs args;
-  args.dtype = q.scalar_type() == at::kFloat ? kernels::DType::kFloat32 : kernels::DType::kBFloat16;
-  args.batch = q.size(0);
-  args.head_count = q.size(1);
-  args.head_dim = q.size(3);
-  args.query_rows = q.size(2);
-  args.key_rows = k.size(2);
-  args.q = view_of(q);
-  args.k = view_of(k);
-  args.v = view_of(v);
-  args.out = view_of(out);
-  args.scale = 1.0f / std::sqrt(static_cast<float>(q.size(3)));
-  return args;
+CoresetSelectionArgs selection_args(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& order) {
+  return {.batch = call.q.size(0),
+          .head_count = head_count(call),
+          .head_dim = call.q.size(3),
+          .heads = head_list(call),
+          .x = view_of(call.q),
+          .groups = windows.groups,
+          .members = windows.members,
+          .center = windows.center,
+          .kept = windows.kept,
+          .member_rows = windows.member_tokens.data(),
+          .order = static_cast<int32_t*>(order.data_ptr())};
 }
 
 // Scores and weighted sum of all groups, a multiply-add counted as 2.
@@ -65,85 +81,84 @@ double flops_of(const GroupedAttentionArgs& args) {
   return 4.0 * pairs * static_cast<double>(args.head_dim * args.batch * args.head_count);
 }
 
-bool launch(const GroupedAttentionArgs& args) {
-  if (!kernels::grouped_attention_supports(args)) return false;
-  at::RecordFunction record(at::RecordScope::FUNCTION);  // a profiler, if one listens, sees the work as one operator
-  if (record.isActive()) {
-    const std::array<c10::IValue, 1> work{flops_of(args)};
-    record.before("vorta::grouped_attention", c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
-  }
-  const auto bytes = static_cast<int64_t>(kernels::grouped_attention_workspace(args));
-  const at::Tensor workspace = at::empty({bytes}, at::kByte);  // ATen aligns to 64 bytes
-  return kernels::grouped_attention(args, workspace.data_ptr()) == kernels::KernelStatus::kOk;
+// As CoresetAttention::flops counts them.
+double flops_of(const CoresetSelectionArgs& args) {
+  const double norms = 3.0 * static_cast<double>(args.groups * args.members);
+  const double similarity = 2.0 * static_cast<double>(args.groups * (args.members - 1));
+  return static_cast<double>(args.batch * args.head_count * args.head_dim) * (norms + similarity);
 }
 
-// Rows of tokens that were merged into another one take that one's output.
-void copy_merged_rows(const at::Tensor& out, const at::Tensor& pooled, const at::Tensor& source) {
-  const int64_t heads = out.size(1), tokens = out.size(2), kept = pooled.size(2);
-  const auto row_bytes = static_cast<std::size_t>(out.size(3) * out.element_size());
-  const int64_t* pooled_at = pooled.const_data_ptr<int64_t>();
-  const int64_t* source_at = source.const_data_ptr<int64_t>();
-  auto* bytes = static_cast<char*>(out.data_ptr());
-  at::parallel_for(0, out.size(0) * heads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t unit = begin; unit < end; ++unit) {
-      char* head = bytes + ((unit / heads) * out.stride(0) + (unit % heads) * out.stride(1)) * out.element_size();
-      const int64_t row = out.stride(2) * out.element_size();
-      for (int64_t t = 0; t < tokens; ++t) {
-        const int64_t from = pooled_at[unit * kept + source_at[unit * tokens + t]];
-        if (from != t) std::memcpy(head + t * row, head + from * row, row_bytes);
-      }
-    }
-  });
+// A profiler, if one listens, sees a kernel as one operator whose input is its work.
+template <typename Args>
+void describe(at::RecordFunction& record, const char* name, const Args& args) {
+  if (!record.isActive()) return;
+  const std::array<c10::IValue, 1> work{flops_of(args)};
+  record.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
+}
+
+bool launch(const GroupedAttentionArgs& args) {
+  if (!kernels::grouped_attention_supports(args)) return false;
+  at::RecordFunction record(at::RecordScope::FUNCTION);
+  describe(record, "vorta::grouped_attention", args);
+  const auto bytes = static_cast<int64_t>(kernels::grouped_attention_workspace(args));
+  const at::Tensor workspace = at::empty({bytes}, at::kByte);  // ATen aligns to 64 bytes
+  return kernels::grouped_attention(args, workspace.data_ptr()) == KernelStatus::kOk;
+}
+
+bool launch_dense(GroupedAttentionArgs args) {
+  const kernels::QueryGroup group{0, static_cast<int32_t>(args.query_rows), 0, 1};
+  const kernels::RowRange range{0, static_cast<int32_t>(args.key_rows)};
+  args.groups = &group;
+  args.group_count = 1;
+  args.ranges = &range;
+  return launch(args);
 }
 
 }  // namespace
 
-std::optional<at::Tensor> kernel_dense_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  if (!applies(q, k, v)) return std::nullopt;
-  const at::Tensor out = empty_like_tokens(q);
-  GroupedAttentionArgs args = base_args(q, k, v, out);
-  const kernels::QueryGroup group{0, static_cast<int32_t>(q.size(2)), 0, 1};
-  const kernels::RowRange range{0, static_cast<int32_t>(k.size(2))};
-  args.groups = &group;
-  args.group_count = 1;
-  args.ranges = &range;
-  if (!launch(args)) return std::nullopt;
-  return out;
+at::Tensor empty_token_major(const at::Tensor& q) {
+  return at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options()).transpose(1, 2);
 }
 
-std::optional<at::Tensor> kernel_grouped_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                                   const AttentionGroups& table) {
-  if (!applies(q, k, v)) return std::nullopt;
-  const at::Tensor out = empty_like_tokens(q);
-  GroupedAttentionArgs args = base_args(q, k, v, out);
+bool kernel_dense_attention(const HeadCall& call) { return applies(call) && launch_dense(base_args(call)); }
+
+bool kernel_grouped_attention(const HeadCall& call, const AttentionGroups& table) {
+  if (!applies(call)) return false;
+  const auto tokens = static_cast<size_t>(call.q.size(2));
+  VORTA_CHECK(table.query_tokens.size() == tokens && table.key_tokens.size() == tokens, "the tables name every token");
+  GroupedAttentionArgs args = base_args(call);
   args.groups = table.groups.data();
   args.group_count = static_cast<int64_t>(table.groups.size());
   args.ranges = table.ranges.data();
-  if (!table.rows.empty()) {
-    VORTA_CHECK(static_cast<int64_t>(table.rows.size()) == q.size(2), "the row table must name every token");
-    args.query_map = args.key_map = {table.rows.data(), 0, 0};
-  }
-  if (!launch(args)) return std::nullopt;
-  return out;
+  args.query_map = {table.query_tokens.data(), 0, 0};
+  args.key_map = {table.key_tokens.data(), 0, 0};
+  return launch(args);
 }
 
-std::optional<at::Tensor> kernel_pooled_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                                  const at::Tensor& pooled, const at::Tensor& source) {
-  if (!applies(q, k, v)) return std::nullopt;
-  const at::Tensor rows = pooled.to(at::kInt).contiguous();
-  const at::Tensor out = empty_like_tokens(q);
-  GroupedAttentionArgs args = base_args(q, k, v, out);
-  const auto kept = static_cast<int32_t>(pooled.size(2));
-  args.query_rows = args.key_rows = kept;
-  args.query_map = args.key_map = {rows.const_data_ptr<int32_t>(), rows.stride(0), rows.stride(1)};
-  const kernels::QueryGroup group{0, kept, 0, 1};
-  const kernels::RowRange range{0, kept};
-  args.groups = &group;
-  args.group_count = 1;
-  args.ranges = &range;
-  if (!launch(args)) return std::nullopt;
-  copy_merged_rows(out, pooled.contiguous(), source.contiguous());
-  return out;
+bool kernel_coreset_applies(const HeadCall& call) {
+  return applies(call) && kernels::grouped_attention_supports(base_args(call));
+}
+
+at::Tensor kernel_coreset_order(const HeadCall& call, const CoresetWindows& windows) {
+  if (!applies(call) || call.q.scalar_type() != at::kBFloat16) return {};
+  const at::Tensor order = at::empty({call.q.size(0), head_count(call), call.q.size(2)}, at::kInt);
+  const CoresetSelectionArgs args = selection_args(call, windows, order);
+  at::RecordFunction record(at::RecordScope::FUNCTION);
+  describe(record, "vorta::coreset_selection", args);
+  return kernels::coreset_selection(args) == KernelStatus::kOk ? order : at::Tensor();
+}
+
+bool kernel_coreset_attention(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& order) {
+  if (!applies(call)) return false;
+  VORTA_CHECK(order.scalar_type() == at::kInt && order.is_contiguous() && order.dim() == 3 &&
+                  order.size(0) == call.q.size(0) && order.size(1) == head_count(call) && order.size(2) == call.q.size(2),
+              "a selection orders the tokens of every head");
+  GroupedAttentionArgs args = base_args(call);
+  args.query_rows = args.key_rows = windows.groups * (1 + windows.kept);
+  args.query_map = args.key_map = {order.const_data_ptr<int32_t>(), order.stride(0), order.stride(1)};
+  if (!launch_dense(args)) return false;
+  kernels::spread_centers(selection_args(call, windows, order), args.out, call.out.element_size());
+  return true;
 }
 
 }  // namespace vorta::engine

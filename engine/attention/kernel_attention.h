@@ -3,35 +3,50 @@
 
 #include <ATen/core/TensorBody.h>
 
-#include <optional>
 #include <vector>
 
+#include "engine/attention/attention.h"
 #include "kernels/grouped_attention/grouped_attention.h"
 
 namespace vorta::engine {
 
-// The bridge to kernels/grouped_attention. Every function returns nothing when the kernel does not apply (gradients are
-// recorded, another device or dtype, a head dim it does not take, a CPU without the instructions): the caller's ATen
-// composition, which is the definition, then does the work. Outputs are [B, N, Lq, D] views of [B, Lq, N, D] memory, so
-// that merging the heads afterwards costs nothing.
+// The bridge to kernels/grouped_attention and kernels/coreset_selection. The attentions write the heads of `call` and
+// return true, or write nothing and return false when the kernel does not apply (gradients are recorded, another device
+// or dtype, a head dim it does not take, a CPU without the instructions): the caller's ATen composition, which is the
+// definition, then does the work.
 
-/// Groups of queries and the key ranges they see, over rows that `rows` renames.
+/// An uninitialised [B, N, L, D] like q over [B, L, N, D] memory, so that merging the heads afterwards costs nothing.
+at::Tensor empty_token_major(const at::Tensor& q);
+
+/// Softmax(q k^T / sqrt(D)) v. q, out [B, N, Lq, D], k, v [B, N, Lk, D].
+bool kernel_dense_attention(const HeadCall& call);
+
+/// Groups of queries and the key ranges they see.
 struct AttentionGroups {
   std::vector<kernels::QueryGroup> groups;
   std::vector<kernels::RowRange> ranges;
-  std::vector<int32_t> rows;  // logical row -> token; empty: the identity
+  std::vector<int32_t> query_tokens;  // [L] token of each row that a group counts
+  std::vector<int32_t> key_tokens;    // [L] token of each row that a range counts
+};
+bool kernel_grouped_attention(const HeadCall& call, const AttentionGroups& table);
+
+/// The windows of a coreset selection.
+struct CoresetWindows {
+  int64_t groups = 0;
+  int64_t members = 0;
+  int64_t center = 0;
+  int64_t kept = 0;
+  std::vector<int32_t> member_tokens;  // [groups * members]
 };
 
-/// Softmax(q k^T / sqrt(D)) v. q [B, N, Lq, D], k, v [B, N, Lk, D].
-std::optional<at::Tensor> kernel_dense_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+/// Whether `kernel_coreset_attention` applies: worth asking before making it an order.
+bool kernel_coreset_applies(const HeadCall& call);
 
-/// Each group of queries over its key ranges; queries and keys share `table.rows`. q, k, v [B, N, L, D].
-std::optional<at::Tensor> kernel_grouped_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                                   const AttentionGroups& table);
+/// The selection decided by the call's q: int32 [B, heads, L], survivors first (centers by window, kept tokens by window),
+/// then the merged tokens by window. Undefined where the kernel does not apply: it takes bfloat16 only.
+at::Tensor kernel_coreset_order(const HeadCall& call, const CoresetWindows& windows);
 
-/// Dense attention among the tokens `pooled` [B, N, K] int64; every token t of the output takes the row of token
-/// pooled[source[t]] with `source` [B, N, L] int64. q, k, v [B, N, L, D] -> [B, N, L, D].
-std::optional<at::Tensor> kernel_pooled_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                                  const at::Tensor& pooled, const at::Tensor& source);
+/// Dense attention among the survivors of `order`; merged tokens take their center's output.
+bool kernel_coreset_attention(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& order);
 
 }  // namespace vorta::engine

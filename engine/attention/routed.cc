@@ -14,13 +14,10 @@ RoutedAttention::RoutedAttention(const AttentionGeometry& geometry, std::shared_
   for (int64_t step = 0; step < table_->steps; ++step) {
     for (int64_t layer = 0; layer < table_->layers; ++layer) {
       LayerRoutes& entry = routes_.emplace_back();
-      std::vector<int64_t> order;
-      for (size_t e = 0; e < entry.heads.size(); ++e) {
-        entry.heads[e] = table_->heads_of(step, layer, static_cast<Branch>(e));
-        entry.index[e] = index_tensor(entry.heads[e]);
-        order.insert(order.end(), entry.heads[e].begin(), entry.heads[e].end());
+      for (size_t e = 0; e < entry.size(); ++e) {
+        const std::vector<int64_t> heads = table_->heads_of(step, layer, static_cast<Branch>(e));
+        entry[e].assign(heads.begin(), heads.end());
       }
-      entry.to_head_order = index_tensor(inverse_order(order));
     }
   }
 }
@@ -44,22 +41,23 @@ at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const 
   const LayerRoutes& routes = routes_of(where);
   VORTA_CHECK(q.dim() == 4 && q.size(1) == table_->heads,
               fmt::format("the route table is for {} heads", table_->heads));
-  std::vector<at::Tensor> outputs;
+  at::Tensor out = empty_token_major(q);
   for (size_t e = 0; e < branches_.size(); ++e) {
-    const auto heads = static_cast<int64_t>(routes.heads[e].size());
-    if (heads == 0) continue;
-    if (heads == table_->heads) return branches_[e]->run(q, k, v, where);
-    const at::Tensor& index = routes.index[e];
-    outputs.push_back(branches_[e]->run(take_heads(q, index), take_heads(k, index), take_heads(v, index), where));
+    const std::vector<int32_t>& heads = routes[e];
+    if (heads.empty()) continue;
+    if (static_cast<int64_t>(heads.size()) == table_->heads) return branches_[e]->run(q, k, v, where);
+    if (branches_[e]->run_heads({q, k, v, out, heads})) continue;
+    const at::Tensor index = head_index(heads).to(q.device());
+    out.index_copy_(1, index, branches_[e]->run(take_heads(q, index), take_heads(k, index), take_heads(v, index), where));
   }
-  return take_heads(at::cat(outputs, 1), routes.to_head_order);
+  return out;
 }
 
 double RoutedAttention::density(const LayerStep& where) const {
   const LayerRoutes& routes = routes_of(where);
   double sum = 0;
   for (size_t e = 0; e < branches_.size(); ++e) {
-    if (!routes.heads[e].empty()) sum += static_cast<double>(routes.heads[e].size()) * branches_[e]->density(where);
+    if (!routes[e].empty()) sum += static_cast<double>(routes[e].size()) * branches_[e]->density(where);
   }
   return sum / static_cast<double>(table_->heads);
 }
@@ -69,9 +67,9 @@ double RoutedAttention::flops(const AttentionSize& size, const LayerStep& where)
   VORTA_CHECK(size.heads == table_->heads, "flops() is for the route table's heads");
   double sum = 0;
   for (size_t e = 0; e < branches_.size(); ++e) {
-    if (routes.heads[e].empty()) continue;
+    if (routes[e].empty()) continue;
     AttentionSize part = size;
-    part.heads = static_cast<int64_t>(routes.heads[e].size());
+    part.heads = static_cast<int64_t>(routes[e].size());
     sum += branches_[e]->flops(part, where);
   }
   return sum;

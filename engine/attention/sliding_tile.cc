@@ -15,34 +15,23 @@ namespace {
 /// Gathered keys and values of one dense call stay below this, so that batching groups never costs much memory.
 constexpr int64_t kGatherBytes = int64_t{64} << 20;
 
-/// In tile order a run of visible tiles along the width is one range of rows.
-AttentionGroups tile_order_groups(const VideoGrid& grid, const Size3& tile, const Size3& window) {
-  const Size3 tiles{grid.frames / tile[0], grid.height / tile[1], grid.width / tile[2]};
-  const auto tokens = static_cast<int32_t>(tile[0] * tile[1] * tile[2]);
-  const auto id = [&](int64_t t, int64_t h, int64_t w) {
-    return static_cast<int32_t>((t * tiles[1] + h) * tiles[2] + w);
-  };
+/// The groups for the kernel: queries group by group, keys in tile order, where neighbouring tiles are one range.
+AttentionGroups kernel_groups(const std::vector<TileGroup>& groups, const std::vector<int64_t>& keys) {
   AttentionGroups out;
-  for (const int64_t token : tile_order(grid, tile)) out.rows.push_back(static_cast<int32_t>(token));
-  for (int64_t t = 0; t < tiles[0]; ++t) {
-    const TileRange frames = visible_tiles(t, tiles[0], window[0]);
-    for (int64_t h = 0; h < tiles[1]; ++h) {
-      const TileRange rows = visible_tiles(h, tiles[1], window[1]);
-      for (int64_t w = 0; w < tiles[2]; ++w) {
-        const TileRange columns = visible_tiles(w, tiles[2], window[2]);
-        const auto first = static_cast<int32_t>(out.ranges.size());
-        for (int64_t kt = frames.first; kt <= frames.last; ++kt) {
-          for (int64_t kh = rows.first; kh <= rows.last; ++kh) {
-            const kernels::RowRange range{id(kt, kh, columns.first) * tokens, (id(kt, kh, columns.last) + 1) * tokens};
-            const bool continues = static_cast<int32_t>(out.ranges.size()) > first && out.ranges.back().end == range.begin;
-            if (continues) out.ranges.back().end = range.end;
-            else out.ranges.push_back(range);
-          }
-        }
-        const int32_t begin = id(t, h, w) * tokens;
-        out.groups.push_back({begin, begin + tokens, first, static_cast<int32_t>(out.ranges.size()) - first});
-      }
+  out.key_tokens.assign(keys.begin(), keys.end());
+  const std::vector<int64_t> row_of = inverse_order(keys);
+  for (const TileGroup& group : groups) {
+    const auto query_begin = static_cast<int32_t>(out.query_tokens.size());
+    const auto first_range = static_cast<int32_t>(out.ranges.size());
+    out.query_tokens.insert(out.query_tokens.end(), group.queries.begin(), group.queries.end());
+    for (const int64_t token : group.keys) {
+      const auto row = static_cast<int32_t>(row_of[static_cast<size_t>(token)]);
+      const bool continues = static_cast<int32_t>(out.ranges.size()) > first_range && out.ranges.back().end == row;
+      if (continues) ++out.ranges.back().end;
+      else out.ranges.push_back({row, row + 1});
     }
+    out.groups.push_back({query_begin, static_cast<int32_t>(out.query_tokens.size()), first_range,
+                          static_cast<int32_t>(out.ranges.size()) - first_range});
   }
   return out;
 }
@@ -74,7 +63,7 @@ void SlidingTileAttention::plan(const VideoGrid& grid) {
     batches_.push_back({count, query_count, key_count, index_tensor(queries), index_tensor(keys)});
   }
   to_raster_ = index_tensor(inverse_order(order));
-  kernel_groups_ = tile_order_groups(grid, tile_, window_);
+  kernel_groups_ = kernel_groups(groups, tile_order(grid, tile_));
   grid_ = grid;
   covers_all_ = pairs_ == grid.tokens() * grid.tokens();
 }
@@ -104,12 +93,18 @@ at::Tensor SlidingTileAttention::run_batch(const at::Tensor& q, const at::Tensor
 at::Tensor SlidingTileAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
   check_qkv(q, k, v, grid_);
   if (covers_all_) return dense_attention(q, k, v);
-  if (const auto out = kernel_grouped_attention(q, k, v, kernel_groups_)) return *out;
+  const at::Tensor out = empty_token_major(q);
+  if (kernel_grouped_attention({q, k, v, out}, kernel_groups_)) return out;
   std::vector<at::Tensor> outputs;
   outputs.reserve(batches_.size());
   for (const Batch& batch : batches_) outputs.push_back(run_batch(q, k, v, batch));
   const at::Tensor all = outputs.size() == 1 ? outputs.front() : at::cat(outputs, 1);  // [B, L, N, D] in query order
   return take_tokens(all.transpose(1, 2), to_raster_);
+}
+
+bool SlidingTileAttention::run_heads(const HeadCall& call) {
+  check_qkv(call.q, call.k, call.v, grid_);
+  return kernel_grouped_attention(call, kernel_groups_);
 }
 
 double SlidingTileAttention::density(const LayerStep&) const {

@@ -9,14 +9,18 @@ namespace vorta::engine {
 
 at::Tensor index_tensor(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong); }
 
+at::Tensor head_index(std::span<const int32_t> heads) {
+  return index_tensor(std::vector<int64_t>(heads.begin(), heads.end()));
+}
+
 at::Tensor take_tokens(const at::Tensor& x, const at::Tensor& index) {
   VORTA_CHECK(x.dim() == 4 && index.dim() == 1, "take_tokens works on [B, N, L, D] with one index a token");
   const int64_t batch = x.size(0), heads = x.size(1), tokens = x.size(2), dim = x.size(3);
   const at::Tensor rows = x.transpose(1, 2).reshape({batch * tokens, heads * dim});  // a view of token-major memory
-  at::Tensor flat = index;
+  at::Tensor flat = index.to(x.device());
   if (batch > 1) {
-    const at::Tensor starts = at::arange(batch, index.options()).unsqueeze(1) * tokens;
-    flat = (starts + index).flatten();
+    const at::Tensor starts = at::arange(batch, flat.options()).unsqueeze(1) * tokens;
+    flat = (starts + flat).flatten();
   }
   return rows.index_select(0, flat).view({batch, index.size(0), heads, dim}).transpose(1, 2);
 }

@@ -3,6 +3,7 @@
 
 #include <ATen/core/TensorBody.h>
 
+#include <span>
 #include <vector>
 
 namespace vorta::engine {
@@ -12,6 +13,8 @@ namespace vorta::engine {
 
 /// A [n] int64 CPU tensor of the values.
 at::Tensor index_tensor(const std::vector<int64_t>& values);
+/// The same of head ids, as kernels take them.
+at::Tensor head_index(std::span<const int32_t> heads);
 
 /// x [B, N, L, D], any strides; index [I] int64 over L -> [B, N, I, D] whose memory is [B, I, N, D].
 at::Tensor take_tokens(const at::Tensor& x, const at::Tensor& index);

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// One pass over the rows of a window: each row is normalised, multiplied with the normalised center and forgotten. A
+// similarity becomes an integer whose order is that of (similarity, position), so a rank is the number of smaller ones.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/coreset_selection/coreset_selection.h"
+#include "kernels/launch/elements_avx512.h"
+
+namespace vorta::kernels {
+namespace {
+
+constexpr int64_t kMaxMembers = 64;
+constexpr int64_t kMaxHeadDim = 512;
+constexpr uint32_t kLast = 0xffffffffu;
+
+VORTA_AVX512_INLINE __m512 round16(__m512 value) {
+  const __m256i bits = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+VORTA_AVX512_INLINE __m512 row_norm(const BFloat16Bits* x, int64_t dim) {
+  __m512 square = _mm512_setzero_ps();
+  for (int64_t d = 0; d < dim; d += 16) {
+    const __m512 value = widen16(x + d);
+    square = _mm512_fmadd_ps(value, value, square);
+  }
+  const float norm = to_float(to_bfloat16(std::sqrt(_mm512_reduce_add_ps(square))));
+  return _mm512_set1_ps(std::max(norm, to_float(to_bfloat16(1e-12f))));
+}
+
+VORTA_AVX512 void normalise(const BFloat16Bits* x, int64_t dim, float* unit) {
+  const __m512 norm = row_norm(x, dim);
+  for (int64_t d = 0; d < dim; d += 16) _mm512_store_ps(unit + d, round16(_mm512_div_ps(widen16(x + d), norm)));
+}
+
+VORTA_AVX512 BFloat16Bits similarity(const BFloat16Bits* x, int64_t dim, const float* center) {
+  const __m512 norm = row_norm(x, dim);
+  __m512 dot = _mm512_setzero_ps();
+  for (int64_t d = 0; d < dim; d += 16) {
+    dot = _mm512_fmadd_ps(round16(_mm512_div_ps(widen16(x + d), norm)), _mm512_load_ps(center + d), dot);
+  }
+  return to_bfloat16(_mm512_reduce_add_ps(dot));
+}
+
+// Orders like (similarity, position): -0 equals +0, NaN comes last.
+uint32_t sort_key(BFloat16Bits similarity, int64_t position) {
+  uint32_t ordered = 0xffff;
+  if ((similarity & 0x7fff) == 0) ordered = 0x8000;
+  else if ((similarity & 0x7fff) <= 0x7f80) ordered = (similarity & 0x8000) != 0 ? ~similarity & 0xffffu : similarity | 0x8000u;
+  return ordered << 8 | static_cast<uint32_t>(position);
+}
+
+VORTA_AVX512 int64_t rank_of(const uint32_t* keys, int64_t count, uint32_t key) {
+  int64_t smaller = 0;
+  for (int64_t i = 0; i < count; i += 16) {
+    smaller += __builtin_popcount(_mm512_cmplt_epu32_mask(_mm512_load_si512(keys + i), _mm512_set1_epi32(static_cast<int>(key))));
+  }
+  return smaller;
+}
+
+VORTA_AVX512 void select_group(const CoresetSelectionArgs& args, const BFloat16Bits* head, int64_t group, int32_t* order) {
+  const int32_t* rows = args.member_rows + group * args.members;
+  alignas(64) float center[kMaxHeadDim];
+  alignas(64) uint32_t keys[kMaxMembers];
+  std::fill_n(keys, kMaxMembers, kLast);
+  normalise(head + rows[args.center] * args.x.row_stride, args.head_dim, center);
+  for (int64_t m = 0; m < args.members; ++m) {
+    if (m != args.center) keys[m] = sort_key(similarity(head + rows[m] * args.x.row_stride, args.head_dim, center), m);
+  }
+  const int64_t merged = args.members - 1 - args.kept;
+  order[group] = rows[args.center];
+  int32_t* kept_rows = order + args.groups + group * args.kept;
+  int32_t* merged_rows = order + args.groups * (1 + args.kept) + group * merged;
+  for (int64_t m = 0; m < args.members; ++m) {
+    if (m == args.center) continue;
+    const int64_t rank = rank_of(keys, args.members, keys[m]);
+    if (rank < args.kept) kept_rows[rank] = rows[m];
+    else merged_rows[rank - args.kept] = rows[m];
+  }
+}
+
+bool supported(const CoresetSelectionArgs& args) {
+  return cpu_features().avx512_bf16 && args.head_dim > 0 && args.head_dim % 16 == 0 && args.head_dim <= kMaxHeadDim &&
+         args.members <= kMaxMembers;
+}
+
+}  // namespace
+
+KernelStatus coreset_selection(const CoresetSelectionArgs& args) {
+  if (!supported(args)) return KernelStatus::kUnsupported;
+#pragma omp parallel for collapse(2) schedule(static)
+  for (int64_t unit = 0; unit < args.batch * args.head_count; ++unit) {
+    for (int64_t group = 0; group < args.groups; ++group) {
+      const int64_t selected = unit % args.head_count;
+      const int64_t id = args.heads == nullptr ? selected : args.heads[selected];
+      const auto* head = static_cast<const BFloat16Bits*>(args.x.data) + unit / args.head_count * args.x.batch_stride +
+                         id * args.x.head_stride;
+      select_group(args, head, group, args.order + unit * args.groups * args.members);
+    }
+  }
+  return KernelStatus::kOk;
+}
+
+}  // namespace vorta::kernels
