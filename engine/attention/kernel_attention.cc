@@ -143,6 +143,7 @@ at::Tensor kernel_coreset_order(const HeadCall& call, const CoresetWindows& wind
   if (!applies(call) || call.q.scalar_type() != at::kBFloat16) return {};
   const at::Tensor order = at::empty({call.q.size(0), head_count(call), call.q.size(2)}, at::kInt);
   const CoresetSelectionArgs args = selection_args(call, windows, order);
+  if (!kernels::coreset_selection_supports(args)) return {};
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::coreset_selection", args);
   return kernels::coreset_selection(args) == KernelStatus::kOk ? order : at::Tensor();

@@ -140,7 +140,7 @@ at::Tensor WanTransformer::Impl::block(const at::Tensor& hidden, const at::Tenso
   h = h + cross_attention(normed, layer);
   const auto feed_forward = [&] {
     RECORD_USER_SCOPE("vorta::ffn");
-    return w.ffn_out(at::gelu(w.ffn_in(modulated_layer_norm(h, shift_ff, scale_ff, config.eps)), "tanh"));
+    return w.ffn_out(w.ffn_in.gelu(modulated_layer_norm(h, shift_ff, scale_ff, config.eps)));
   };
   return gated_residual(h, feed_forward(), gate_ff);
 }

@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "engine/nn/layers.h"
 #include "engine/weights/weight_reader.h"
 
 namespace vorta::engine {
@@ -61,7 +62,8 @@ WanBlockWeights take_block(WeightReader reader, const WanTransformerConfig& conf
 
 }  // namespace
 
-at::Tensor LinearWeights::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor LinearWeights::operator()(const at::Tensor& x) const { return linear(x, weight, bias); }
+at::Tensor LinearWeights::gelu(const at::Tensor& x) const { return linear_gelu(x, weight, bias); }
 
 std::vector<at::Tensor> JointLinear::operator()(const at::Tensor& x) const {
   if (parts.size() == 1) return parts.front()(x).chunk(outputs, -1);

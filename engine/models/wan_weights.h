@@ -17,6 +17,7 @@ struct LinearWeights {
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out]
   at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor gelu(const at::Tensor& x) const;  // GELU, tanh form, of the product
 };
 
 /// Projections that read the same input. Fused into one product without gradients, separate handles otherwise.

@@ -11,6 +11,16 @@
 
 namespace vorta::engine {
 
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (const auto out = kernel_linear(x, weight, bias, /*gelu=*/false)) return *out;
+  return at::linear(x, weight, bias);
+}
+
+at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (const auto out = kernel_linear(x, weight, bias, /*gelu=*/true)) return *out;
+  return at::gelu(at::linear(x, weight, bias), "tanh");
+}
+
 at::Tensor layer_norm_f32(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
   const auto as_float = [](const at::Tensor& t) { return t.defined() ? t.to(at::kFloat) : t; };
   return at::layer_norm(x.to(at::kFloat), {x.size(-1)}, as_float(weight), as_float(bias), eps);

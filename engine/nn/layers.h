@@ -11,6 +11,11 @@ struct RopeTable;
 
 // Stateless layers of the transformers. All differentiable; the rounding points are those of diffusers v0.33.1.
 
+/// x weight^T + bias. x [.., M]; weight [O, M]; bias [O] or undefined -> [.., O].
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+/// GELU in its tanh form of linear(x, weight, bias).
+at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
 /// LayerNorm over the last axis in fp32. x [.., M]; weight and bias [M] or both undefined -> fp32 [.., M].
 at::Tensor layer_norm_f32(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
 

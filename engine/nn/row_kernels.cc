@@ -3,7 +3,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/record_function.h>
 
+#include <array>
+
+#include "kernels/linear/linear.h"
 #include "kernels/token_norms/token_norms.h"
 
 namespace vorta::engine {
@@ -27,6 +31,10 @@ bool modulation_of(const at::Tensor& m, const at::Tensor& x) {
 int64_t modulation_stride(const at::Tensor& m) { return m.dim() == 1 || m.size(0) == 1 ? 0 : m.stride(0); }
 
 kernels::TokenRows rows_of(const at::Tensor& x) { return {x.size(0), x.size(1), x.size(2)}; }
+bool contiguous_bfloat16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && x.is_contiguous(); }
+
+const BFloat16Bits* bits_of(const at::Tensor& x) { return static_cast<const BFloat16Bits*>(x.const_data_ptr()); }
+
 kernels::RowsView view_of(const at::Tensor& x) { return {static_cast<BFloat16Bits*>(x.data_ptr()), x.stride(1)}; }
 
 }  // namespace
@@ -55,7 +63,7 @@ std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor&
   kernels::RmsNormRopeArgs args{.rows = rows_of(x),
                                 .x = view_of(x),
                                 .out = view_of(out),
-                                .weight = static_cast<const BFloat16Bits*>(weight.const_data_ptr()),
+                                .weight = bits_of(weight),
                                 .head_dim = 0,
                                 .eps = static_cast<float>(eps)};
   if (cos.defined()) {
@@ -77,6 +85,32 @@ std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::T
                                         .gate = gate.const_data_ptr<float>(),
                                         .gate_stride = modulation_stride(gate)};
   if (kernels::gated_residual(args) != KernelStatus::kOk) return std::nullopt;
+  return out;
+}
+
+std::optional<at::Tensor> kernel_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool gelu) {
+  if (!rows_of_bfloat16(x) || !contiguous_bfloat16(weight) || (bias.defined() && !contiguous_bfloat16(bias))) {
+    return std::nullopt;
+  }
+  const at::Tensor out = at::empty({x.size(0), x.size(1), weight.size(0)}, x.options());
+  const kernels::LinearArgs args{.rows = x.size(0) * x.size(1),
+                                 .in = x.size(2),
+                                 .out = weight.size(0),
+                                 .x = bits_of(x),
+                                 .x_stride = x.stride(1),
+                                 .weight = bits_of(weight),
+                                 .bias = bias.defined() ? bits_of(bias) : nullptr,
+                                 .y = static_cast<BFloat16Bits*>(out.data_ptr()),
+                                 .y_stride = out.stride(1),
+                                 .activation = gelu ? kernels::Activation::kGeluTanh : kernels::Activation::kNone};
+  if (!kernels::linear_supports(args)) return std::nullopt;
+  at::RecordFunction record(at::RecordScope::FUNCTION);  // a profiler, if one listens, sees one operator and its work
+  if (record.isActive()) {
+    const std::array<c10::IValue, 1> work{2.0 * static_cast<double>(args.rows * args.in * args.out)};
+    record.before("vorta::linear", c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
+  }
+  const at::Tensor workspace = at::empty({static_cast<int64_t>(kernels::linear_workspace(args))}, at::kByte);
+  if (kernels::linear(args, workspace.data_ptr()) != KernelStatus::kOk) return std::nullopt;
   return out;
 }
 

@@ -58,7 +58,7 @@ double attention(Inputs inputs) {
   return 4.0 * static_cast<double>(inputs[0].toTensor().numel()) * static_cast<double>(inputs[1].toTensor().size(-2));
 }
 
-// The engine's own attention kernel says how much it will do: its inputs are {flops}.
+// The engine's own kernels say how much they will do: their inputs are {flops}.
 double stated(Inputs inputs) { return inputs.size() == 1 && inputs[0].isDouble() ? inputs[0].toDouble() : 0.0; }
 
 struct Rule {
@@ -75,6 +75,8 @@ constexpr std::array kRules{
     Rule{"aten::convolution", &convolution},
     Rule{"aten::scaled_dot_product_attention", &attention},
     Rule{"vorta::grouped_attention", &stated},
+    Rule{"vorta::coreset_selection", &stated},
+    Rule{"vorta::linear", &stated},
 };
 
 }  // namespace

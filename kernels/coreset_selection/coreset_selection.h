@@ -29,6 +29,9 @@ struct CoresetSelectionArgs {
   int32_t* order = nullptr;
 };
 
+/// True when the vector variant handles `args` on this CPU.
+bool coreset_selection_supports(const CoresetSelectionArgs& args);
+
 /// Fills `order`. AVX-512, parallel with OpenMP.
 [[nodiscard]] KernelStatus coreset_selection(const CoresetSelectionArgs& args);
 

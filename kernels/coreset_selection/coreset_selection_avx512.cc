@@ -16,11 +16,6 @@ constexpr int64_t kMaxMembers = 64;
 constexpr int64_t kMaxHeadDim = 512;
 constexpr uint32_t kLast = 0xffffffffu;
 
-VORTA_AVX512_INLINE __m512 round16(__m512 value) {
-  const __m256i bits = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-}
-
 VORTA_AVX512_INLINE __m512 row_norm(const BFloat16Bits* x, int64_t dim) {
   __m512 square = _mm512_setzero_ps();
   for (int64_t d = 0; d < dim; d += 16) {
@@ -82,15 +77,15 @@ VORTA_AVX512 void select_group(const CoresetSelectionArgs& args, const BFloat16B
   }
 }
 
-bool supported(const CoresetSelectionArgs& args) {
+}  // namespace
+
+bool coreset_selection_supports(const CoresetSelectionArgs& args) {
   return cpu_features().avx512_bf16 && args.head_dim > 0 && args.head_dim % 16 == 0 && args.head_dim <= kMaxHeadDim &&
          args.members <= kMaxMembers;
 }
 
-}  // namespace
-
 KernelStatus coreset_selection(const CoresetSelectionArgs& args) {
-  if (!supported(args)) return KernelStatus::kUnsupported;
+  if (!coreset_selection_supports(args)) return KernelStatus::kUnsupported;
 #pragma omp parallel for collapse(2) schedule(static)
   for (int64_t unit = 0; unit < args.batch * args.head_count; ++unit) {
     for (int64_t group = 0; group < args.groups; ++group) {

@@ -4,14 +4,13 @@
 // Keys and values of one head, packed into panels of 16 keys in the layout that the products read.
 #include <immintrin.h>
 
-#include <cstring>
-
 #include "kernels/launch/elements_avx512.h"
+#include "kernels/launch/panels_avx512.h"
 #include "kernels/grouped_attention/grouped_attention.h"
 
 namespace vorta::kernels {
 
-inline constexpr int kPanelKeys = 16;  // lanes of one float32 vector
+inline constexpr int kPanelKeys = kPanelRows;
 
 /// Sizes of one packed head, in words. Keys: [panel][dim / pair][16]; values: [panel][16 / pair][dim].
 struct PackedShape {
@@ -36,51 +35,6 @@ const Element* row_pointer(const RowView& view, const RowMap& map, const HeadRef
   if (map.rows != nullptr) row = map.rows[head.batch * map.batch_stride + head.selected * map.head_stride + row];
   return static_cast<const Element*>(view.data) + head.batch * view.batch_stride + head.id * view.head_stride +
          row * view.row_stride;
-}
-
-// 16 x 16 transpose of words: rows[i] holds 16 words of key i; column j of the result goes to `to + 16 j`.
-VORTA_AVX512_INLINE void transpose_store(__m512i (&rows)[16], int32_t* to) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-  }
-  __m512i u[16];
-  for (int i = 0; i < 16; i += 4) {
-    u[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    u[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    u[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    u[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int c = 0; c < 4; ++c) {
-    const __m512i ab_low = _mm512_shuffle_i32x4(u[c], u[4 + c], 0x88);
-    const __m512i ab_high = _mm512_shuffle_i32x4(u[c], u[4 + c], 0xdd);
-    const __m512i cd_low = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0x88);
-    const __m512i cd_high = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0xdd);
-    _mm512_storeu_si512(to + 16 * (0 + c), _mm512_shuffle_i32x4(ab_low, cd_low, 0x88));
-    _mm512_storeu_si512(to + 16 * (4 + c), _mm512_shuffle_i32x4(ab_high, cd_high, 0x88));
-    _mm512_storeu_si512(to + 16 * (8 + c), _mm512_shuffle_i32x4(ab_low, cd_low, 0xdd));
-    _mm512_storeu_si512(to + 16 * (12 + c), _mm512_shuffle_i32x4(ab_high, cd_high, 0xdd));
-  }
-}
-
-template <typename Math>
-VORTA_AVX512 void pack_keys(const typename Math::Element* const (&rows)[16], int64_t dim, int32_t* to) {
-  const int64_t words = dim / Math::kPair;
-  for (int64_t at = 0; at < words; at += 16) {
-    const __mmask16 mask = words - at >= 16 ? 0xffff : static_cast<__mmask16>((1u << (words - at)) - 1);
-    __m512i lanes[16];
-    for (int i = 0; i < 16; ++i) {
-      lanes[i] = rows[i] == nullptr ? _mm512_setzero_si512() : Math::load_words(rows[i] + at * Math::kPair, mask);
-    }
-    if (mask == 0xffff) {
-      transpose_store(lanes, to + at * 16);
-    } else {  // head_dim 16 in pairs: eight words, the upper half of the tile is not ours to write
-      alignas(64) int32_t tile[256];
-      transpose_store(lanes, tile);
-      std::memcpy(to + at * 16, tile, static_cast<std::size_t>(words - at) * 16 * sizeof(int32_t));
-    }
-  }
 }
 
 VORTA_AVX512_INLINE void pack_value_pair(const BFloat16Bits* even, const BFloat16Bits* odd, int64_t dim, int32_t* to) {
@@ -119,7 +73,7 @@ VORTA_AVX512 void pack_panel(const GroupedAttentionArgs& args, const HeadRef& he
     k_rows[i] = row < args.key_rows ? row_pointer<Element>(args.k, args.key_map, head, row) : nullptr;
     v_rows[i] = row < args.key_rows ? row_pointer<Element>(args.v, args.key_map, head, row) : nullptr;
   }
-  pack_keys<Math>(k_rows, args.head_dim, packed + panel * shape.panel);
+  pack_panel_rows<Math>(k_rows, args.head_dim, packed + panel * shape.panel);
   pack_values<Math>(v_rows, args.head_dim, packed + (shape.panels + panel) * shape.panel);
 }
 

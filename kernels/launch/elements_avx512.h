@@ -19,6 +19,11 @@ VORTA_AVX512_INLINE void narrow16(BFloat16Bits* to, __m512 value) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
 }
 
+VORTA_AVX512_INLINE __m512 round16(__m512 value) {
+  const __m256i bits = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
 VORTA_AVX512_INLINE __m512 float32_multiply_add(__m512 sum, __m512i a, __m512i b) {
   return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
 }

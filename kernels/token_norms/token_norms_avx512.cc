@@ -3,25 +3,11 @@
 
 #include <cmath>
 
-#include "kernels/launch/avx512.h"
+#include "kernels/launch/elements_avx512.h"
 #include "kernels/token_norms/token_norms.h"
 
 namespace vorta::kernels {
 namespace {
-
-VORTA_AVX512_INLINE __m512 load16(const BFloat16Bits* from) {
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-}
-
-VORTA_AVX512_INLINE void store16(BFloat16Bits* to, __m512 value) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
-}
-
-VORTA_AVX512_INLINE __m512 round16(__m512 value) {
-  const __m256i bits = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-}
 
 VORTA_AVX512 void layer_norm_row(const ModulatedLayerNormArgs& args, int64_t row) {
   const int64_t width = args.rows.width;
@@ -29,20 +15,20 @@ VORTA_AVX512 void layer_norm_row(const ModulatedLayerNormArgs& args, int64_t row
   const BFloat16Bits* x = args.x.data + row * args.x.row_stride;
   BFloat16Bits* out = args.out.data + row * args.out.row_stride;
   __m512 sum = _mm512_setzero_ps();
-  for (int64_t i = 0; i < width; i += 16) sum = _mm512_add_ps(sum, load16(x + i));
+  for (int64_t i = 0; i < width; i += 16) sum = _mm512_add_ps(sum, widen16(x + i));
   const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / static_cast<float>(width));
   __m512 square = _mm512_setzero_ps();
   for (int64_t i = 0; i < width; i += 16) {
-    const __m512 centered = _mm512_sub_ps(load16(x + i), mean);
+    const __m512 centered = _mm512_sub_ps(widen16(x + i), mean);
     square = _mm512_fmadd_ps(centered, centered, square);
   }
   const float variance = _mm512_reduce_add_ps(square) / static_cast<float>(width);
   const __m512 inverse = _mm512_set1_ps(1.0f / std::sqrt(variance + args.eps));
   const __m512 offset = _mm512_set1_ps(args.scale_offset);
   for (int64_t i = 0; i < width; i += 16) {
-    const __m512 normed = _mm512_mul_ps(_mm512_sub_ps(load16(x + i), mean), inverse);
+    const __m512 normed = _mm512_mul_ps(_mm512_sub_ps(widen16(x + i), mean), inverse);
     const __m512 scale = _mm512_add_ps(offset, _mm512_loadu_ps(args.scale + modulation + i));
-    store16(out + i, _mm512_fmadd_ps(normed, scale, _mm512_loadu_ps(args.shift + modulation + i)));
+    narrow16(out + i, _mm512_fmadd_ps(normed, scale, _mm512_loadu_ps(args.shift + modulation + i)));
   }
 }
 
@@ -61,20 +47,20 @@ VORTA_AVX512 void rms_row(const RmsNormRopeArgs& args, int64_t row) {
   BFloat16Bits* out = args.out.data + row * args.out.row_stride;
   __m512 square = _mm512_setzero_ps();
   for (int64_t i = 0; i < width; i += 16) {
-    const __m512 value = load16(x + i);
+    const __m512 value = widen16(x + i);
     square = _mm512_fmadd_ps(value, value, square);
   }
   const float mean = _mm512_reduce_add_ps(square) / static_cast<float>(width);
   const __m512 inverse = _mm512_set1_ps(1.0f / std::sqrt(mean + args.eps));
   const int64_t table = row % args.rows.rows_per_batch * (args.head_dim / 2);
   for (int64_t i = 0; i < width; i += 16) {
-    __m512 value = round16(_mm512_mul_ps(load16(x + i), inverse));
-    value = round16(_mm512_mul_ps(value, load16(args.weight + i)));
+    __m512 value = round16(_mm512_mul_ps(widen16(x + i), inverse));
+    value = round16(_mm512_mul_ps(value, widen16(args.weight + i)));
     if (args.cosine != nullptr) {
       const int64_t at = table + i % args.head_dim / 2;
       value = rotate_pairs(value, args.cosine + at, args.sine + at);
     }
-    store16(out + i, value);
+    narrow16(out + i, value);
   }
 }
 
@@ -85,8 +71,8 @@ VORTA_AVX512 void residual_row(const GatedResidualArgs& args, int64_t row) {
   BFloat16Bits* out = args.out.data + row * args.out.row_stride;
   for (int64_t i = 0; i < args.rows.width; i += 16) {
     // Product and sum are rounded apart, as the two operators they replace do.
-    const __m512 product = _mm512_mul_ps(load16(y + i), _mm512_loadu_ps(gate + i));
-    store16(out + i, _mm512_add_ps(load16(x + i), product));
+    const __m512 product = _mm512_mul_ps(widen16(y + i), _mm512_loadu_ps(gate + i));
+    narrow16(out + i, _mm512_add_ps(widen16(x + i), product));
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 
@@ -29,6 +30,21 @@ TEST_CASE("row gathers equal advanced indexing, whatever the memory order", "[ro
       CHECK(at::equal(take_tokens(x, index), plain.index_select(2, index)));
       CHECK(at::equal(take_heads(x, heads), plain.index_select(1, heads)));
       CHECK(at::equal(take_tokens_per_head(x, own), plain.gather(2, own.unsqueeze(-1).expand({-1, -1, -1, 4}))));
+    }
+  }
+}
+
+TEST_CASE("bf16 linear equals the fp32 product rounded once, GELU that of the rounded product", "[layers]") {
+  const at::NoGradGuard no_grad;
+  const at::Tensor wide = noise({2, 13, 3 * 48}, 21).to(at::kBFloat16);
+  const at::Tensor weight = noise({80, 48}, 22).to(at::kBFloat16), bias = noise({80}, 23).to(at::kBFloat16);
+  for (const at::Tensor& x : {wide.narrow(2, 48, 48), wide.narrow(2, 0, 48).contiguous()}) {
+    for (const at::Tensor& offset : {bias, at::Tensor()}) {
+      const at::Tensor sums = at::linear(x.to(at::kFloat), weight.to(at::kFloat), offset.defined() ? offset.to(at::kFloat) : offset);
+      const at::Tensor found = linear(x, weight, offset);
+      CHECK(found.scalar_type() == at::kBFloat16);
+      CHECK(at::allclose(found.to(at::kFloat), sums, 1.0 / 128, 1e-3));
+      CHECK(at::allclose(linear_gelu(x, weight, offset).to(at::kFloat), at::gelu(sums, "tanh"), 1.0 / 64, 1e-2));
     }
   }
 }

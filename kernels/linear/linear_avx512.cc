@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread takes 64 outputs of a chunk of rows. The weights of those outputs are widened and packed, 128 inputs at a time
+// so that they stay in the first-level cache while all rows of the chunk pass; the sums wait in the second-level cache.
+#include <immintrin.h>
+#include <omp.h>
+
+#include <algorithm>
+
+#include "kernels/launch/elements_avx512.h"
+#include "kernels/launch/panels_avx512.h"
+#include "kernels/linear/linear.h"
+
+namespace vorta::kernels {
+namespace {
+
+constexpr int kPanelsAtOnce = 4;  // 4 panels x 6 rows = 24 of the 32 vector registers accumulate
+constexpr int kRowsAtOnce = 6;
+constexpr int kColumns = kPanelsAtOnce * kPanelRows;
+constexpr int64_t kDepth = 128;
+constexpr int64_t kChunkRows = 384;
+
+// Of one thread.
+struct Scratch {
+  alignas(64) int32_t weights[kColumns * kDepth];  // [panel][depth][16]
+  alignas(64) int32_t x[kRowsAtOnce * kDepth];
+  alignas(64) float sums[kChunkRows * kColumns];
+};
+
+// 64 outputs of a chunk of rows.
+struct Item {
+  int64_t row_begin;
+  int64_t row_end;
+  int64_t out_begin;
+  int panels;
+};
+
+struct DepthRange {
+  int64_t begin;
+  int64_t size;
+};
+
+VORTA_AVX512 void pack_weights(const LinearArgs& args, const Item& item, const DepthRange& depth, int32_t* to) {
+  for (int p = 0; p < item.panels; ++p) {
+    const BFloat16Bits* rows[kPanelRows];
+    for (int i = 0; i < kPanelRows; ++i) {
+      rows[i] = args.weight + (item.out_begin + p * kPanelRows + i) * args.in + depth.begin;
+    }
+    pack_panel_rows<WidenedBFloat16>(rows, depth.size, to + p * kPanelRows * depth.size);
+  }
+}
+
+VORTA_AVX512 void widen_rows(const LinearArgs& args, int64_t row, int rows, const DepthRange& depth, int32_t* to) {
+  for (int r = 0; r < rows; ++r) {
+    const BFloat16Bits* x = args.x + (row + r) * args.x_stride + depth.begin;
+    for (int64_t d = 0; d < depth.size; d += 16) _mm512_store_ps(to + r * kDepth + d, widen16(x + d));
+  }
+}
+
+// sums[r, 16 p + lane] (+)= x[r] . weights[p], started anew when `first`.
+template <int Rows, int Panels>
+VORTA_AVX512 void multiply_tile(const Scratch& scratch, int64_t depth, bool first, float* sums) {
+  __m512 sum[Rows][Panels];
+  for (int r = 0; r < Rows; ++r)
+    for (int p = 0; p < Panels; ++p) sum[r][p] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * kColumns + 16 * p);
+  for (int64_t at = 0; at < depth; ++at) {
+    __m512i weight[Panels];
+    for (int p = 0; p < Panels; ++p) weight[p] = _mm512_load_si512(scratch.weights + (p * depth + at) * kPanelRows);
+    for (int r = 0; r < Rows; ++r) {
+      const __m512i x = _mm512_set1_epi32(scratch.x[r * kDepth + at]);
+      for (int p = 0; p < Panels; ++p) sum[r][p] = float32_multiply_add(sum[r][p], weight[p], x);
+    }
+  }
+  for (int r = 0; r < Rows; ++r)
+    for (int p = 0; p < Panels; ++p) _mm512_store_ps(sums + r * kColumns + 16 * p, sum[r][p]);
+}
+
+using Tile = void (*)(const Scratch&, int64_t, bool, float*);
+
+template <int Panels>
+Tile tile_of(int rows) {
+  static constexpr Tile kTiles[kRowsAtOnce] = {multiply_tile<1, Panels>, multiply_tile<2, Panels>,
+                                               multiply_tile<3, Panels>, multiply_tile<4, Panels>,
+                                               multiply_tile<5, Panels>, multiply_tile<6, Panels>};
+  return kTiles[rows - 1];
+}
+
+Tile tile_of(int rows, int panels) {
+  switch (panels) {
+    case 1: return tile_of<1>(rows);
+    case 2: return tile_of<2>(rows);
+    case 3: return tile_of<3>(rows);
+    default: return tile_of<4>(rows);
+  }
+}
+
+// x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3): the tanh form of GELU without a tanh.
+VORTA_AVX512_INLINE __m512 gelu_tanh(__m512 x) {
+  const __m512 cubic = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_set1_ps(0.044715f), _mm512_mul_ps(x, x)), x, x);
+  const __m512 exponent = _mm512_mul_ps(cubic, _mm512_set1_ps(2.302208198f));  // 2 sqrt(2 / pi) log2(e)
+  const __m512 small = exp2_nonpositive(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_abs_ps(exponent)));
+  const __mmask16 negative = _mm512_cmp_ps_mask(exponent, _mm512_setzero_ps(), _CMP_LT_OQ);
+  const __m512 numerator = _mm512_mask_mov_ps(_mm512_set1_ps(1.0f), negative, small);
+  return _mm512_div_ps(_mm512_mul_ps(x, numerator), _mm512_add_ps(_mm512_set1_ps(1.0f), small));
+}
+
+VORTA_AVX512 void finish_rows(const LinearArgs& args, const Item& item, int64_t row, int rows, const float* sums) {
+  for (int p = 0; p < item.panels; ++p) {
+    const int64_t out = item.out_begin + p * kPanelRows;
+    const __m512 bias = args.bias == nullptr ? _mm512_setzero_ps() : widen16(args.bias + out);
+    for (int r = 0; r < rows; ++r) {
+      __m512 value = _mm512_add_ps(_mm512_load_ps(sums + r * kColumns + 16 * p), bias);
+      if (args.activation == Activation::kGeluTanh) value = gelu_tanh(round16(value));
+      narrow16(args.y + (row + r) * args.y_stride + out, value);
+    }
+  }
+}
+
+void run_item(const LinearArgs& args, const Item& item, Scratch& scratch) {
+  for (int64_t at = 0; at < args.in; at += kDepth) {
+    const DepthRange depth{at, std::min(kDepth, args.in - at)};
+    pack_weights(args, item, depth, scratch.weights);
+    for (int64_t row = item.row_begin; row < item.row_end; row += kRowsAtOnce) {
+      const int rows = static_cast<int>(std::min<int64_t>(kRowsAtOnce, item.row_end - row));
+      float* sums = scratch.sums + (row - item.row_begin) * kColumns;
+      widen_rows(args, row, rows, depth, scratch.x);
+      tile_of(rows, item.panels)(scratch, depth.size, at == 0, sums);
+      if (at + depth.size == args.in) finish_rows(args, item, row, rows, sums);
+    }
+  }
+}
+
+}  // namespace
+
+std::size_t linear_workspace(const LinearArgs&) {
+  return static_cast<std::size_t>(omp_get_max_threads()) * sizeof(Scratch);
+}
+
+bool linear_supports(const LinearArgs& args) {
+  const bool fma_is_fastest = cpu_features().avx512_bf16 && !cpu_features().fast_bfloat16_pairs;
+  return fma_is_fastest && args.in > 0 && args.in % 16 == 0 && args.out % 16 == 0;
+}
+
+KernelStatus linear(const LinearArgs& args, void* workspace) {
+  if (!linear_supports(args)) return KernelStatus::kUnsupported;
+#pragma omp parallel for collapse(2) schedule(dynamic)
+  for (int64_t out = 0; out < args.out; out += kColumns) {
+    for (int64_t row = 0; row < args.rows; row += kChunkRows) {
+      const int panels = static_cast<int>(std::min<int64_t>(kPanelsAtOnce, (args.out - out) / kPanelRows));
+      const Item item{row, std::min(args.rows, row + kChunkRows), out, panels};
+      run_item(args, item, static_cast<Scratch*>(workspace)[omp_get_thread_num()]);
+    }
+  }
+  return KernelStatus::kOk;
+}
+
+}  // namespace vorta::kernels
