@@ -15,9 +15,22 @@ at::Tensor prepend_history(const at::Tensor& x, int64_t frames, const CausalStre
                                  .contiguous(at::MemoryFormat::ChannelsLast3d);
     padded = x.size(2) == 0 ? zeros : at::cat({zeros, x}, 2);
   }
+  keep_history(padded, frames, stream, history);
+  return padded;
+}
+
+PaddedChunk open_padded_chunk(const at::Tensor& x, int64_t frames, const at::Tensor& history) {
+  const auto s = x.sizes();
+  const at::Tensor all =
+      at::empty({s[0], s[1], frames + s[2], s[3], s[4]}, x.options(), at::MemoryFormat::ChannelsLast3d);
+  at::Tensor past = all.narrow(2, 0, frames);
+  history.defined() ? past.copy_(history) : past.zero_();
+  return {all, all.narrow(2, frames, s[2])};
+}
+
+void keep_history(const at::Tensor& padded, int64_t frames, const CausalStream& stream, at::Tensor& history) {
   // A copy: a view would keep the whole chunk alive.
   history = stream.last() ? at::Tensor() : padded.narrow(2, padded.size(2) - frames, frames).clone();
-  return padded;
 }
 
 }  // namespace vorta::engine

@@ -39,4 +39,14 @@ class CausalStream {
 /// slot then holds the frames that the next chunk must see.
 at::Tensor prepend_history(const at::Tensor& x, int64_t frames, const CausalStream& stream, at::Tensor& history);
 
+/// A chunk behind the frames that precede it, for a producer that can write its frames in place. No gradients.
+struct PaddedChunk {
+  at::Tensor all;    // [B, C, frames + t, H, W], channels-last-3d
+  at::Tensor chunk;  // the last t frames, a view to be written
+};
+/// What prepend_history makes of a chunk shaped like `x`, whose own frames are not written yet.
+PaddedChunk open_padded_chunk(const at::Tensor& x, int64_t frames, const at::Tensor& history);
+/// Once the chunk is written: keeps its last `frames` frames for the next one.
+void keep_history(const at::Tensor& padded, int64_t frames, const CausalStream& stream, at::Tensor& history);
+
 }  // namespace vorta::engine

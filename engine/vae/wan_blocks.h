@@ -15,6 +15,26 @@ namespace vorta::engine {
 /// Blocks of the Wan VAE (diffusers 0.33.1, autoencoder_kl_wan.py). All take and give [B, C, T, H, W] in
 /// channels-last-3d order (frames of pixels whose channels lie together), the dtype being that of the weights.
 
+/// x / max(|x|_2 over channels, 1e-12) * sqrt(C) * gamma.
+class ChannelNorm {
+ public:
+  /// `video` tells the shape of the stored gamma: [C,1,1,1] or, in attention blocks, [C,1,1].
+  enum class Kind { kVideo, kImage };
+  ChannelNorm(const WeightReader& weights, int64_t channels, Kind kind);
+  at::Tensor forward(const at::Tensor& x) const;
+  /// SiLU of forward(x).
+  at::Tensor forward_silu(const at::Tensor& x) const;
+  /// The same into `out`, a tensor or view of x's shape. No gradients.
+  void write_silu(const at::Tensor& x, const at::Tensor& out) const;
+
+ private:
+  at::Tensor compose(const at::Tensor& x) const;
+
+  at::Tensor gamma_;  // as stored, broadcastable over the trailing axes
+  double scale_;
+  Kind kind_;
+};
+
 /// Convolution over (t, y, x), zero padding in space, looking only back in time.
 class CausalConv3d {
  public:
@@ -25,27 +45,15 @@ class CausalConv3d {
   };
   CausalConv3d(const WeightReader& weights, Shape shape);
   at::Tensor forward(const at::Tensor& x, CausalStream& stream) const;
+  /// forward(silu(norm(x))) for a kernel wider than one.
+  at::Tensor forward_activated(const ChannelNorm& norm, const at::Tensor& x, CausalStream& stream) const;
 
  private:
+  at::Tensor convolve(const at::Tensor& padded) const;
+
   int64_t kernel_;
   at::Tensor weight_;  // [out, in, k, k, k]
   at::Tensor bias_;    // [out]
-};
-
-/// x / max(|x|_2 over channels, 1e-12) * sqrt(C) * gamma.
-class ChannelNorm {
- public:
-  /// `video` tells the shape of the stored gamma: [C,1,1,1] or, in attention blocks, [C,1,1].
-  enum class Kind { kVideo, kImage };
-  ChannelNorm(const WeightReader& weights, int64_t channels, Kind kind);
-  at::Tensor forward(const at::Tensor& x) const;
-  /// SiLU of forward(x).
-  at::Tensor forward_silu(const at::Tensor& x) const;
-
- private:
-  at::Tensor gamma_;  // as stored, broadcastable over the trailing axes
-  double scale_;
-  Kind kind_;
 };
 
 /// conv(silu(norm(.))) twice, plus the input (through a 1x1x1 convolution when the channels change).
@@ -108,9 +116,11 @@ class Upsample {
   at::Tensor forward(const at::Tensor& x, CausalStream& stream) const;
 
  private:
+  at::Tensor double_space(const at::Tensor& frames) const;
   at::Tensor double_time(const at::Tensor& x, CausalStream& stream) const;
 
   at::Tensor weight_, bias_;  // [C/2, C, 3, 3]
+  at::Tensor doubling_weight_;  // [C, C/2, 4, 4], undefined when the weights may still change
   at::Tensor time_weight_, time_bias_;  // [2C, C, 3, 1, 1] or undefined
 };
 

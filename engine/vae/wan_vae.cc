@@ -63,7 +63,7 @@ at::Tensor WanEncoder::forward(const at::Tensor& x, CausalStream& stream) const 
     if (const auto* attention = std::get_if<FrameAttention>(&layer)) y = attention->forward(y);
     if (const auto* resample = std::get_if<Downsample>(&layer)) y = resample->forward(y, stream);
   }
-  return conv_out_.forward(norm_out_.forward_silu(mid_.forward(y, stream)), stream);
+  return conv_out_.forward_activated(norm_out_, mid_.forward(y, stream), stream);
 }
 
 WanDecoder::WanDecoder(const WanVaeConfig& config, const WeightReader& weights)
@@ -89,7 +89,7 @@ WanDecoder::WanDecoder(const WanVaeConfig& config, const WeightReader& weights)
 at::Tensor WanDecoder::forward(const at::Tensor& x, CausalStream& stream) const {
   at::Tensor y = mid_.forward(conv_in_.forward(x, stream), stream);
   for (const Layer& layer : up_) y = std::visit([&](const auto& part) { return part.forward(y, stream); }, layer);
-  return conv_out_.forward(norm_out_.forward_silu(y), stream);
+  return conv_out_.forward_activated(norm_out_, y, stream);
 }
 
 WanVae::WanVae(const WanVaeConfig& config, const WeightReader& weights, at::ScalarType dtype, VaeOptions options)
