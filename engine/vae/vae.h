@@ -26,6 +26,7 @@ struct VaeOptions {
   /// Latent frames a call of the causal network: 0 decides by `max_activation_bytes`, -1 takes the whole sequence at
   /// once, n > 0 streams n latent frames at a time through the feature cache.
   int64_t chunk_latent_frames = 0;
+  /// An upper bound; a VAE may take shorter chunks where they are faster.
   int64_t max_activation_bytes = int64_t{2} << 30;
   std::optional<VaeTiling> tiling;
 };

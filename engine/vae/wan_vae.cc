@@ -2,6 +2,7 @@
 #include "engine/vae/wan_vae.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +17,9 @@ namespace {
 constexpr int64_t kPixelChannels = 3;
 // Live copies of the widest activation at the peak: the input, its upsampled copy, the output, one temporary.
 constexpr int64_t kLiveActivations = 4;
+// On a CPU shorter chunks are faster: buffers of a few ten MB are recycled by the allocator and found in the cache, those
+// of whole videos are mapped and cleared page by page at every layer.
+constexpr int64_t kFastestCpuBytes = int64_t{128} << 20;
 
 ResampleAxes axes_of(bool with_time) { return with_time ? ResampleAxes::kSpaceTime : ResampleAxes::kSpace; }
 
@@ -169,7 +173,7 @@ VaeMoments WanVae::encode_moments(const at::Tensor& video) const {
 }
 
 // Latent frames a chunk: the largest number whose widest activation fits the budget, at least one.
-int64_t WanVae::chunk_frames(int64_t batch, int64_t pixels_high, int64_t pixels_wide) const {
+int64_t WanVae::chunk_frames(const at::Tensor& x, int64_t pixels_high, int64_t pixels_wide) const {
   constexpr int64_t kAll = INT64_MAX;
   if (options_.chunk_latent_frames != 0) {
     return options_.chunk_latent_frames < 0 ? kAll : options_.chunk_latent_frames;
@@ -178,13 +182,17 @@ int64_t WanVae::chunk_frames(int64_t batch, int64_t pixels_high, int64_t pixels_
   const int64_t channels = config_.stages() > 1 ? std::max(config_.stage_dim(0), config_.stage_dim(1))
                                                 : config_.stage_dim(0);
   const auto element = static_cast<int64_t>(at::elementSize(dtype_));
-  const int64_t bytes = batch * temporal_factor() * pixels_high * pixels_wide * channels * element * kLiveActivations;
-  return std::max<int64_t>(1, options_.max_activation_bytes / std::max<int64_t>(1, bytes));
+  const int64_t bytes = x.size(0) * temporal_factor() * pixels_high * pixels_wide * channels * element * kLiveActivations;
+  // With gradients every chunk's activations stay anyway.
+  const bool prefers_short = x.device().is_cpu() && !at::GradMode::is_enabled();
+  const int64_t budget = prefers_short ? std::min(kFastestCpuBytes, options_.max_activation_bytes)
+                                       : options_.max_activation_bytes;
+  return std::max<int64_t>(1, budget / std::max<int64_t>(1, bytes));
 }
 
 at::Tensor WanVae::decode_stream(const at::Tensor& latents) const {
   const int64_t frames = latents.size(2), factor = spatial_factor();
-  const int64_t step = chunk_frames(latents.size(0), latents.size(3) * factor, latents.size(4) * factor);
+  const int64_t step = chunk_frames(latents, latents.size(3) * factor, latents.size(4) * factor);
   CausalStream stream;
   const at::Tensor x = post_quant_conv_.forward(prepared(latents, dtype_), stream);
   std::vector<at::Tensor> chunks;
@@ -199,7 +207,7 @@ at::Tensor WanVae::decode_stream(const at::Tensor& latents) const {
 
 at::Tensor WanVae::encode_stream(const at::Tensor& video) const {
   const int64_t time = temporal_factor(), latent_frames = 1 + (video.size(2) - 1) / time;
-  const int64_t step = chunk_frames(video.size(0), video.size(3), video.size(4));
+  const int64_t step = chunk_frames(video, video.size(3), video.size(4));
   CausalStream stream;
   std::vector<at::Tensor> chunks;
   for (int64_t start = 0; start < latent_frames;) {

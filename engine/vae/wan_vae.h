@@ -73,7 +73,7 @@ class WanVae final : public VideoVae {
   void check_latents(const at::Tensor& latents) const;
   at::Tensor decode_stream(const at::Tensor& latents) const;
   at::Tensor encode_stream(const at::Tensor& video) const;
-  int64_t chunk_frames(int64_t batch, int64_t pixels_high, int64_t pixels_wide) const;
+  int64_t chunk_frames(const at::Tensor& x, int64_t pixels_high, int64_t pixels_wide) const;
 
   WanVaeConfig config_;
   at::ScalarType dtype_;
