@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocked attention with an online softmax. Keys and values of a head are packed once into panels of 16 keys, in the
-// layout the multiply instruction wants; a block of queries then walks its key panels, 256 keys at a time:
-// scores (registers) -> probabilities (L1) -> weighted values (registers). Ranges that do not start or end on a panel
-// are masked inside their first and last panel.
+// layout the multiply instruction wants; a block of queries then walks its key panels, 256 keys at a time: scores ->
+// weights in place -> weighted values. Ranges that do not start or end on a panel are masked inside their first and last
+// panel.
 #include <immintrin.h>
 #include <omp.h>
 
@@ -18,7 +18,8 @@ namespace {
 
 constexpr int kPanelsAtOnce = 4;    // 4 panels x 6 rows = 24 of the 32 vector registers accumulate
 constexpr int kRowsAtOnce = 6;
-constexpr int kBlockPanels = 16;    // 256 keys a softmax step
+constexpr int kBlockPanels = 16;    // panels a softmax step
+constexpr int kBlockKeys = kBlockPanels * kPanelKeys;
 constexpr int kBlockRows = 48;      // queries that share one walk over the key panels
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kMinusInfinity = -__builtin_huge_valf();
@@ -42,61 +43,81 @@ struct Block {
   Element* out[kBlockRows];
   float row_max[kBlockRows];
   float row_sum[kBlockRows];
+  // Of this thread:
   float* sum;        // [kBlockRows, head_dim]
   int32_t* queries;  // [kBlockRows, head_dim], when Math copies them
-  alignas(64) float scores[kRowsAtOnce * kBlockPanels * kPanelKeys];
-  alignas(64) typename Math::Weight probabilities[kRowsAtOnce * kBlockPanels * kPanelKeys];
+  float* scores;     // [kBlockRows, kBlockKeys], then, row by row, weights
 };
 
-// scores[row, 16 * panel + lane] = q . k, for `Rows` rows and up to four panels.
+template <typename Math>
+const int32_t* weight_words(const Block<Math>& block, int row) {
+  return reinterpret_cast<const int32_t*>(block.scores + row * kBlockKeys);
+}
+
+// scores[row, 16 * panel + lane] = q . k, for `Rows` rows and `Panels` panels.
 template <typename Math, int Rows, int Panels>
-VORTA_AVX512_INLINE void score_tile(Block<Math>& block, int row, const PanelRef* panels, float* to) {
+VORTA_AVX512 void score_tile(Block<Math>& block, int row, const PanelRef* panels, float* to) {
   const int64_t words = block.args->head_dim / Math::kPair;
   __m512 sum[Rows][Panels];
   const int32_t* base[Panels];
+  VORTA_UNROLL
   for (int p = 0; p < Panels; ++p) base[p] = block.keys + panels[p].index * block.shape.panel;
+  VORTA_UNROLL
   for (int r = 0; r < Rows; ++r)
+    VORTA_UNROLL
     for (int p = 0; p < Panels; ++p) sum[r][p] = _mm512_setzero_ps();
   for (int64_t at = 0; at < words; ++at) {
     __m512i key[Panels];
+    VORTA_UNROLL
     for (int p = 0; p < Panels; ++p) key[p] = _mm512_loadu_si512(base[p] + at * 16);
+    VORTA_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const __m512i query = _mm512_set1_epi32(block.q[row + r][at]);
+      VORTA_UNROLL
       for (int p = 0; p < Panels; ++p) sum[r][p] = Math::multiply_add(sum[r][p], key[p], query);
     }
   }
+  VORTA_UNROLL
   for (int r = 0; r < Rows; ++r)
-    for (int p = 0; p < Panels; ++p) _mm512_store_ps(to + r * kBlockPanels * kPanelKeys + p * kPanelKeys, sum[r][p]);
+    VORTA_UNROLL
+    for (int p = 0; p < Panels; ++p) _mm512_store_ps(to + r * kBlockKeys + p * kPanelKeys, sum[r][p]);
 }
 
-// sum[row, d] += probabilities . values for `Rows` rows and `Vectors` x 16 dims starting at `dim_begin`.
+// sum[row, d] += weights . values for `Rows` rows, `count` panels and `Vectors` x 16 dims starting at `dim_begin`.
 template <typename Math, int Rows, int Vectors>
-VORTA_AVX512_INLINE void value_tile(Block<Math>& block, int row, const PanelRef* panels, int count, int64_t dim_begin) {
+VORTA_AVX512 void value_tile(Block<Math>& block, int row, const PanelRef* panels, int first, int count, int64_t dim_begin) {
   const int64_t dim = block.args->head_dim;
   constexpr int kWords = kPanelKeys / Math::kPair;
   __m512 sum[Rows][Vectors];
+  VORTA_UNROLL
   for (int r = 0; r < Rows; ++r)
+    VORTA_UNROLL
     for (int c = 0; c < Vectors; ++c) sum[r][c] = _mm512_loadu_ps(block.sum + (row + r) * dim + dim_begin + 16 * c);
-  for (int p = 0; p < count; ++p) {
+  for (int p = first; p < first + count; ++p) {
     const int32_t* value = block.values + panels[p].index * block.shape.panel + dim_begin;
     for (int word = 0; word < kWords; ++word) {
       __m512i lanes[Vectors];
+      VORTA_UNROLL
       for (int c = 0; c < Vectors; ++c) lanes[c] = _mm512_loadu_si512(value + word * dim + 16 * c);
+      VORTA_UNROLL
       for (int r = 0; r < Rows; ++r) {
-        const auto* weights = reinterpret_cast<const int32_t*>(block.probabilities + r * kBlockPanels * kPanelKeys);
-        const __m512i weight = _mm512_set1_epi32(weights[p * kWords + word]);
+        const __m512i weight = _mm512_set1_epi32(weight_words(block, row + r)[p * kWords + word]);
+        VORTA_UNROLL
         for (int c = 0; c < Vectors; ++c) sum[r][c] = Math::multiply_add(sum[r][c], lanes[c], weight);
       }
     }
   }
+  VORTA_UNROLL
   for (int r = 0; r < Rows; ++r)
+    VORTA_UNROLL
     for (int c = 0; c < Vectors; ++c) _mm512_storeu_ps(block.sum + (row + r) * dim + dim_begin + 16 * c, sum[r][c]);
 }
 
-// Scores of one row -> probabilities against the running maximum; rescales what the row has summed so far.
+// Scores of one row -> weights against the running maximum, in place; rescales what the row has summed so far.
 template <typename Math>
-VORTA_AVX512_INLINE void softmax_row(Block<Math>& block, int row, int r, const PanelRef* panels, int count) {
-  float* scores = block.scores + r * kBlockPanels * kPanelKeys;
+VORTA_AVX512 void softmax_row(Block<Math>& block, int row, const PanelRef* panels, int count) {
+  const float* scores = block.scores + row * kBlockKeys;
+  auto* weights = reinterpret_cast<typename Math::Weight*>(block.scores + row * kBlockKeys);
   __m512 top = _mm512_set1_ps(kMinusInfinity);
   for (int p = 0; p < count; ++p) top = _mm512_mask_max_ps(top, panels[p].mask, top, _mm512_load_ps(scores + 16 * p));
   const float old_max = block.row_max[row];
@@ -108,7 +129,7 @@ VORTA_AVX512_INLINE void softmax_row(Block<Math>& block, int row, int r, const P
     const __m512 x = _mm512_fmadd_ps(_mm512_load_ps(scores + 16 * p), _mm512_set1_ps(factor), shift);
     const __m512 weight = _mm512_maskz_mov_ps(panels[p].mask, exp2_nonpositive(x));
     total = _mm512_add_ps(total, weight);
-    Math::store_weights(block.probabilities + r * kBlockPanels * kPanelKeys + 16 * p, weight);
+    Math::store_weights(weights + 16 * p, weight);
   }
   float keep = 0.0f;
   if (old_max != kMinusInfinity) {
@@ -126,36 +147,50 @@ VORTA_AVX512_INLINE void softmax_row(Block<Math>& block, int row, int r, const P
 }
 
 template <typename Math, int Rows>
-VORTA_AVX512 void attend_rows(Block<Math>& block, int row, const PanelRef* panels, int count) {
-  int p = 0;
-  for (; p + kPanelsAtOnce <= count; p += kPanelsAtOnce)
-    score_tile<Math, Rows, kPanelsAtOnce>(block, row, panels + p, block.scores + 16 * p);
-  switch (count - p) {
-    case 3: score_tile<Math, Rows, 3>(block, row, panels + p, block.scores + 16 * p); break;
-    case 2: score_tile<Math, Rows, 2>(block, row, panels + p, block.scores + 16 * p); break;
-    case 1: score_tile<Math, Rows, 1>(block, row, panels + p, block.scores + 16 * p); break;
-    default: break;
+void score_rows(Block<Math>& block, int row, const PanelRef* panels, int first, int count) {
+  float* to = block.scores + row * kBlockKeys + first * kPanelKeys;
+  switch (count) {
+    case 1: return score_tile<Math, Rows, 1>(block, row, panels + first, to);
+    case 2: return score_tile<Math, Rows, 2>(block, row, panels + first, to);
+    case 3: return score_tile<Math, Rows, 3>(block, row, panels + first, to);
+    default: return score_tile<Math, Rows, kPanelsAtOnce>(block, row, panels + first, to);
   }
-  for (int r = 0; r < Rows; ++r) softmax_row(block, row + r, r, panels, count);
+}
+
+template <typename Math, int Rows>
+void value_rows(Block<Math>& block, int row, const PanelRef* panels, int first, int count) {
   const int64_t dim = block.args->head_dim;
   int64_t d = 0;
-  for (; d + 64 <= dim; d += 64) value_tile<Math, Rows, 4>(block, row, panels, count, d);
-  for (; d + 32 <= dim; d += 32) value_tile<Math, Rows, 2>(block, row, panels, count, d);
-  for (; d < dim; d += 16) value_tile<Math, Rows, 1>(block, row, panels, count, d);
+  for (; d + 64 <= dim; d += 64) value_tile<Math, Rows, 4>(block, row, panels, first, count, d);
+  for (; d + 32 <= dim; d += 32) value_tile<Math, Rows, 2>(block, row, panels, first, count, d);
+  for (; d < dim; d += 16) value_tile<Math, Rows, 1>(block, row, panels, first, count, d);
+}
+
+template <typename Math>
+using RowsFunction = void (*)(Block<Math>&, int row, const PanelRef*, int first, int count);
+
+// Four panels stay in the first-level cache while all rows of the block pass.
+template <typename Math>
+void for_each_tile(Block<Math>& block, const PanelRef* panels, int count, const RowsFunction<Math> (&by_rows)[kRowsAtOnce]) {
+  for (int first = 0; first < count; first += kPanelsAtOnce) {
+    const int some = std::min(kPanelsAtOnce, count - first);
+    for (int row = 0; row < block.rows; row += kRowsAtOnce) {
+      by_rows[std::min(kRowsAtOnce, block.rows - row) - 1](block, row, panels, first, some);
+    }
+  }
 }
 
 template <typename Math>
 void attend_panels(Block<Math>& block, const PanelRef* panels, int count) {
-  int row = 0;
-  for (; row + kRowsAtOnce <= block.rows; row += kRowsAtOnce) attend_rows<Math, kRowsAtOnce>(block, row, panels, count);
-  using Function = void (*)(Block<Math>&, int, const PanelRef*, int);
-  static constexpr Function kTail[kRowsAtOnce] = {nullptr,
-                                                  attend_rows<Math, 1>,
-                                                  attend_rows<Math, 2>,
-                                                  attend_rows<Math, 3>,
-                                                  attend_rows<Math, 4>,
-                                                  attend_rows<Math, 5>};
-  if (row < block.rows) kTail[block.rows - row](block, row, panels, count);
+  static constexpr RowsFunction<Math> kScores[kRowsAtOnce] = {score_rows<Math, 1>, score_rows<Math, 2>,
+                                                              score_rows<Math, 3>, score_rows<Math, 4>,
+                                                              score_rows<Math, 5>, score_rows<Math, 6>};
+  static constexpr RowsFunction<Math> kValues[kRowsAtOnce] = {value_rows<Math, 1>, value_rows<Math, 2>,
+                                                              value_rows<Math, 3>, value_rows<Math, 4>,
+                                                              value_rows<Math, 5>, value_rows<Math, 6>};
+  for_each_tile(block, panels, count, kScores);
+  for (int row = 0; row < block.rows; ++row) softmax_row(block, row, panels, count);
+  for_each_tile(block, panels, count, kValues);
 }
 
 // The panels of a group's ranges, with masks for the keys outside.
@@ -238,8 +273,8 @@ void attend_item(Block<Math>& block, const WorkItem& item, std::vector<PanelRef>
   write_out(block);
 }
 
-// Of one thread: the sums and the copied queries of a block.
-int64_t scratch_words(const GroupedAttentionArgs& args) { return 2 * kBlockRows * args.head_dim; }
+// Of one thread: the sums, copied queries and scores of a block.
+int64_t scratch_words(const GroupedAttentionArgs& args) { return kBlockRows * (2 * args.head_dim + kBlockKeys); }
 
 template <typename Math>
 void run(const GroupedAttentionArgs& args, int32_t* packed) {
@@ -261,6 +296,7 @@ void run(const GroupedAttentionArgs& args, int32_t* packed) {
     block.shape = shape;
     block.sum = reinterpret_cast<float*>(scratch + omp_get_thread_num() * scratch_words(args));
     block.queries = reinterpret_cast<int32_t*>(block.sum) + kBlockRows * args.head_dim;
+    block.scores = block.sum + 2 * kBlockRows * args.head_dim;
     std::vector<PanelRef> panels;
 #pragma omp for schedule(dynamic)
     for (std::size_t i = 0; i < items.size(); ++i) {

@@ -60,17 +60,24 @@ VORTA_AVX512 void widen_rows(const LinearArgs& args, int64_t row, int rows, cons
 template <int Rows, int Panels>
 VORTA_AVX512 void multiply_tile(const Scratch& scratch, int64_t depth, bool first, float* sums) {
   __m512 sum[Rows][Panels];
+  VORTA_UNROLL
   for (int r = 0; r < Rows; ++r)
+    VORTA_UNROLL
     for (int p = 0; p < Panels; ++p) sum[r][p] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * kColumns + 16 * p);
   for (int64_t at = 0; at < depth; ++at) {
     __m512i weight[Panels];
+    VORTA_UNROLL
     for (int p = 0; p < Panels; ++p) weight[p] = _mm512_load_si512(scratch.weights + (p * depth + at) * kPanelRows);
+    VORTA_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const __m512i x = _mm512_set1_epi32(scratch.x[r * kDepth + at]);
+      VORTA_UNROLL
       for (int p = 0; p < Panels; ++p) sum[r][p] = float32_multiply_add(sum[r][p], weight[p], x);
     }
   }
+  VORTA_UNROLL
   for (int r = 0; r < Rows; ++r)
+    VORTA_UNROLL
     for (int p = 0; p < Panels; ++p) _mm512_store_ps(sums + r * kColumns + 16 * p, sum[r][p]);
 }
 
