@@ -12,6 +12,7 @@ namespace vorta::kernels {
 namespace {
 
 constexpr int64_t kLanes = 16;
+constexpr int64_t kRowsAtOnce = 64;
 
 VORTA_AVX512_INLINE __m512 load(const float* from, __mmask16 lanes) { return _mm512_maskz_loadu_ps(lanes, from); }
 
@@ -36,9 +37,15 @@ VORTA_AVX512_INLINE __m512 exponential(__m512 x) {
   return _mm512_scalef_ps(sum, n);
 }
 
+// 1 / x, for x in 1..e^87: a step of Newton's on the CPU's estimate, a third of the time of a division.
+VORTA_AVX512_INLINE __m512 reciprocal(__m512 x) {
+  const __m512 estimate = _mm512_rcp14_ps(x);
+  return _mm512_mul_ps(estimate, _mm512_fnmadd_ps(x, estimate, _mm512_set1_ps(2.0f)));
+}
+
 VORTA_AVX512_INLINE __m512 silu(__m512 x) {
-  const __m512 minus = _mm512_sub_ps(_mm512_setzero_ps(), x);
-  return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), exponential(minus)));
+  const __m512 minus = _mm512_min_ps(_mm512_sub_ps(_mm512_setzero_ps(), x), _mm512_set1_ps(87.0f));
+  return _mm512_mul_ps(x, reciprocal(_mm512_add_ps(_mm512_set1_ps(1.0f), exponential(minus))));
 }
 
 VORTA_AVX512_INLINE __mmask16 lanes_from(int64_t channel, int64_t channels) {
@@ -56,7 +63,7 @@ VORTA_AVX512_INLINE __m512 row_factor(const ChannelNormArgs& args, const Element
 }
 
 template <typename Element, bool kSilu>
-VORTA_AVX512 void normalize_row(const ChannelNormArgs& args, const Element* x, Element* out) {
+VORTA_AVX512_INLINE void normalize_row(const ChannelNormArgs& args, const Element* x, Element* out) {
   const auto* gamma = static_cast<const Element*>(args.gamma);
   const __m512 factor = row_factor(args, x);
   for (int64_t c = 0; c < args.channels; c += kLanes) {
@@ -66,15 +73,22 @@ VORTA_AVX512 void normalize_row(const ChannelNormArgs& args, const Element* x, E
   }
 }
 
+// Many rows a call: the constants of the exponential stay in registers.
+template <typename Element, bool kSilu>
+VORTA_AVX512 void normalize_rows(const ChannelNormArgs& args, int64_t batch, int64_t first, int64_t last) {
+  const auto* x = static_cast<const Element*>(args.x.data) + batch * args.x.batch_stride;
+  auto* out = static_cast<Element*>(args.out.data) + batch * args.out.batch_stride;
+  for (int64_t row = first; row < last; ++row) {
+    normalize_row<Element, kSilu>(args, x + row * args.x.row_stride, out + row * args.out.row_stride);
+  }
+}
+
 template <typename Element, bool kSilu>
 void normalize(const ChannelNormArgs& args) {
-  const auto* x = static_cast<const Element*>(args.x.data);
-  auto* out = static_cast<Element*>(args.out.data);
 #pragma omp parallel for collapse(2) schedule(static)
   for (int64_t batch = 0; batch < args.batch; ++batch) {
-    for (int64_t row = 0; row < args.rows_per_batch; ++row) {
-      normalize_row<Element, kSilu>(args, x + batch * args.x.batch_stride + row * args.x.row_stride,
-                                    out + batch * args.out.batch_stride + row * args.out.row_stride);
+    for (int64_t first = 0; first < args.rows_per_batch; first += kRowsAtOnce) {
+      normalize_rows<Element, kSilu>(args, batch, first, std::min(first + kRowsAtOnce, args.rows_per_batch));
     }
   }
 }
