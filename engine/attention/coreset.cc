@@ -37,7 +37,8 @@ at::Tensor CoresetAttention::kept_order(const at::Tensor& x) const {
   const at::Tensor center = unit.select(3, layout_.center);
   const at::Tensor margin = unit.index_select(3, margin_members_.to(x.device()));
   const at::Tensor similarity = at::einsum("bhgd,bhgmd->bhgm", {center, margin});
-  return at::argsort(similarity, -1, /*descending=*/false);
+  // Stable, where the published code leaves ties to the sort: its CPU sort is stable up to 16 entries, not beyond.
+  return at::argsort(similarity, /*stable=*/true, -1, /*descending=*/false);
 }
 
 CoresetAttention::Selection CoresetAttention::select(const at::Tensor& x) const {
