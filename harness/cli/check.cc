@@ -9,9 +9,8 @@
 #include "harness/cli/print_plan.h"
 #include "harness/cli/verbs.h"
 #include "harness/plan/plan.h"
+#include "harness/run/known_names.h"
 #include "harness/run/video_engine.h"
-#include "engine/attention/attention.h"
-#include "metrics/core/metric.h"
 
 namespace vorta::harness {
 namespace {
@@ -35,14 +34,10 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
 }  // namespace
 
 int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
-  for (const std::string& name : spec.metrics) metrics::find_metric(name);
-  for (const Variant& variant : spec.variants) {
-    find_entry(engine::attention_backends(), "attention of variant " + variant.name, variant.attention.name);
-  }
   const Plan plan = make_plan(spec, only);
-  fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {} warm-up a variant, {} profiled\n", spec.name,
-             spec.title, plan.items.size(), plan.case_count(), spec.measurement.trials, spec.measurement.warmup,
-             spec.measurement.profile ? "each variant once" : "nothing");
+  fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {} warm-up a variant, {} profiled\n",
+             spec.name, spec.title, plan.items.size(), plan.case_count(), spec.measurement.trials,
+             spec.measurement.warmup, spec.measurement.profile ? "each variant once" : "nothing");
   for (const PlanItem& item : plan.items) {
     fmt::print("  {} seed {}:", spec.prompts[item.prompt].id, item.seed);
     for (const Case& one : item.cases) fmt::print(" {}[{}]", spec.variants[one.variant].name, one.hash.substr(0, 8));
@@ -66,7 +61,11 @@ std::function<int()> add_check(CLI::App& sub) {
   sub.add_option("suite", options->suite, "Name of a suite, or a suite file")->required();
   sub.add_option("--only", options->only, "Keep this variant (repeatable)")->take_all();
   sub.add_option("--set", options->set, "Change a key of the suite (repeatable)")->take_all();
-  return [options] { return print_plan(load_suite(options->suite, options->set), options->only); };
+  return [options] {
+    const SuiteSpec spec = load_suite(options->suite, options->set);
+    check_known_names(spec);
+    return print_plan(spec, options->only);
+  };
 }
 
 }  // namespace vorta::harness

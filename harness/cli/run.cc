@@ -12,6 +12,7 @@
 #include "harness/cli/print_plan.h"
 #include "harness/cli/verbs.h"
 #include "harness/probe/machine.h"
+#include "harness/run/known_names.h"
 #include "harness/run/runner.h"
 #include "reports/reports.h"
 
@@ -46,13 +47,16 @@ int run_kernel_benchmarks(const Options& options) {
 int run(const Options& options) {
   if (options.suite == kKernelSuite) return run_kernel_benchmarks(options);
   const SuiteSpec spec = load_suite(options.suite, options.set);
+  check_known_names(spec);
   if (options.dry_run) return print_plan(spec, options.only);
   RunOptions run_options;
   run_options.out_dir = options.out.empty() ? fs::path("runs") / spec.name : options.out;
   run_options.only = options.only;
   run_options.retry_failed = options.retry_failed;
   run_options.arguments = {"run", "--suite", options.suite};
-  for (const std::string& assignment : options.set) run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
+  for (const std::string& assignment : options.set) {
+    run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
+  }
   run_options.environment = environment_row();
   const auto engine = make_pipeline_engine();
   const RunSummary summary = run_suite(spec, run_options, *engine);
@@ -69,9 +73,12 @@ int run(const Options& options) {
 std::function<int()> add_run(CLI::App& sub) {
   auto options = std::make_shared<Options>();
   sub.add_option("--suite", options->suite, "Name of a suite (see `list`), a suite file, or kernels")->required();
-  sub.add_option("--out", options->out, "Folder of the run; a run that is already there goes on (default: runs/<suite>)");
+  sub.add_option("--out", options->out,
+                 "Folder of the run; a run that is already there goes on (default: runs/<suite>)");
   sub.add_option("--only", options->only, "Run this variant (repeatable); the reference always runs too")->take_all();
-  sub.add_option("--set", options->set, "Change a key of the suite: steps=4, variants.3.attention.options.tau=0.5 (repeatable)")->take_all();
+  sub.add_option("--set", options->set,
+                 "Change a key of the suite: steps=4, variants.3.attention.options.tau=0.5 (repeatable)")
+      ->take_all();
   sub.add_flag("--dry-run", options->dry_run, "Print the plan and stop");
   sub.add_flag("--retry-failed", options->retry_failed, "Do the failed trials of an earlier call again");
   return [options] { return run(*options); };

@@ -26,7 +26,9 @@ const json& required(ObjectReader& reader, std::string_view key, json::value_t t
 
 const json* optional_array(ObjectReader& reader, std::string_view key) {
   const json* value = reader.value(key);
-  if (value != nullptr && !value->is_array()) reader.fail(key, fmt::format("expected a list, found {}", value->type_name()));
+  if (value != nullptr && !value->is_array()) {
+    reader.fail(key, fmt::format("expected a list, found {}", value->type_name()));
+  }
   return value;
 }
 
@@ -68,8 +70,10 @@ AttentionChoice read_attention(const json& object, const std::string& where) {
 
 Variant read_variant(const json& object, const std::string& where, const GenerationConfig& base) {
   ObjectReader reader(object, where);
-  Variant variant{.name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .config = base};
-  variant.attention = read_attention(required(reader, "attention", json::value_t::object, "an object"), reader.pointer("attention"));
+  Variant variant{
+      .name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .config = base};
+  variant.attention =
+      read_attention(required(reader, "attention", json::value_t::object, "an object"), reader.pointer("attention"));
   if (const json* config = reader.value("config")) read_config(*config, reader.pointer("config"), variant.config);
   reader.finish();
   return variant;
@@ -85,7 +89,9 @@ Prompt read_prompt(const json& object, const std::string& where, size_t index) {
     }
     prompt.tags_json = canonical_json(*tags);
   }
-  if (prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) reader.fail("text", "is empty; a prompt needs words");
+  if (prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    reader.fail("text", "is empty; a prompt needs words");
+  }
   reader.finish();
   return prompt;
 }
@@ -95,6 +101,10 @@ void inline_prompts(json& suite, const fs::path& source) {
   const auto found = suite.find("prompts");
   if (found == suite.end() || !found->is_string()) return;
   const fs::path file = source.parent_path() / found->get<std::string>();
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) {
+    throw ConfigError(source.string() + "#/prompts", fmt::format("no such file: {}", file.string()));
+  }
   const json document = read_json_file(file);
   ObjectReader reader(document, file.string() + "#");
   reader.string("description", "");
@@ -106,7 +116,9 @@ void inline_prompts(json& suite, const fs::path& source) {
 std::vector<uint64_t> read_seeds(ObjectReader& reader) {
   std::vector<uint64_t> seeds;
   for (const json& seed : required(reader, "seeds", json::value_t::array, "a list of integers")) {
-    if (!seed.is_number_unsigned()) reader.fail("seeds", fmt::format("expected integers from 0, found {}", seed.dump()));
+    if (!seed.is_number_unsigned()) {
+      reader.fail("seeds", fmt::format("expected integers from 0, found {}", seed.dump()));
+    }
     seeds.push_back(seed.get<uint64_t>());
   }
   return seeds;
@@ -140,7 +152,8 @@ reports::ClaimRow read_claim(const json& object, const std::string& where) {
 
 reports::PublishedRow read_published(const json& object, const std::string& where) {
   ObjectReader reader(object, where);
-  reports::PublishedRow row{reader.string("sentence"), reader.string("value"), reader.string("setting"), reader.string("source")};
+  reports::PublishedRow row{reader.string("sentence"), reader.string("value"), reader.string("setting"),
+                            reader.string("source")};
   reader.finish();
   return row;
 }
@@ -156,10 +169,14 @@ void read_lists(ObjectReader& reader, SuiteSpec& spec) {
     spec.metrics.push_back(metric.get<std::string>());
   }
   if (const json* claims = optional_array(reader, "claims")) {
-    for (size_t i = 0; i < claims->size(); ++i) spec.claims.push_back(read_claim((*claims)[i], where_of(reader, "claims", i)));
+    for (size_t i = 0; i < claims->size(); ++i) {
+      spec.claims.push_back(read_claim((*claims)[i], where_of(reader, "claims", i)));
+    }
   }
   if (const json* rows = optional_array(reader, "published")) {
-    for (size_t i = 0; i < rows->size(); ++i) spec.published.push_back(read_published((*rows)[i], where_of(reader, "published", i)));
+    for (size_t i = 0; i < rows->size(); ++i) {
+      spec.published.push_back(read_published((*rows)[i], where_of(reader, "published", i)));
+    }
   }
 }
 
@@ -201,18 +218,22 @@ void check_names(const SuiteSpec& spec, const std::string& where) {
   }
   for (size_t i = 0; i < spec.prompts.size(); ++i) {
     const Prompt& prompt = spec.prompts[i];
-    if (!prompts.insert(prompt.text).second) throw ConfigError(fmt::format("{}/prompts/{}/text", where, i), "is used twice");
+    if (!prompts.insert(prompt.text).second) {
+      throw ConfigError(fmt::format("{}/prompts/{}/text", where, i), "is used twice");
+    }
     if (!ids.insert(prompt.id).second) throw ConfigError(fmt::format("{}/prompts/{}/id", where, i), "is used twice");
   }
   if (!variants.contains(spec.reference)) {
-    throw ConfigError(where + "/reference", unknown_name_message("variant", spec.reference, {variants.begin(), variants.end()}));
+    throw ConfigError(where + "/reference",
+                      unknown_name_message("variant", spec.reference, {variants.begin(), variants.end()}));
   }
   for (size_t i = 0; i < spec.claims.size(); ++i) {
     const reports::ClaimRow& claim = spec.claims[i];
     if (!claims.insert(claim.key).second) throw ConfigError(fmt::format("{}/claims/{}/key", where, i), "is used twice");
     for (const std::string& name : {claim.variant, claim.reference}) {
       if (name.empty() || variants.contains(name)) continue;
-      throw ConfigError(fmt::format("{}/claims/{}", where, i), unknown_name_message("variant", name, {variants.begin(), variants.end()}));
+      throw ConfigError(fmt::format("{}/claims/{}", where, i),
+                        unknown_name_message("variant", name, {variants.begin(), variants.end()}));
     }
   }
 }

@@ -48,7 +48,7 @@ class BenchTest(unittest.TestCase):
         return self.expect(BAD_INPUT, fragments, *args, **kwargs)
 
     def model(self, part=None, variant="model"):
-        """A folder like the golden model; `part` ("vae", ...) is a real copy that may be damaged, the rest are links."""
+        """A folder like the golden model; `part` ("vae", ...) is a copy that may be damaged, the rest are links."""
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.tmp, prefix="model-"))
         for entry in (GOLDEN / variant).iterdir():
             if entry.name == part:

@@ -4,7 +4,7 @@ import copy
 import json
 import sqlite3
 
-from bench import BAD_INPUT, BenchTest, GOLDEN, SOURCE, main
+from bench import BAD_INPUT, BenchTest, COMMON, GOLDEN, SOURCE, main
 
 SUITE = json.loads((SOURCE / "suites" / "smoke.json").read_text())
 APPLICATION_ID = 0x56425331
@@ -33,17 +33,26 @@ FAULTS = {
     "no variants": (put(["variants"], []), ["#/variants"]),
     "null": (put(["model"], None), ["#/model"]),
     "unknown dtype": (put(["base", "dtype"], "float61"), ["#/base/dtype"]),
-    "unknown attention": (put(["variants", 1, "attention", "name"], "vortex"), ["#/variants/1/attention", "vorta"]),
-    "unknown metric": (put(["metrics"], ["psnrr"]), ["#/metrics", "psnr"]),
+    "unknown attention": (put(["variants", 1, "attention", "name"], "vortex"),
+                          ["#/variants/1/attention/name", "vorta"]),
+    "unknown metric": (put(["metrics", 2], "temporal_flikering"), ["#/metrics/2", "temporal_flickering"]),
     "unknown reference": (put(["reference"], "dens"), ["#/reference", "dense"]),
+    "unknown model": (put(["model"], "embeded"), ["#/model", "embedded"]),
+    "unknown routers": (put(["routers"], "embeded"), ["#/routers", "embedded"]),
+    "unknown routers of a variant": (put(["variants", 1, "attention", "options"], {"routers": "mine"}),
+                                     ["#/variants/1/attention/options/routers", "embedded"]),
+    "unknown sampler": (put(["base", "sampler"], "unipcc"), ["#/base/sampler", "unipc"]),
+    "unknown sampler of a variant": (put(["variants", 1, "config"], {"sampler": "oiler"}),
+                                     ["#/variants/1/config/sampler", "euler"]),
     "same name twice": (put(["variants", 1, "name"], "dense"), ["#/variants/1/name"]),
     "negative seed": (put(["seeds"], [-1]), ["#/seeds"]),
     "empty prompt": (put(["prompts"], [{"text": ""}]), ["#/prompts/0/text"]),
-    "prompts elsewhere": (put(["prompts"], "nowhere.json"), ["nowhere.json"]),
+    "prompts elsewhere": (put(["prompts"], "nowhere.json"), ["#/prompts", "nowhere.json"]),
 }
 
 BROKEN = {
-    "empty": b"", "unfinished": b'{"name": "x"', "comment": b'{// no\n}', "list": b"[]", "text": b'"suite"', "bytes": b"\xff\xfe\x00",
+    "empty": b"", "unfinished": b'{"name": "x"', "comment": b'{// no\n}', "list": b"[]", "text": b'"suite"',
+    "bytes": b"\xff\xfe\x00",
     "duplicate key": json.dumps(SUITE).encode()[:-1] + b', "name": "again"}', "trailing comma": b'{"name": "x",}',
     "nested deeply": b"[" * 100000 + b"]" * 100000, "two values": b"{}{}", "not a number": b'{"seeds": [NaN]}',
 }
@@ -56,11 +65,13 @@ class Suites(BenchTest):
         file.write_bytes(content)
         self.refuse(["mine.json", *fragments], "check", file)
         self.refuse(["mine.json", *fragments], "--suite", file, "--out", self.tmp / "out")
+        self.leave_nothing(self.tmp, "mine.json")
 
     def test_the_original_is_accepted(self):
         file = self.tmp / "mine.json"
         suite = copy.deepcopy(SUITE)
         suite["model"], suite["routers"] = str(GOLDEN / "model"), str(GOLDEN / "routers")
+        suite["base"] |= {key: COMMON[key] for key in ("frames", "height", "width")}
         file.write_text(json.dumps(suite))
         self.expect(0, [], "check", file)
 
@@ -117,8 +128,8 @@ class Databases(BenchTest):
         self.refused("database")
 
     def test_damaged(self):
-        self.database(APPLICATION_ID, 1, "CREATE TABLE run (id INTEGER PRIMARY KEY, text TEXT); "
-                                         "INSERT INTO run SELECT value, hex(zeroblob(900)) FROM json_each('[1,2,3,4,5,6,7,8,9]')")
+        rows = "INSERT INTO run SELECT value, hex(zeroblob(900)) FROM json_each('[1,2,3,4,5,6,7,8,9]')"
+        self.database(APPLICATION_ID, 1, f"CREATE TABLE run (id INTEGER PRIMARY KEY, text TEXT); {rows}")
         raw = self.file.read_bytes()
         self.file.write_bytes(raw[:20] + b"\xff" * (len(raw) - 20))
         self.expect(BAD_INPUT, ["run.sqlite"], "report", self.file)

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/run/known_names.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "engine/attention/attention.h"
+#include "engine/base/error.h"
+#include "engine/base/nearest.h"
+#include "engine/schedule/sampler.h"
+#include "metrics/core/metric.h"
+
+namespace vorta::harness {
+namespace {
+
+using nlohmann::json;
+
+template <typename Table>
+std::vector<std::string> names_of(const Table& table) {
+  std::vector<std::string> names;
+  for (const auto& row : table) names.emplace_back(row.name);
+  return names;
+}
+
+// A suite after load_suite has checked its structure; it is read as JSON, since only that says where a value stands.
+class KnownNames {
+ public:
+  KnownNames(json suite, std::string where) : suite_(std::move(suite)), where_(std::move(where)) {}
+
+  void check() const {
+    for (std::size_t i = 0; i < suite_.at("metrics").size(); ++i) {
+      require(fmt::format("/metrics/{}", i), "metric", metrics_);
+    }
+    for (std::size_t i = 0; i < suite_.at("variants").size(); ++i) {
+      const std::string variant = fmt::format("/variants/{}", i);
+      require(variant + "/attention/name", "attention", attentions_);
+      require(variant + "/config/sampler", "sampler", samplers_);
+      require_name_or_folder(variant + "/attention/options/routers", "routers");
+    }
+    require("/base/sampler", "sampler", samplers_);
+    require_name_or_folder("/model", "model");
+    require_name_or_folder("/routers", "routers");
+  }
+
+ private:
+  // Passes when nothing stands at `pointer`.
+  void require(const std::string& pointer, std::string_view kind, const std::vector<std::string>& known) const {
+    const json::json_pointer at(pointer);
+    if (!suite_.contains(at)) return;
+    const auto& name = suite_.at(at).get_ref<const std::string&>();
+    if (std::find(known.begin(), known.end(), name) != known.end()) return;
+    throw ConfigError(where_ + pointer, unknown_name_message(kind, name, known));
+  }
+
+  void require_name_or_folder(const std::string& pointer, std::string_view kind) const {
+    const json::json_pointer at(pointer);
+    if (!suite_.contains(at)) return;
+    const std::filesystem::path folder(suite_.at(at).get_ref<const std::string&>());
+    std::error_code ignored;
+    if (folder.has_parent_path() || std::filesystem::is_directory(folder, ignored)) return;
+    require(pointer, kind, {"embedded"});
+  }
+
+  json suite_;
+  std::string where_;
+  std::vector<std::string> attentions_ = names_of(engine::attention_backends());
+  std::vector<std::string> samplers_ = names_of(engine::samplers());
+  std::vector<std::string> metrics_ = names_of(metrics::metric_table());
+};
+
+}  // namespace
+
+void check_known_names(const SuiteSpec& spec) {
+  KnownNames(json::parse(spec.resolved_json), spec.source.string() + "#").check();
+}
+
+}  // namespace vorta::harness
