@@ -6,6 +6,7 @@
 
 #include "engine/base/error.h"
 #include "harness/cli/exit_codes.h"
+#include "harness/cli/flops_text.h"
 #include "harness/cli/print_plan.h"
 #include "harness/cli/verbs.h"
 #include "harness/plan/plan.h"
@@ -24,11 +25,12 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     const engine::PlanSummary cost = engine.plan(order);
     const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
     total += flops * static_cast<double>(plan.items.size());
-    fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps: {:.3g} TFLOP a video, predicted speed-up of a step {:.2f}x\n", variant.name,
-               cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(), cost.step_flops.size(), flops * 1e-12,
-               cost.speedup());
+    fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps: {} a video, predicted speed-up of a step {:.2f}x\n",
+               variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
+               cost.step_flops.size(), flops_text(flops), cost.speedup());
   }
-  fmt::print("  {:.3g} TFLOP in all timed trials, warm-up and profiles apart\n", total * 1e-12 * static_cast<double>(spec.measurement.trials));
+  fmt::print("  {} in all timed trials, warm-up and profiles apart\n",
+             flops_text(total * static_cast<double>(spec.measurement.trials)));
 }
 
 }  // namespace

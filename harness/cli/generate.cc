@@ -21,6 +21,7 @@
 #include "engine/text/clean_prompt.h"
 #include "engine/weights/safetensors.h"
 #include "harness/cli/exit_codes.h"
+#include "harness/cli/flops_text.h"
 #include "harness/cli/progress.h"
 #include "harness/cli/slug.h"
 #include "harness/cli/verbs.h"
@@ -59,9 +60,11 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--model", f.model, "pipeline folder in the diffusers layout (default: embedded)");
   sub.add_option("--pretrained_model_path", f.published_model,
                  "the same; chooses the defaults of the published inference script (which is given it twice)");
-  sub.add_option("--routers,--resume_dir", f.routers, "folder of a router checkpoint (config.json, ckpt/step-*/router.pt)");
+  sub.add_option("--routers,--resume_dir", f.routers,
+                 "folder of a router checkpoint (config.json, ckpt/step-*/router.pt)");
   sub.add_option("--resume", f.resume, "checkpoint in that folder, e.g. ckpt/step-000100 (default: the latest)");
-  sub.add_option("--attention", f.attention, "dense, sliding, coreset or vorta (default: vorta with --routers, else dense)");
+  sub.add_option("--attention", f.attention,
+                 "dense, sliding, coreset or vorta (default: vorta with --routers, else dense)");
   sub.add_flag("--native_attention,--native-attention", f.native_attention, "dense attention, routers not read");
   sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense; above 1: all heads")
       ->capture_default_str();
@@ -79,16 +82,21 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--guidance,--cfg_scale", f.guidance, "classifier-free guidance; one pass a step when <= 1");
   sub.add_option("--flow-shift,--noise_scheduler_shift", f.flow_shift, "shift of the noise schedule");
   sub.add_option("--scheduler", f.scheduler, "unipc or euler (default: as scheduler_config.json says)");
-  sub.add_option("--seed", f.seed, "of the initial noise, drawn on the CPU")->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub.add_option("--seed", f.seed, "of the initial noise, drawn on the CPU")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   sub.add_option("--latents", f.latents, "initial noise: safetensors with the key `latents` [B, C, T, H, W]");
 }
 
 void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--prompt", f.prompt, "what the video shows");
-  sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt, "what it should not show (with guidance > 1)");
-  sub.add_option("--val_data_json_file,--prompt-file", f.prompt_file, "JSON list of {\"caption\": ...}: one video each");
+  sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt,
+                 "what it should not show (with guidance > 1)");
+  sub.add_option("--val_data_json_file,--prompt-file", f.prompt_file,
+                 "JSON list of {\"caption\": ...}: one video each");
   sub.add_option("--output", f.output, "FILE.mp4, or FILE.safetensors (keys `video` [F,3,Y,X] in 0..1, or `latents`)");
-  sub.add_option("--output_dir,--output-dir", f.output_dir, "folder for 000-slug-of-the-prompt.mp4; files there are skipped");
+  sub.add_option("--output_dir,--output-dir", f.output_dir,
+                 "folder for 000-slug-of-the-prompt.mp4; files there are skipped");
   sub.add_option("--output-type", f.output_type, "video or latent")->capture_default_str();
   sub.add_option("--timings", f.timings, "JSON file: seconds of each step and stage of the last video made");
   sub.add_option("--fps,--output_fps", f.fps, "frames a second of the MP4");
@@ -151,7 +159,9 @@ void require_writable(const fs::path& folder, bool create) {
 /// Refuses before anything is loaded what the text encoder cannot read, or what says nothing.
 void check_prompt(std::string_view where, std::string_view prompt) {
   if (!is_utf8(prompt)) throw ConfigError(where, "expected UTF-8 text, found bytes that are not UTF-8");
-  if (engine::clean_prompt(prompt).empty()) throw ConfigError(where, "expected a prompt with words, found an empty one");
+  if (engine::clean_prompt(prompt).empty()) {
+    throw ConfigError(where, "expected a prompt with words, found an empty one");
+  }
 }
 
 std::vector<Job> collect_jobs(const GenerateFlags& f) {
@@ -248,16 +258,17 @@ void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& con
   const auto percent = [&](engine::Branch branch) {
     return 100.0 * static_cast<double>(counts[static_cast<size_t>(branch)]) / total;
   };
-  log_info(fmt::format("attention {}: heads {:.1f} % dense, {:.1f} % coreset, {:.1f} % sliding; predicted {:.3f} TFLOP "
-                       "for denoising, {:.2f}x fewer than dense",
+  log_info(fmt::format("attention {}: heads {:.1f} % dense, {:.1f} % coreset, {:.1f} % sliding; predicted {} for "
+                       "denoising, {:.2f}x fewer than dense",
                        config.attention, percent(engine::Branch::kDense), percent(engine::Branch::kCoreset),
-                       percent(engine::Branch::kSlidingTile), plan.denoise_flops() * 1e-12, plan.speedup()));
+                       percent(engine::Branch::kSlidingTile), flops_text(plan.denoise_flops()), plan.speedup()));
 }
 
 void write_result(const engine::GenerationResult& result, const fs::path& path, double fps) {
   if (path.extension() == ".safetensors") {
     const bool video = result.video.defined();
-    engine::write_safetensors(path, {{video ? "video" : "latents", (video ? result.video : result.latents).contiguous()}});
+    engine::write_safetensors(path,
+                              {{video ? "video" : "latents", (video ? result.video : result.latents).contiguous()}});
     return;
   }
   if (result.video.dim() != 4) throw ConfigError("--latents", "an MP4 holds one video: expected a batch of 1");
