@@ -77,6 +77,7 @@ at::Tensor ChannelNorm::compose(const at::Tensor& x) const {
 }
 
 at::Tensor ChannelNorm::forward(const at::Tensor& x) const {
+  if (at::GradMode::is_enabled()) return compose(x);
   const at::Tensor out = at::empty_like(x);
   return kernel_channel_norm(x, gamma_, scale_, /*silu=*/false, out) ? out : compose(x);
 }
@@ -157,7 +158,7 @@ at::Tensor Downsample::halve_time(const at::Tensor& x, CausalStream& stream) con
 Upsample::Upsample(const WeightReader& weights, int64_t channels, ResampleAxes axes) {
   weight_ = channels_last(weights.take("resample.1.weight", {channels / 2, channels, 3, 3}));
   bias_ = weights.take("resample.1.bias", {channels / 2});
-  if (!at::GradMode::is_enabled()) doubling_weight_ = doubling_weight(weight_);
+  if (weight_.device().is_cpu() && !at::GradMode::is_enabled()) doubling_weight_ = doubling_weight(weight_);
   if (axes == ResampleAxes::kSpace) return;
   time_weight_ = channels_last(weights.take("time_conv.weight", {2 * channels, channels, kTimeTaps, 1, 1}));
   time_bias_ = weights.take("time_conv.bias", {2 * channels});

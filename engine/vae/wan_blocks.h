@@ -120,7 +120,7 @@ class Upsample {
   at::Tensor double_time(const at::Tensor& x, CausalStream& stream) const;
 
   at::Tensor weight_, bias_;  // [C/2, C, 3, 3]
-  at::Tensor doubling_weight_;  // [C, C/2, 4, 4], undefined when the weights may still change
+  at::Tensor doubling_weight_;  // [C, C/2, 4, 4], on a CPU, where the weights do not change any more
   at::Tensor time_weight_, time_bias_;  // [2C, C, 3, 1, 1] or undefined
 };
 

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kLanes = 16;
 constexpr int64_t kRowsAtOnce = 64;
+constexpr int64_t kElementsWorthThreads = 32768;
 
 VORTA_AVX512_INLINE __m512 load(const float* from, __mmask16 lanes) { return _mm512_maskz_loadu_ps(lanes, from); }
 
@@ -85,7 +86,8 @@ VORTA_AVX512 void normalize_rows(const ChannelNormArgs& args, int64_t batch, int
 
 template <typename Element, bool kSilu>
 void normalize(const ChannelNormArgs& args) {
-#pragma omp parallel for collapse(2) schedule(static)
+  const bool worth_threads = args.batch * args.rows_per_batch * args.channels >= kElementsWorthThreads;
+#pragma omp parallel for collapse(2) schedule(static) if (worth_threads)
   for (int64_t batch = 0; batch < args.batch; ++batch) {
     for (int64_t first = 0; first < args.rows_per_batch; first += kRowsAtOnce) {
       normalize_rows<Element, kSilu>(args, batch, first, std::min(first + kRowsAtOnce, args.rows_per_batch));

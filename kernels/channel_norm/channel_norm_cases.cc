@@ -13,6 +13,7 @@ constexpr float kMark = -7.0f;  // exact in bfloat16, and no SiLU reaches it
 
 constexpr ChannelNormCase kParityCases[] = {
     {"sixteen", DType::kFloat32, 2, 131, 16, 0, true},
+    {"threads", DType::kFloat32, 2, 1100, 16, 0, true},
     {"one_channel", DType::kFloat32, 2, 5, 1, 0, true},
     {"partial", DType::kFloat32, 3, 7, 5, 3, true},
     {"tail", DType::kFloat32, 2, 9, 51, 13, false},
