@@ -34,7 +34,7 @@ struct WanTransformer::Impl {
   TextCache cache;
 
   at::Tensor split_heads(const at::Tensor& x) const;  // [B, L, M] -> [B, L, N, D], a view
-  void prepare_rope(const VideoGrid& grid);
+  void prepare_rope(const VideoGrid& grid, at::Device device);
   at::Tensor embed_patches(const at::Tensor& latents) const;
   at::Tensor embed_time(const at::Tensor& timestep) const;
   at::Tensor embed_text(const at::Tensor& text) const;
@@ -51,9 +51,9 @@ at::Tensor WanTransformer::Impl::split_heads(const at::Tensor& x) const {
   return x.unflatten(-1, {config.num_attention_heads, config.attention_head_dim});
 }
 
-void WanTransformer::Impl::prepare_rope(const VideoGrid& grid) {
-  if (grid == rope_grid) return;
-  rope = make_rope(grid, config.attention_head_dim, config.rope_max_seq_len);
+void WanTransformer::Impl::prepare_rope(const VideoGrid& grid, at::Device device) {
+  if (grid == rope_grid && rope.cos64.device() == device) return;
+  rope = rope_on(make_rope(grid, config.attention_head_dim, config.rope_max_seq_len), device);
   rope_grid = grid;
 }
 
@@ -166,7 +166,7 @@ at::Tensor WanTransformer::forward_patches(const WanInputs& inputs, const LayerA
   shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", impl_->config.in_channels));
   shape.bind(inputs.timestep.sizes(), "timestep", "B");
   shape.bind(inputs.text.sizes(), "text", fmt::format("B S {}", impl_->config.text_dim));
-  impl_->prepare_rope(token_grid({shape['T'], shape['H'], shape['W']}));
+  impl_->prepare_rope(token_grid({shape['T'], shape['H'], shape['W']}), inputs.latents.device());
   impl_->prepare_text(inputs.text);
 
   at::Tensor hidden = impl_->embed_patches(inputs.latents);

@@ -28,7 +28,8 @@ at::Tensor layer_norm_f32(const at::Tensor& x, const at::Tensor& weight, const a
 
 at::Tensor modulated_layer_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps) {
   if (const auto out = kernel_layer_norm(x, scale, shift, 1.0, eps)) return *out;
-  const at::Tensor normed = layer_norm_f32(x, {}, {}, eps);
+  // On a GPU the fused kernel computes in fp32 and rounds once more than the composite.
+  const at::Tensor normed = x.is_cuda() ? at::layer_norm(x, {x.size(-1)}, {}, {}, eps) : layer_norm_f32(x, {}, {}, eps);
   return at::addcmul(shift, normed, 1 + scale).to(x.scalar_type());
 }
 
@@ -39,11 +40,12 @@ at::Tensor affine_layer_norm(const at::Tensor& x, const at::Tensor& weight, cons
 
 at::Tensor gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate) {
   if (const auto out = kernel_gated_residual(x, y, gate)) return *out;
-  return at::addcmul(x.to(at::kFloat), y.to(at::kFloat), gate.to(at::kFloat)).to(x.scalar_type());
+  return at::addcmul(x, y, gate.to(at::kFloat)).to(x.scalar_type());  // promotes to fp32
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   if (const auto out = kernel_rms_norm(x, weight, eps)) return *out;
+  if (x.is_cuda()) return at::rms_norm(x, {x.size(-1)}, weight.to(x.scalar_type()), eps);
   const at::Tensor wide = x.to(at::kFloat);
   const at::Tensor inverse = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
   return (wide * inverse).to(weight.scalar_type()) * weight;
@@ -59,7 +61,8 @@ at::Tensor timestep_sinusoid(const at::Tensor& timestep, int64_t dim) {
   VORTA_CHECK(timestep.dim() == 1, "timestep is [B]");
   VORTA_CHECK(dim > 0 && dim % 2 == 0, "the sinusoid has as many cosines as sines");
   const int64_t half = dim / 2;
-  const at::Tensor exponent = at::arange(half, at::kFloat) * -std::log(10000.0) / static_cast<double>(half);
+  const auto options = timestep.options().dtype(at::kFloat);
+  const at::Tensor exponent = at::arange(half, options) * -std::log(10000.0) / static_cast<double>(half);
   const at::Tensor angles = timestep.to(at::kFloat).unsqueeze(1) * at::exp(exponent).unsqueeze(0);  // [B, dim / 2]
   return at::cat({at::cos(angles), at::sin(angles)}, -1);
 }

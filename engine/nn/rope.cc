@@ -40,14 +40,23 @@ RopeTable make_rope(const VideoGrid& grid, int64_t head_dim, int64_t max_positio
   return table;
 }
 
+RopeTable rope_on(const RopeTable& table, at::Device device) {
+  return {table.cos64.to(device), table.sin64.to(device), table.cos32.to(device), table.sin32.to(device)};
+}
+
 at::Tensor apply_rope(const at::Tensor& x, const RopeTable& table) {
   ShapeBinder shape("rope");
   shape.bind(x.sizes(), "x", "B L N D");
   VORTA_CHECK(table.cos64.size(0) == shape['L'] && table.cos64.size(1) * 2 == shape['D'],
               "the table is for this grid and head dim");
   const bool narrow = x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf;
-  const at::Tensor cos = (narrow ? table.cos32 : table.cos64).unsqueeze(1);  // [L, 1, D/2]
-  const at::Tensor sin = (narrow ? table.sin32 : table.sin64).unsqueeze(1);
+  if (narrow) {
+    const at::Tensor turns = at::complex(table.cos32, table.sin32).unsqueeze(1);  // [L, 1, D/2]
+    const at::Tensor numbers = at::view_as_complex(x.to(at::kFloat).unflatten(-1, {-1, 2}));
+    return at::view_as_real(numbers * turns).flatten(-2).to(x.scalar_type());
+  }
+  const at::Tensor cos = table.cos64.unsqueeze(1);  // [L, 1, D/2]
+  const at::Tensor sin = table.sin64.unsqueeze(1);
   const at::Tensor pairs = x.to(cos.scalar_type()).unflatten(-1, {-1, 2});
   const at::Tensor even = pairs.select(-1, 0), odd = pairs.select(-1, 1);  // [B, L, N, D/2]
   return at::stack({even * cos - odd * sin, even * sin + odd * cos}, -1).flatten(-2).to(x.scalar_type());

@@ -17,6 +17,8 @@ struct RopeTable {
 
 /// `head_dim` is even. Each axis of the grid is at most `max_positions` long (ConfigError).
 RopeTable make_rope(const VideoGrid& grid, int64_t head_dim, int64_t max_positions);
+/// The same table on another device.
+RopeTable rope_on(const RopeTable& table, at::Device device);
 
 /// Rotates adjacent pairs (2j, 2j+1) of x [B, L, N, D], in the dtype of x. fp32 tensors go through fp64 complex numbers
 /// as diffusers computes them; bf16 tensors through fp32, whose rounding is far below bf16's.

@@ -2,7 +2,6 @@
 #include "engine/train/base_trainer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -23,8 +22,7 @@ namespace {
 
 // Streams of derive_seed.
 enum Stream : uint64_t { kInit = 1, kSlots = 2, kWording = 3, kNoise = 4, kSample = 5 };
-
-at::Generator generator_of(uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+constexpr int64_t kEvaluationBatch = 5;  // prompts
 
 // Xavier-uniform matrices, zero biases, zero output projection: the first prediction is 0 whatever the input.
 void start_small(TensorMap& weights, at::Generator generator) {
@@ -79,7 +77,7 @@ class BaseJob {
       return joined(read_weight_folder(training_.initial_model / "transformer"),
                     read_weight_folder(training_.initial_model / "text_encoder"));
     }
-    auto generator = generator_of(derive_seed(training_.options.seed, kInit, 0));
+    auto generator = generator_on(at::kCPU, derive_seed(training_.options.seed, kInit, 0));
     TensorMap transformer = WanTransformer::random_weights(training_.transformer, generator);
     start_small(transformer, generator);
     return joined(transformer, Umt5Encoder::random_weights(training_.text_encoder, generator));
@@ -110,8 +108,10 @@ class BaseJob {
       captions.push_back(random.chance(training_.caption_dropout) ? "" : caption(pool_.scene(slots.back()), wording));
     }
     Networks nets = networks(parameters_);
-    auto generator = generator_of(derive_seed(seed, kNoise, index));
-    const FlowSample sample = noisy_sample(pool_.gather(slots), logit_normal_sigmas(slots.size(), training_.defaults.flow_shift, training_.uniform_share, generator), generator);
+    const uint64_t noise_seed = derive_seed(seed, kNoise, index);
+    const at::Tensor sigmas = logit_normal_sigmas(slots.size(), training_.defaults.flow_shift, training_.uniform_share,
+                                                  generator_on(at::kCPU, noise_seed));
+    const FlowSample sample = noisy_sample(pool_.gather(slots), sigmas, generator_on(device_, noise_seed + 1));
     const at::Tensor text = encode_captions(nets.text, captions, training_.max_tokens, device_);
     const auto dense = make_attention("dense", {});
     dense->plan(nets.transformer.token_grid({sample.noisy.size(2), sample.noisy.size(3), sample.noisy.size(4)}));
@@ -123,27 +123,31 @@ class BaseJob {
   NamedValues evaluate(const TensorMap& weights, int64_t step) const {
     Networks nets = networks(weights);
     std::vector<Verdict> verdicts;
-    const SamplingDefaults& defaults = training_.defaults;
-    for (int64_t i = 0; i < training_.evaluation_prompts; ++i) {
-      const std::vector<Scene> scenes = scenes_of(static_cast<uint64_t>(i), 1, Split::kHeldOut);
-      const std::string prompt = caption(scenes[0], static_cast<uint64_t>(i));
-      const at::Tensor text = encode_captions(nets.text, {prompt, ""}, training_.max_tokens, device_);
-      const at::Tensor latents = sample_latents(nets.transformer, text, i);
-      const at::Tensor video = vae_->decode(latents);
-      verdicts.push_back(judge_batch(video, scenes).front());
-      if (i < 4) save_sample(training_.options.output / "samples", fmt::format("step-{:06}-{}", step, i), video);
+    for (int64_t first = 0; first < training_.evaluation_prompts; first += kEvaluationBatch) {
+      const int64_t count = std::min(kEvaluationBatch, training_.evaluation_prompts - first);
+      const std::vector<Scene> scenes = scenes_of(static_cast<uint64_t>(first), count, Split::kHeldOut);
+      std::vector<std::string> prompts;
+      for (int64_t i = 0; i < count; ++i) prompts.push_back(caption(scenes[static_cast<size_t>(i)], static_cast<uint64_t>(first + i)));
+      prompts.resize(static_cast<size_t>(2 * count));  // the second half empty, for guidance
+      const at::Tensor text = encode_captions(nets.text, prompts, training_.max_tokens, device_);
+      const at::Tensor video = vae_->decode(sample_latents(nets.transformer, text, first));
+      for (const Verdict& verdict : judge_batch(video, scenes)) verdicts.push_back(verdict);
+      if (first == 0) save_sample(training_.options.output / "samples", fmt::format("step-{:06}", step), video);
     }
     const CheckerScore score = score_of(verdicts);
     return {{"checker_color", score.color}, {"checker_shape_and_color", score.shape_and_color},
-            {"checker_motion", score.motion}, {"prompts", static_cast<double>(training_.evaluation_prompts)},
-            {"guidance", defaults.guidance}};
+            {"checker_motion", score.motion}, {"checker_relation", score.relation},
+            {"prompts", static_cast<double>(training_.evaluation_prompts)}, {"guidance", training_.defaults.guidance}};
   }
 
-  // Euler steps with guidance; text: [2, S, M], caption and empty caption.
-  at::Tensor sample_latents(WanTransformer& transformer, const at::Tensor& text, int64_t number) const {
+  // Euler steps with guidance; text: [2 B, S, M], captions and then as many empty ones -> [B, C, T, H, W].
+  at::Tensor sample_latents(WanTransformer& transformer, const at::Tensor& text, int64_t first) const {
     const SamplingDefaults& defaults = training_.defaults;
-    const at::Tensor like = pool_.gather({0});
-    at::Tensor x = at::randn(like.sizes(), generator_of(derive_seed(training_.options.seed, kSample, static_cast<uint64_t>(number))), at::kFloat).to(device_);
+    const int64_t count = text.size(0) / 2;
+    auto sizes = pool_.gather({0}).sizes().vec();
+    sizes[0] = count;
+    const uint64_t seed = derive_seed(training_.options.seed, kSample, static_cast<uint64_t>(first));
+    at::Tensor x = at::randn(sizes, generator_on(device_, seed), at::TensorOptions().dtype(at::kFloat).device(device_));
     const auto dense = make_attention("dense", {});
     dense->plan(transformer.token_grid({x.size(2), x.size(3), x.size(4)}));
     const auto sigma_at = [&](int64_t i) {
@@ -151,9 +155,10 @@ class BaseJob {
       return defaults.flow_shift * u / (1 + (defaults.flow_shift - 1) * u);
     };
     for (int64_t i = 0; i < defaults.steps; ++i) {
-      const at::Tensor timestep = at::full({2}, sigma_at(i) * 1000, at::kFloat).to(device_);
+      const at::Tensor timestep = at::full({2 * count}, sigma_at(i) * 1000, x.options());
       const at::Tensor both = transformer.forward(at::cat({x, x}).to(dtype_), timestep, text, *dense, i).to(at::kFloat);
-      const at::Tensor velocity = both.narrow(0, 1, 1) + defaults.guidance * (both.narrow(0, 0, 1) - both.narrow(0, 1, 1));
+      const at::Tensor unguided = both.narrow(0, count, count);
+      const at::Tensor velocity = unguided + defaults.guidance * (both.narrow(0, 0, count) - unguided);
       x = x + (sigma_at(i + 1) - sigma_at(i)) * velocity;
     }
     return x;
@@ -171,9 +176,9 @@ class BaseJob {
 
 WanTransformerConfig embedded_transformer_config() {
   WanTransformerConfig config;
-  config.num_attention_heads = 3;
+  config.num_attention_heads = 4;
   config.attention_head_dim = 64;
-  config.ffn_dim = 384;
+  config.ffn_dim = 512;
   config.num_layers = 8;
   config.text_dim = 128;
   return config;

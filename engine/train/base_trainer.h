@@ -22,7 +22,7 @@ struct BaseTraining {
   SamplingDefaults defaults;            // clip: what is trained on
   PoolOptions pool;
   int64_t batch = 8;
-  int64_t max_tokens = 512;             // rows of text that the transformer sees; as the pipeline pads
+  int64_t max_tokens = kEmbeddedTextRows;  // rows of text that the transformer sees; as the pipeline pads
   double caption_dropout = 0.1;
   double uniform_share = 0.1;
   int64_t evaluation_prompts = 8;

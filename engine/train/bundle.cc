@@ -47,7 +47,7 @@ void write_model_bundle(const std::filesystem::path& dir, const ModelBundle& bun
   write_file_atomically(dir / "model_index.json", index.dump(2) + "\n");
   const json sampling{{"frames", defaults.clip.frames}, {"height", defaults.clip.height}, {"width", defaults.clip.width},
                       {"steps", defaults.steps}, {"guidance", defaults.guidance}, {"flow_shift", defaults.flow_shift},
-                      {"fps", defaults.fps}};
+                      {"fps", defaults.fps}, {"max_sequence_length", bundle.max_tokens}};
   write_file_atomically(dir / "vorta_defaults.json", sampling.dump(2) + "\n");
 }
 

@@ -10,9 +10,14 @@
 
 namespace vorta::engine {
 
+/// The embedded model's video: 12 x 8 x 16 = 1536 tokens, which divide into tiles and windows of 16 and 8 tokens.
+inline constexpr ClipSize kEmbeddedClip{45, 128, 256};
+/// Rows of text that it attends to; captions are shorter, and every row costs time.
+inline constexpr int64_t kEmbeddedTextRows = 64;
+
 /// How the trained model is meant to be sampled: vorta_defaults.json and the scheduler's shift.
 struct SamplingDefaults {
-  ClipSize clip;
+  ClipSize clip = kEmbeddedClip;
   int64_t steps = 20;
   double guidance = 4;
   double flow_shift = 3;
@@ -32,7 +37,7 @@ struct ModelBundle {
   TensorMap weights;                 // both networks, with their prefixes
   std::filesystem::path vae_dir;     // copied
   SamplingDefaults defaults;
-  int64_t max_tokens = 512;
+  int64_t max_tokens = kEmbeddedTextRows;
 };
 
 /// Writes model_index.json, transformer/, text_encoder/, tokenizer/, vae/, scheduler/, vorta_defaults.json to `dir`, bf16.

@@ -36,10 +36,12 @@ std::vector<Verdict> judge_batch(const at::Tensor& video, const std::vector<Scen
   const at::Tensor pixels = video.detach().to(at::kCPU, at::kFloat).mul(0.5).add(0.5).clamp(0, 1).contiguous();
   const ClipSize size{video.size(2), video.size(3), video.size(4)};
   const auto clip = static_cast<size_t>(pixels[0].numel());
-  std::vector<Verdict> verdicts;
-  for (size_t i = 0; i < scenes.size(); ++i) {
-    verdicts.push_back(judge({pixels.data_ptr<float>() + i * clip, clip}, size, scenes[i]));
-  }
+  std::vector<Verdict> verdicts(scenes.size());
+  at::parallel_for(0, video.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      verdicts[i] = judge({pixels.data_ptr<float>() + i * clip, clip}, size, scenes[i]);
+    }
+  });
   return verdicts;
 }
 

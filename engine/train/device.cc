@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 
@@ -29,9 +31,18 @@ void load_cuda_half() {
 at::Device open_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
   if (name != "cuda") throw ConfigError("--device", fmt::format("expected cpu or cuda, found '{}'", name));
-  if (!at::hasCUDA()) load_cuda_half();
-  if (!at::hasCUDA()) throw MachineError("--device cuda", "libtorch_cuda.so is loaded but sees no GPU");
+  // Loaded before anybody asks for CUDA: ATen looks for it once and remembers that there was none.
+  static const bool loaded = (load_cuda_half(), true);
+  if (!loaded || !at::hasCUDA()) throw MachineError("--device cuda", "libtorch_cuda.so is loaded but sees no GPU");
+  at::globalContext().setBenchmarkCuDNN(true);  // the autoencoder's few shapes repeat
   return {at::kCUDA, 0};
+}
+
+at::Generator generator_on(at::Device device, uint64_t seed) {
+  if (device.is_cpu()) return at::detail::createCPUGenerator(seed);
+  at::Generator generator = at::detail::getCUDAHooks().getNewGenerator(device.index());
+  generator.set_current_seed(seed);
+  return generator;
 }
 
 at::ScalarType parse_train_dtype(const std::string& name) {

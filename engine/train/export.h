@@ -16,7 +16,7 @@ namespace vorta::engine {
 void write_component(const std::filesystem::path& dir, const nlohmann::json& config, const TensorMap& weights,
                      const std::string& stem);
 
-/// Six frames of the first video of [B, 3, F, Y, X] in -1..1 side by side: `dir`/`name`.png.
+/// Six frames of each video of [B, 3, F, Y, X] in -1..1 side by side, one video a row: `dir`/`name`.png.
 void save_sample(const std::filesystem::path& dir, const std::string& name, const at::Tensor& video);
 
 }  // namespace vorta::engine

@@ -9,7 +9,7 @@ namespace vorta::engine {
 
 FlowSample noisy_sample(const at::Tensor& x0, const at::Tensor& sigmas, at::Generator generator) {
   VORTA_CHECK(sigmas.dim() == 1 && sigmas.size(0) == x0.size(0), "one sigma a sample");
-  const at::Tensor noise = at::randn(x0.sizes(), generator, at::kFloat).to(x0.device());
+  const at::Tensor noise = at::randn(x0.sizes(), generator, x0.options().dtype(at::kFloat));
   const at::Tensor s = sigmas.to(x0.device()).view({-1, 1, 1, 1, 1});
   return {(1 - s) * x0 + s * noise, noise - x0, sigmas.to(x0.device()) * 1000};
 }

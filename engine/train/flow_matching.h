@@ -15,7 +15,7 @@ struct FlowSample {
   at::Tensor timestep;  // [B] fp32
 };
 
-/// `x0`: [B, C, T, H, W] fp32, `sigmas`: [B] fp32 in 0..1. The noise comes from a CPU generator whatever the device.
+/// `x0`: [B, C, T, H, W] fp32, `sigmas`: [B] fp32 in 0..1, `generator` of the device of x0.
 FlowSample noisy_sample(const at::Tensor& x0, const at::Tensor& sigmas, at::Generator generator);
 
 /// [count] fp32: sigmoid of a normal, or uniform for `uniform_share` of them, then shifted as samplers shift.

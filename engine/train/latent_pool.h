@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "engine/train/clip_queue.h"
 #include "engine/train/render.h"
 #include "engine/train/scene.h"
 #include "engine/vae/vae.h"
@@ -39,6 +41,22 @@ class LatentPool {
   const Scene& scene(int64_t slot) const { return scenes_[static_cast<size_t>(slot)]; }
 
  private:
+  /// Slots whose scene is another one at some step, and those scenes.
+  struct Change {
+    std::vector<int64_t> slots;
+    std::vector<uint64_t> numbers;
+    std::vector<Scene> scenes;
+  };
+  /// A change whose clips are being rendered. A round is `refresh_every` steps.
+  struct Pending {
+    int64_t round = 0;
+    int64_t batches = 0;
+    Change change;
+    std::optional<ClipQueue> rendered;
+  };
+  Change change_at(int64_t step) const;
+  void prepare(int64_t round);
+  void encode_pending();
   uint64_t scene_number(int64_t slot, int64_t step) const;
 
   const VideoVae& vae_;
@@ -48,6 +66,8 @@ class LatentPool {
   std::vector<Scene> scenes_;
   std::vector<uint64_t> numbers_;  // of the scene in each slot
   at::Tensor latents_;
+  int64_t round_ = -1;
+  std::unique_ptr<Pending> pending_;  // last: its threads read the members above
 };
 
 }  // namespace vorta::engine

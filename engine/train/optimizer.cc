@@ -28,72 +28,88 @@ void copy_named(const TensorMap& from, const std::string& name, at::Tensor& targ
 
 }  // namespace
 
-AdamW::AdamW(const TensorMap& parameters, const AdamWOptions& options) : options_(options) {
+AdamW::AdamW(const TensorMap& parameters, const AdamWOptions& options) : options_(options), groups_(2) {
+  groups_[1].weight_decay = options.weight_decay;
   for (const auto& [name, parameter] : parameters) {
     VORTA_CHECK(parameter.requires_grad() && parameter.scalar_type() == at::kFloat,
                 fmt::format("'{}' is not a trainable float32 tensor", name));
-    names_.push_back(name);
-    parameters_.push_back(parameter);
-    first_.push_back(at::zeros_like(parameter.detach()));
-    second_.push_back(at::zeros_like(parameter.detach()));
-    decays_.push_back(options.decay == AdamWOptions::Decay::kEverything || parameter.dim() > 1);
+    const bool decays = options.decay == AdamWOptions::Decay::kEverything || parameter.dim() > 1;
+    Group& group = groups_[decays ? 1 : 0];
+    group.names.push_back(name);
+    group.parameters.push_back(parameter);
+    group.first.push_back(at::zeros_like(parameter.detach()));
+    group.second.push_back(at::zeros_like(parameter.detach()));
+    group.steps.push_back(at::zeros({}, parameter.options().requires_grad(false)));
   }
 }
 
 void AdamW::step(double learning_rate) {
   const at::NoGradGuard no_grad;
-  ++steps_;
-  const double correction1 = 1 - std::pow(options_.beta1, static_cast<double>(steps_));
-  const double correction2 = std::sqrt(1 - std::pow(options_.beta2, static_cast<double>(steps_)));
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    at::Tensor& parameter = parameters_[i];
-    const at::Tensor& gradient = parameter.grad();
-    if (!gradient.defined()) continue;
-    if (decays_[i]) parameter.mul_(1 - learning_rate * options_.weight_decay);
-    first_[i].lerp_(gradient, 1 - options_.beta1);
-    second_[i].mul_(options_.beta2).addcmul_(gradient, gradient, 1 - options_.beta2);
-    const at::Tensor scale = second_[i].sqrt().div_(correction2).add_(options_.epsilon);
-    parameter.addcdiv_(first_[i], scale, -learning_rate / correction1);
+  for (Group& group : groups_) {
+    Group with_gradient;
+    std::vector<at::Tensor> gradients;
+    for (size_t i = 0; i < group.parameters.size(); ++i) {
+      if (!group.parameters[i].grad().defined()) continue;
+      gradients.push_back(group.parameters[i].grad());
+      with_gradient.parameters.push_back(group.parameters[i]);
+      with_gradient.first.push_back(group.first[i]);
+      with_gradient.second.push_back(group.second[i]);
+      with_gradient.steps.push_back(group.steps[i]);
+    }
+    if (gradients.empty()) continue;
+    at::_foreach_add_(with_gradient.steps, 1);
+    at::_fused_adamw_(with_gradient.parameters, gradients, with_gradient.first, with_gradient.second, {},
+                      with_gradient.steps, learning_rate, options_.beta1, options_.beta2, group.weight_decay,
+                      options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
   }
   clear_gradients();
 }
 
-double AdamW::clip_gradients(double limit) {
-  const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> norms;
-  for (const at::Tensor& parameter : parameters_) {
-    if (parameter.grad().defined()) norms.push_back(parameter.grad().norm());
-  }
-  if (norms.empty()) return 0;
-  const double norm = at::stack(norms).norm().item<double>();
-  if (std::isfinite(norm) && norm > limit) {
-    for (at::Tensor& parameter : parameters_) {
-      if (parameter.grad().defined()) parameter.mutable_grad().mul_(limit / (norm + 1e-6));
+std::vector<at::Tensor> AdamW::gradients() const {
+  std::vector<at::Tensor> all;
+  for (const Group& group : groups_) {
+    for (const at::Tensor& parameter : group.parameters) {
+      if (parameter.grad().defined()) all.push_back(parameter.grad());
     }
   }
+  return all;
+}
+
+at::Tensor AdamW::clip_gradients(double limit) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> all = gradients();
+  if (all.empty()) return at::zeros({});
+  const at::Tensor norm = at::stack(at::_foreach_norm(all)).norm();
+  at::_foreach_mul_(all, at::reciprocal(norm + 1e-6).mul(limit).clamp_max(1));
   return norm;
 }
 
 void AdamW::clear_gradients() {
-  for (at::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
+  for (Group& group : groups_) {
+    for (at::Tensor& parameter : group.parameters) parameter.mutable_grad().reset();
+  }
 }
 
 TensorMap AdamW::state() const {
   TensorMap state;
-  for (size_t i = 0; i < names_.size(); ++i) {
-    state["first." + names_[i]] = first_[i];
-    state["second." + names_[i]] = second_[i];
+  for (const Group& group : groups_) {
+    for (size_t i = 0; i < group.names.size(); ++i) {
+      state["first." + group.names[i]] = group.first[i];
+      state["second." + group.names[i]] = group.second[i];
+    }
   }
   return state;
 }
 
 void AdamW::load(const TensorMap& state, int64_t steps_done, const std::string& source) {
   const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < names_.size(); ++i) {
-    copy_named(state, "first." + names_[i], first_[i], source);
-    copy_named(state, "second." + names_[i], second_[i], source);
+  for (Group& group : groups_) {
+    for (size_t i = 0; i < group.names.size(); ++i) {
+      copy_named(state, "first." + group.names[i], group.first[i], source);
+      copy_named(state, "second." + group.names[i], group.second[i], source);
+      group.steps[i].fill_(static_cast<double>(steps_done));
+    }
   }
-  steps_ = steps_done;
 }
 
 MovingAverage::MovingAverage(const TensorMap& parameters, double limit) : limit_(limit) {
@@ -104,7 +120,12 @@ void MovingAverage::update(const TensorMap& parameters) {
   const at::NoGradGuard no_grad;
   const double n = static_cast<double>(updates_++);
   const double decay = std::min(limit_, (1 + n) / (10 + n));
-  for (auto& [name, average] : averages_) average.lerp_(parameters.at(name), 1 - decay);
+  std::vector<at::Tensor> averages, values;
+  for (const auto& [name, average] : averages_) {
+    averages.push_back(average);
+    values.push_back(parameters.at(name));
+  }
+  at::_foreach_lerp_(averages, values, 1 - decay);
 }
 
 void MovingAverage::load(const TensorMap& averages, int64_t updates, const std::string& source) {

@@ -29,9 +29,9 @@ class AdamW {
 
   /// One update from the gradients; parameters without one stay as they are. Gradients are cleared.
   void step(double learning_rate);
-  /// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before. Not finite when a
-  /// gradient is not: then nothing is scaled.
-  double clip_gradients(double limit);
+  /// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before, a scalar on the
+  /// parameters' device, not finite when a gradient is not. Nothing waits for the device.
+  at::Tensor clip_gradients(double limit);
   void clear_gradients();
 
   /// Moments as "first.NAME" and "second.NAME", for checkpoints. `load` throws DataError naming a missing or misshapen key.
@@ -40,10 +40,15 @@ class AdamW {
 
  private:
   AdamWOptions options_;
-  std::vector<std::string> names_;
-  std::vector<at::Tensor> parameters_, first_, second_;
-  std::vector<bool> decays_;
-  int64_t steps_ = 0;
+  // Parameters that decay alike, updated by one fused call.
+  struct Group {
+    double weight_decay = 0;
+    std::vector<std::string> names;
+    std::vector<at::Tensor> parameters, first, second, steps;
+  };
+  std::vector<at::Tensor> gradients() const;
+
+  std::vector<Group> groups_;
 };
 
 /// Exponential moving average of parameters, with the usual warm-up: decay = min(limit, (1 + n) / (10 + n)).

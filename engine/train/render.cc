@@ -15,7 +15,7 @@ namespace {
 constexpr double kPi = std::numbers::pi;
 constexpr double kReach = 1.3;           // the farthest point of any shape, in radii, with its outline
 constexpr double kPanPixels = 49.5;      // camera travel over a clip
-constexpr std::array<double, 3> kRadius{15, 21, 28};
+constexpr std::array<double, 3> kRadius{19, 25, 34};
 
 // What the look seed decides, drawn in a fixed order so that every call sees the same values.
 struct Look {
@@ -221,6 +221,11 @@ struct Target {
   float* at(int64_t y, int64_t x) const { return pixels + (y - window.top) * window.width + (x - window.left); }
 };
 
+// Whether every frame has the background of the first.
+bool background_stays(const Scene& scene) {
+  return scene.camera == Camera::kStatic && scene.background != Background::kSnow && scene.background != Background::kSea;
+}
+
 void draw_background(const Target& target, const Scene& scene, const Look& look, double scale, double time) {
   const auto [shift_x, shift_y] = camera_shift(scene.camera, time);
   for (int64_t y = target.window.top; y < target.window.top + target.window.height; ++y) {
@@ -230,6 +235,15 @@ void draw_background(const Target& target, const Scene& scene, const Look& look,
       float* pixel = target.at(y, x);
       for (size_t c = 0; c < 3; ++c) pixel[static_cast<int64_t>(c) * target.plane] = color[c];
     }
+  }
+}
+
+// `first`: frame 0, whose planes hold the other frames behind it.
+void repeat_first_frame(const Target& first, int64_t frames) {
+  const int64_t frame_pixels = first.window.height * first.window.width;
+  for (int64_t c = 0; c < 3; ++c) {
+    float* plane = first.pixels + c * first.plane;
+    for (int64_t frame = 1; frame < frames; ++frame) std::copy_n(plane, frame_pixels, plane + frame * frame_pixels);
   }
 }
 
@@ -280,10 +294,12 @@ void render(const Scene& scene, const ClipSize& size, const Window& window, std:
   VORTA_CHECK(static_cast<int64_t>(pixels.size()) == 3 * plane, "pixels must hold [3, F, height, width]");
   const Look look = make_look(scene);
   const double scale = clip_scale(size);
+  const bool stays = background_stays(scene);
   for (int64_t frame = 0; frame < size.frames; ++frame) {
     const double time = size.frames > 1 ? static_cast<double>(frame) / static_cast<double>(size.frames - 1) : 0;
     const Target target{window, pixels.data() + frame * frame_pixels, plane};
-    draw_background(target, scene, look, scale, time);
+    if (frame == 0 || !stays) draw_background(target, scene, look, scale, time);
+    if (frame == 0 && stays) repeat_first_frame(target, size.frames);
     const auto poses = poses_at(scene, size, time);
     for (size_t i = 0; i < poses.size(); ++i) {
       const size_t kind = scene.objects.size() == 1 ? 0 : i;

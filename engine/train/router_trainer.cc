@@ -2,7 +2,6 @@
 #include "engine/train/router_trainer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -26,8 +25,6 @@ namespace {
 enum Stream : uint64_t { kInit = 1, kSlots = 2, kWording = 3, kNoise = 4, kInterval = 5 };
 constexpr int kIntervals = 5;
 constexpr double kRebalanceBelow = 200;  // timestep
-
-at::Generator generator_of(uint64_t seed) { return at::detail::createCPUGenerator(seed); }
 
 TensorMap moved(TensorMap weights, at::Device device) {
   for (auto& [name, tensor] : weights) tensor = tensor.to(device);
@@ -61,7 +58,7 @@ class RouterJob {
     geometry_.latent_shape = grid_;
     mixed_.plan(grid_);
     size_ = {transformer_.num_layers(), transformer_.num_heads(), transformer_.embedding_dim()};
-    parameters_ = trainable(Router::random_weights(size_, generator_of(derive_seed(training.options.seed, kInit, 0)), at::kFloat),
+    parameters_ = trainable(Router::random_weights(size_, generator_on(at::kCPU, derive_seed(training.options.seed, kInit, 0)), at::kFloat),
                             training.options.device);
   }
 
@@ -93,8 +90,9 @@ class RouterJob {
     }
     // One interval a step, shared by its micro-batches.
     const int64_t interval = SceneRandom(derive_seed(seed, kInterval, static_cast<uint64_t>(step))).below(kIntervals);
-    auto generator = generator_of(derive_seed(seed, kNoise, index));
-    const FlowSample sample = noisy_sample(pool_.gather(slots), interval_sigmas(slots.size(), interval, generator), generator);
+    const uint64_t noise_seed = derive_seed(seed, kNoise, index);
+    const at::Tensor sigmas = interval_sigmas(slots.size(), interval, generator_on(at::kCPU, noise_seed));
+    const FlowSample sample = noisy_sample(pool_.gather(slots), sigmas, generator_on(device_, noise_seed + 1));
     at::Tensor text;
     {
       const at::NoGradGuard no_grad;
@@ -116,7 +114,7 @@ class RouterJob {
     const bool early = training_.flow_weight > 0 && sample.timestep[0].item<double>() < kRebalanceBelow;
     const double flow_weight = early ? 0 : training_.flow_weight, last_weight = early ? 2 * training_.last_layer : training_.last_layer;
     const at::Tensor loss = flow_weight * flow + training_.regularisation * regularisation + last_weight * last;
-    return {loss, {{"flow", flow.item<double>()}, {"distillation", last.item<double>()}, {"regularisation", regularisation.item<double>()}}};
+    return {loss, {{"flow", flow}, {"distillation", last}, {"regularisation", regularisation}}};
   }
 
   // Share of (timestep, layer, head) whose top branch is each, over eleven timesteps.

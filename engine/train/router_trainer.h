@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "engine/attention/geometry.h"
+#include "engine/train/bundle.h"
 #include "engine/train/latent_pool.h"
 #include "engine/train/train_loop.h"
 
@@ -16,11 +17,11 @@ namespace vorta::engine {
 struct RouterTraining {
   TrainOptions options;
   std::filesystem::path model;   // folder in the diffusers layout, frozen
-  ClipSize clip;
+  ClipSize clip = kEmbeddedClip;
   AttentionGeometry geometry;    // latent_shape is taken from the clip
   PoolOptions pool;
   int64_t batch = 1;
-  int64_t max_tokens = 512;
+  int64_t max_tokens = kEmbeddedTextRows;
   double flow_weight = 1;
   double regularisation = 0.02;
   double last_layer = 20;

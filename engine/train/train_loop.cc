@@ -47,20 +47,27 @@ class StopOnSignal {
 // Means of named figures since the last log line.
 class Means {
  public:
-  void add(const std::string& name, double value, double weight) {
+  void add(const std::string& name, const at::Tensor& value, double weight) {
     auto& [sum, total] = sums_[name];
-    sum += value * weight;
+    const at::Tensor term = value.detach().to(at::kDouble) * weight;
+    sum = sum.defined() ? sum + term : term;
     total += weight;
+  }
+  /// The mean so far; nothing when none was added since the last take().
+  std::optional<double> peek(const std::string& name) const {
+    const auto found = sums_.find(name);
+    if (found == sums_.end()) return std::nullopt;
+    return found->second.first.item<double>() / found->second.second;
   }
   NamedValues take() {
     NamedValues values;
-    for (const auto& [name, sum] : sums_) values.emplace_back(name, sum.first / sum.second);
+    for (const auto& [name, sum] : sums_) values.emplace_back(name, sum.first.item<double>() / sum.second);
     sums_.clear();
     return values;
   }
 
  private:
-  std::map<std::string, std::pair<double, double>> sums_;
+  std::map<std::string, std::pair<at::Tensor, double>> sums_;
 };
 
 void restore(const TrainCheckpoint& checkpoint, const TensorMap& parameters, const std::string& source) {
@@ -101,8 +108,11 @@ class Run {
     }
     save();
     summary.interrupted = stop_requested;
-    if (!summary.interrupted) evaluate();
-    if (job_.export_weights) job_.export_weights(weights(), step_);
+    if (summary.interrupted || !job_.evaluate) {
+      if (job_.export_weights) job_.export_weights(weights(), step_);
+    } else {
+      evaluate();
+    }
     summary.steps_done = step_;
     summary.seconds = log_->seconds();
     return summary;
@@ -130,40 +140,45 @@ class Run {
 
   void take_step(TrainSummary& summary) {
     const double share = 1.0 / static_cast<double>(options_.accumulate);
-    double loss = 0;
     for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
       const MicroBatch batch = job_.forward(step_, micro);
       (batch.loss * share).backward();
-      loss += batch.loss.item<double>() * share;
+      means_.add("loss", batch.loss, share);
       for (const auto& [name, value] : batch.values) means_.add(name, value, share);
     }
-    if (!std::isfinite(loss)) {
-      throw ConfigError("--lr", fmt::format("the loss of step {} is {}: try a lower learning rate", step_, loss));
-    }
     const double rate = options_.learning_rate.at(step_, options_.steps);
-    const double norm = optimizer_.clip_gradients(options_.clip_norm);
+    const at::Tensor norm = optimizer_.clip_gradients(options_.clip_norm);
     optimizer_.step(rate);
     if (average_) average_->update(parameters_);
-    means_.add("loss", loss, 1);
     means_.add("gradient_norm", norm, 1);
-    if (step_ % options_.log_every == 0 || step_ + 1 == options_.steps) {
-      NamedValues values = means_.take();
-      values.emplace_back("learning_rate", rate);
-      for (const auto& [name, value] : values) {
-        if (name == "loss") summary.last_loss = value;
-      }
-      log_->step(step_, values);
-    }
+    if (step_ % options_.log_every == 0 || step_ + 1 == options_.steps) log_step(rate, summary);
     ++step_;
+  }
+
+  void log_step(double rate, TrainSummary& summary) {
+    NamedValues values = means_.take();
+    values.emplace_back("learning_rate", rate);
+    for (const auto& [name, value] : values) {
+      if (name == "loss") summary.last_loss = value;
+    }
+    require_finite(summary.last_loss);
+    log_->step(step_, values);
+  }
+
+  void require_finite(double loss) const {
+    if (std::isfinite(loss)) return;
+    throw ConfigError("--lr", fmt::format("the loss is {} at step {}: try a lower learning rate", loss, step_));
   }
 
   void evaluate() {
     if (!job_.evaluate) return;
     const at::NoGradGuard no_grad;
     log_->evaluation(step_, job_.evaluate(weights(), step_));
+    if (job_.export_weights) job_.export_weights(weights(), step_);
   }
 
   void save() const {
+    if (const auto loss = means_.peek("loss")) require_finite(*loss);
     TrainCheckpoint checkpoint{job_.name, options_.seed, step_, seconds_before_ + log_->seconds(), parameters_,
                                optimizer_.state(), {}};
     if (average_) checkpoint.averages = average_->averages();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/core/Generator.h>
 #include <ATen/core/TensorBody.h>
 
 #include <cstdint>
@@ -37,10 +38,13 @@ struct TrainOptions {
 
 using NamedValues = std::vector<std::pair<std::string, double>>;
 
+/// Scalars on any device; read only when a log line is written, so that steps need not wait for the device.
+using NamedScalars = std::vector<std::pair<std::string, at::Tensor>>;
+
 /// One micro-batch: a scalar loss with gradients, and figures for the log.
 struct MicroBatch {
   at::Tensor loss;
-  NamedValues values;
+  NamedScalars values;
 };
 
 /// The parts that differ between jobs.
@@ -48,7 +52,7 @@ struct TrainJob {
   std::string name;                                   // vae, base, router
   std::function<MicroBatch(int64_t step, int64_t micro)> forward;
   std::function<NamedValues(const TensorMap& weights, int64_t step)> evaluate;   // may be empty
-  std::function<void(const TensorMap& weights, int64_t step)> export_weights;    // at the end and when stopped
+  std::function<void(const TensorMap& weights, int64_t step)> export_weights;    // after evaluations, at the end and when stopped
 };
 
 struct TrainSummary {
@@ -60,7 +64,7 @@ struct TrainSummary {
 
 /// Runs `job` from its newest checkpoint under options.output, or from the start. `parameters` are updated in place.
 /// Stops cleanly at SIGINT or SIGTERM (checkpoint first). DataError when a checkpoint is of another job or seed;
-/// ConfigError when the loss stops being finite.
+/// ConfigError when the loss stops being finite (seen at the next log line, before anything is saved).
 TrainSummary run_training(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters);
 
 /// A 64-bit seed from a run's seed and coordinates such as step and item.
@@ -74,6 +78,8 @@ TensorMap detached(const TensorMap& weights);
 /// Where tensors of a job live. "cuda" loads libtorch_cuda.so from beside libtorch_cpu.so; MachineError when it or a GPU
 /// is missing.
 at::Device open_device(const std::string& name);
+/// A generator for random tensors made on `device`; the same seed gives the same numbers on the same kind of device.
+at::Generator generator_on(at::Device device, uint64_t seed);
 at::ScalarType parse_train_dtype(const std::string& name);
 
 }  // namespace vorta::engine

@@ -2,7 +2,6 @@
 #include "engine/train/vae_trainer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -11,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/train/clip_batch.h"
+#include "engine/train/clip_queue.h"
 #include "engine/train/export.h"
 #include "engine/vae/wan_vae.h"
 
@@ -19,8 +19,7 @@ namespace {
 
 // Streams of derive_seed.
 enum Stream : uint64_t { kInit = 1, kScenes = 2, kCrop = 3, kNoise = 4 };
-
-at::Generator generator_of(uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+constexpr int64_t kEvaluationBatch = 4;  // clips
 
 const VaeStage& stage_at(const VaeTraining& training, int64_t step) {
   const double done = static_cast<double>(step) / static_cast<double>(training.options.steps);
@@ -51,8 +50,10 @@ at::Tensor difference_loss(const at::Tensor& error) {
 class VaeJob {
  public:
   explicit VaeJob(const VaeTraining& training)
-      : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)) {
-    parameters_ = trainable(WanVae::random_weights(training.config, generator_of(derive_seed(training.options.seed, kInit, 0))),
+      : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
+        crops_([this](int64_t number) { return render_crops(number); }, training.render_ahead,
+               training.options.steps * training.options.accumulate) {
+    parameters_ = trainable(WanVae::random_weights(training.config, generator_on(at::kCPU, derive_seed(training.options.seed, kInit, 0))),
                             training.options.device);
   }
 
@@ -71,52 +72,66 @@ class VaeJob {
     return {training_.config, WeightReader(weights, "the vae in training", dtype_), dtype_, {.chunk_latent_frames = -1, .tiling = std::nullopt}};
   }
 
-  MicroBatch forward(int64_t step, int64_t micro) {
-    const VaeStage& stage = stage_at(training_, step);
-    const auto index = static_cast<uint64_t>(step * training_.options.accumulate + micro);
+  // A pure function of the number of the micro-batch.
+  at::Tensor render_crops(int64_t number) const {
+    const VaeStage& stage = stage_at(training_, number / training_.options.accumulate);
+    const auto index = static_cast<uint64_t>(number);
     SceneRandom random(derive_seed(training_.options.seed, kCrop, index));
     std::vector<Scene> scenes;
     for (int64_t i = 0; i < stage.batch; ++i) {
       scenes.push_back(random_scene(derive_seed(training_.options.seed, kScenes, index * 1024 + static_cast<uint64_t>(i)), Split::kTrain));
     }
+    const Window window = random_window(training_.clip, stage, training_.config.spatial_factor(), random);
+    return render_batch(scenes, training_.clip, window);
+  }
+
+  MicroBatch forward(int64_t step, int64_t micro) {
+    const int64_t number = step * training_.options.accumulate + micro;
+    const at::Tensor video = crops_.take(number).to(device_);
     const WanVae vae = network(parameters_);
-    const Window window = random_window(training_.clip, stage, vae.spatial_factor(), random);
-    const at::Tensor video = render_batch(scenes, training_.clip, window).to(device_);
     const VaeMoments moments = vae.encode_moments(video);
-    const at::Tensor noise =
-        at::randn(moments.mean.sizes(), generator_of(derive_seed(training_.options.seed, kNoise, index)), at::kFloat).to(device_);
+    const uint64_t noise_seed = derive_seed(training_.options.seed, kNoise, static_cast<uint64_t>(number));
+    const at::Tensor noise = at::randn(moments.mean.sizes(), generator_on(device_, noise_seed), moments.mean.options());
     const at::Tensor decoded = vae.decode_unclamped(moments.mean + (0.5 * moments.log_variance).exp() * noise);
     return losses(video, decoded, moments);
   }
 
+  // [B, 1, F, Y, X], mean 1.
+  at::Tensor pixel_weights(const at::Tensor& video) const {
+    // Half the range: -1..1 to 0..1. The maximum over 5 x 5 pixels reaches past an object's edge.
+    const at::Tensor chroma = (video.amax(1, /*keepdim=*/true) - video.amin(1, /*keepdim=*/true)) / 2;
+    const at::Tensor around = at::max_pool3d(chroma, {1, 5, 5}, {1, 1, 1}, {0, 2, 2});
+    at::Tensor weight = 1 + training_.object_weight * around;
+    weight.select(2, 0).mul_(training_.first_frame_weight);
+    return weight / weight.mean();
+  }
+
   MicroBatch losses(const at::Tensor& video, const at::Tensor& decoded, const VaeMoments& moments) const {
-    at::Tensor weight = at::ones({1, 1, video.size(2), 1, 1}, video.options());
-    weight.select(2, 0).fill_(training_.first_frame_weight);
-    weight = weight / weight.mean();
+    const at::Tensor weight = pixel_weights(video);
     const at::Tensor error = decoded - video;
     const at::Tensor l1 = (error.abs() * weight).mean(), mse = (error.square() * weight).mean();
     const at::Tensor kl =
         0.5 * (moments.mean.square() + moments.log_variance.exp() - 1 - moments.log_variance).mean();
     const at::Tensor loss = l1 + mse + training_.difference_weight * difference_loss(error) + training_.kl_weight * kl;
     // Peak to peak is 2 in -1..1.
-    const double plain_mse = error.detach().square().mean().item<double>();
-    return {loss, {{"l1", l1.item<double>()}, {"kl", kl.item<double>()}, {"psnr", 10 * std::log10(4 / plain_mse)}}};
+    const at::Tensor psnr = -10 * at::log10(error.detach().square().mean() / 4);
+    return {loss, {{"l1", l1}, {"kl", kl}, {"psnr", psnr}}};
   }
 
   NamedValues evaluate(const TensorMap& weights, int64_t step) const {
     const WanVae vae = network(weights);
     std::vector<Verdict> verdicts;
     double psnr = 0, worst = 1e9;
-    const auto clips = static_cast<uint64_t>(training_.evaluation_clips);
-    for (uint64_t i = 0; i < clips; ++i) {
-      const std::vector<Scene> scenes = scenes_of(i, 1, Split::kHeldOut);
+    for (int64_t first = 0; first < training_.evaluation_clips; first += kEvaluationBatch) {
+      const int64_t count = std::min(kEvaluationBatch, training_.evaluation_clips - first);
+      const std::vector<Scene> scenes = scenes_of(static_cast<uint64_t>(first), count, Split::kHeldOut);
       const at::Tensor video = render_batch(scenes, training_.clip).to(device_);
       const at::Tensor again = vae.decode_raw(vae.encode_moments(video).mean);
-      const double value = 10 * std::log10(4 / (again - video).square().mean().item<double>());
-      psnr += value / static_cast<double>(clips);
-      worst = std::min(worst, value);
-      verdicts.push_back(judge_batch(again, scenes).front());
-      if (i < 4) save_sample(training_.options.output / "samples", fmt::format("step-{:06}-{}", step, i), at::cat({video, again}, 3));
+      const at::Tensor values = -10 * at::log10((again - video).square().mean(at::IntArrayRef{1, 2, 3, 4}) / 4);
+      psnr += values.sum().item<double>() / static_cast<double>(training_.evaluation_clips);
+      worst = std::min(worst, values.min().item<double>());
+      for (const Verdict& verdict : judge_batch(again, scenes)) verdicts.push_back(verdict);
+      if (first == 0) save_sample(training_.options.output / "samples", fmt::format("step-{:06}", step), at::cat({video, again}, 3));
     }
     const CheckerScore score = score_of(verdicts);
     return {{"psnr_held_out", psnr}, {"psnr_worst", worst}, {"checker_color", score.color},
@@ -149,6 +164,7 @@ class VaeJob {
   at::Device device_;
   at::ScalarType dtype_;
   TensorMap parameters_;
+  ClipQueue crops_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "engine/train/bundle.h"
 #include "engine/train/render.h"
 #include "engine/train/train_loop.h"
 #include "engine/vae/wan_vae_config.h"
@@ -18,15 +19,18 @@ struct VaeStage {
 };
 
 /// Training of the embedded autoencoder. Loss: L1 + MSE + `difference_weight` * L1 of differences along t, y and x
-/// + `kl_weight` * mean KL; frame 0, which the causal network sees without history, counts `first_frame_weight` times.
+/// + `kl_weight` * mean KL; frame 0, which the causal network sees without history, counts `first_frame_weight` times,
+/// and pixels in and beside the colourful objects up to 1 + `object_weight` times (by the chroma around them).
 struct VaeTraining {
   TrainOptions options;
   WanVaeConfig config;       // latents_mean and latents_std are measured at the end
-  ClipSize clip;
+  ClipSize clip = kEmbeddedClip;
   std::vector<VaeStage> stages{{0, 64, 64, 6}, {0.35, 80, 96, 6}, {0.85, 0, 0, 2}};
+  int64_t render_ahead = 3;  // batches rendered in the background
   double difference_weight = 0.2;
   double kl_weight = 1e-5;
   double first_frame_weight = 2;
+  double object_weight = 3;
   int64_t evaluation_clips = 16;
   int64_t statistics_clips = 32;
 };

@@ -83,6 +83,7 @@ void add_vae(CLI::App& app, TrainArguments& arguments) {
   add_clip(app, vae.clip);
   app.add_option("--stage", arguments.stages, "SHARE:HEIGHTxWIDTH:BATCH: from this share of the steps on, random crops of this size");
   app.add_option("--first-frame-weight", vae.first_frame_weight)->capture_default_str();
+  app.add_option("--object-weight", vae.object_weight, "Extra weight of colourful pixels and their surroundings")->capture_default_str();
   app.add_option("--kl", vae.kl_weight)->capture_default_str();
   app.add_option("--evaluation-clips", vae.evaluation_clips)->capture_default_str();
   app.add_option("--statistics-clips", vae.statistics_clips)->capture_default_str();
@@ -118,7 +119,8 @@ void add_router(CLI::App& app, RouterTraining& router) {
   router.options.log_every = 1;
   router.options.learning_rate = {1e-2, 0, 1, 1};
   router.options.adamw = {0.9, 0.999, 1e-8, 0.01, AdamWOptions::Decay::kEverything};
-  router.geometry.tile = {2, 3, 2};
+  router.geometry.tile = {2, 2, 4};
+  router.geometry.coreset_window = {2, 2, 2};
   router.pool.clips = 64;
   add_common(app, router.options);
   add_clip(app, router.clip);

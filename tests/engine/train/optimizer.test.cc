@@ -26,8 +26,8 @@ TEST_CASE("clipping brings the common norm of all gradients to the limit", "[tra
   TensorMap parameters{{"a", at::zeros({2}).requires_grad_(true)}, {"b", at::zeros({1}).requires_grad_(true)}};
   AdamW optimizer(parameters, {});
   (parameters.at("a").sum() * 3 + parameters.at("b").sum() * 4).backward();
-  CHECK(optimizer.clip_gradients(1.0) == Approx(std::sqrt(9 + 9 + 16)));
-  CHECK(optimizer.clip_gradients(100.0) == Approx(1.0).epsilon(1e-4));
+  CHECK(optimizer.clip_gradients(1.0).item<double>() == Approx(std::sqrt(9 + 9 + 16)));
+  CHECK(optimizer.clip_gradients(100.0).item<double>() == Approx(1.0).epsilon(1e-4));
 }
 
 TEST_CASE("the learning rate warms up, stays and falls to its floor", "[train][optimizer]") {
