@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocked attention with an online softmax. Keys and values of a head are packed once into panels of 16 keys, in the
-// layout the multiply instruction wants; a block of queries then walks its key panels, 256 keys at a time: scores ->
+// layout the multiply instruction wants; a block of queries then walks its key panels, 512 keys at a time: scores ->
 // weights in place -> weighted values. Ranges that do not start or end on a panel are masked inside their first and last
 // panel.
 #include <immintrin.h>
@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kPanelsAtOnce = 4;    // 4 panels x 6 rows = 24 of the 32 vector registers accumulate
 constexpr int kRowsAtOnce = 6;
-constexpr int kBlockPanels = 16;    // panels a softmax step
+constexpr int kBlockPanels = 32;    // panels a softmax step
 constexpr int kBlockKeys = kBlockPanels * kPanelKeys;
 constexpr int kBlockRows = 48;      // queries that share one walk over the key panels
 constexpr float kLog2E = 1.44269504088896341f;
