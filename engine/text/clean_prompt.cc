@@ -6,6 +6,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/utf8.h"
+#include "engine/text/fix_encoding.h"
 #include "engine/text/html_entities.h"
 #include "engine/text/unicode_text.h"
 
@@ -34,16 +35,6 @@ std::u32string translate(std::u32string_view text, Map map) {
   result.reserve(text.size());
   for (char32_t c : text) map(c, result);
   return result;
-}
-
-// Control characters of Latin-1 where a program meant Windows-1252: what a numeric HTML reference would mean.
-void fix_c1_control(char32_t c, std::u32string& out) {
-  if (c < 0x80 || c > 0x9F) {
-    out += c;
-    return;
-  }
-  const std::string number = std::to_string(static_cast<uint32_t>(c));
-  out += html_unescape(U"&#" + std::u32string(number.begin(), number.end()) + U";");
 }
 
 void fix_ligature(char32_t c, std::u32string& out) {
@@ -90,7 +81,8 @@ std::u32string remove_terminal_escapes(std::u32string_view text) {
     std::size_t end = i + 2;
     if (text[i] == kEscape && i + 1 < text.size() && text[i + 1] == U'[') {
       while (end < text.size() && ((text[end] >= U'0' && text[end] <= U'9') || text[end] == U';')) ++end;
-      const bool letter = end < text.size() && ((text[end] >= U'a' && text[end] <= U'z') || (text[end] >= U'A' && text[end] <= U'Z'));
+      const bool letter =
+          end < text.size() && ((text[end] >= U'a' && text[end] <= U'z') || (text[end] >= U'A' && text[end] <= U'Z'));
       if (letter) {
         i = end + 1;
         continue;
@@ -110,10 +102,11 @@ void remove_control(char32_t c, std::u32string& out) {
   if (!is_unintended_control(c)) out += c;
 }
 
-// One round of ftfy's fixes, in its order. Mojibake repair is not among them; see README.md.
+// One round of ftfy's fixes, in its order.
 std::u32string fix_once(std::u32string text, bool unescape) {
   if (unescape) text = html_unescape_strict(text);
-  for (auto* fix : {fix_c1_control, fix_ligature, fix_width, uncurl_quote}) text = translate(text, fix);
+  text = fix_c1_controls(fix_encoding(text));
+  for (auto* fix : {fix_ligature, fix_width, uncurl_quote}) text = translate(text, fix);
   text = translate(remove_terminal_escapes(fix_line_breaks(text)), remove_control);
   return *decode_utf8(normalize_unicode(encode_utf8(text), NormalForm::kNfc));
 }

@@ -21,6 +21,9 @@ bool is_white_space(char32_t point);
 /// What \w matches in a Unicode regular expression: letters, marks, decimal digits, connectors, joiners.
 bool is_word_character(char32_t point);
 
+/// Letters and numbers of any kind: what Python's str.isalnum accepts.
+bool is_alphanumeric(char32_t point);
+
 /// Length in bytes of the UTF-8 character that begins with `lead`.
 std::size_t utf8_length(char lead);
 /// Trims White_Space at either end.

@@ -18,6 +18,19 @@ TEST_CASE("prompts are cleaned as ftfy and diffusers clean them", "[text][clean]
   }
 }
 
+TEST_CASE("UTF-8 that was read in another encoding is repaired as ftfy repairs it", "[text][clean][golden]") {
+  const auto fixture = vorta::read_json_file(std::string(VORTA_SOURCE_DIR) + "/tests/golden/text/mojibake.json");
+  REQUIRE(fixture["repaired"].size() > 300);
+  REQUIRE(fixture["unchanged"].size() > 40);
+  for (const auto& pair : fixture["repaired"]) {
+    INFO(pair[0].dump(-1, ' ', true));
+    CHECK(clean_prompt(pair[0].get<std::string>()) == pair[1].get<std::string>());
+  }
+  for (const auto& text : fixture["unchanged"]) {
+    CHECK(clean_prompt(text.get<std::string>()) == text.get<std::string>());
+  }
+}
+
 TEST_CASE("a prompt that is not UTF-8 is the user's error", "[text][clean]") {
   CHECK_THROWS_AS(clean_prompt("caf\xe9"), vorta::ConfigError);
   CHECK_THROWS_AS(clean_prompt("\xed\xa0\x80"), vorta::ConfigError);
