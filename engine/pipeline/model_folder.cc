@@ -91,6 +91,7 @@ GenerationDefaults read_generation_defaults(const fs::path& model_dir) {
   defaults.height = positive_integer(reader, "height", defaults.height);
   defaults.width = positive_integer(reader, "width", defaults.width);
   defaults.steps = positive_integer(reader, "steps", defaults.steps);
+  defaults.max_sequence_length = positive_integer(reader, "max_sequence_length", defaults.max_sequence_length);
   defaults.guidance = finite_number(reader, "guidance", defaults.guidance);
   defaults.fps = finite_number(reader, "fps", defaults.fps);
   if (reader.has("flow_shift")) defaults.flow_shift = reader.number("flow_shift");

@@ -17,6 +17,7 @@ struct GenerationDefaults {
   int64_t steps = 50;
   double guidance = 5.0;
   double fps = 16;
+  int64_t max_sequence_length = 512;  // text tokens a prompt is cut or padded to
   std::optional<double> flow_shift;  // absent: the scheduler file's
 
   bool operator==(const GenerationDefaults&) const = default;

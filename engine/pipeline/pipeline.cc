@@ -135,7 +135,7 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted) : config(wanted), folder_(ope
 }
 
 PromptEncoder& Pipeline::Impl::text() {
-  if (!text_) text_ = load_umt5_prompt_encoder(folder_.root, config.dtype);
+  if (!text_) text_ = load_umt5_prompt_encoder(folder_.root, config.dtype, config.max_sequence_length);
   return *text_;
 }
 

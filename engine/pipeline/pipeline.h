@@ -41,6 +41,7 @@ struct PipelineConfig {
   double tau = 0.3;                   // routed attention: below this top score a head is dense
   int64_t steps = 50;
   double guidance = 5.0;              // classifier-free guidance; one pass a step when <= 1
+  int64_t max_sequence_length = 512;  // text tokens that the transformer sees; the rest of a prompt is cut
   std::optional<double> flow_shift;   // replaces the shift of scheduler_config.json
   std::string scheduler;              // a row of samplers(); empty: as scheduler_config.json says
   Offload offload = Offload::kKeepLoaded;

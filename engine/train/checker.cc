@@ -6,7 +6,6 @@
 #include <cmath>
 #include <map>
 #include <numbers>
-#include <optional>
 
 #include "engine/base/error.h"
 #include "engine/train/regions.h"
@@ -14,8 +13,7 @@
 namespace vorta::engine {
 namespace {
 
-constexpr int kShapeFrames = 5;       // frames at which shapes are told
-constexpr int kPathFrames = 13;       // frames at which centres are followed
+constexpr int kPathFrames = 13;       // frames that are looked at
 constexpr double kLeastShare = 0.002; // of the frame's pixels: smaller regions are noise
 
 // One colour's regions in one frame, summed up.
@@ -25,7 +23,7 @@ struct Sight {
   double x = 0;     // area-weighted centre, share of the shorter side
   double y = 0;
   int count = 0;
-  std::optional<ShapeKind> shape;  // of the largest region
+  ShapeFit fit{};   // of the largest region
 };
 using Track = std::vector<Sight>;  // one a looked-at frame in which the colour was seen
 
@@ -36,7 +34,7 @@ std::vector<int64_t> evenly(int64_t frames, int wanted) {
   return indices;
 }
 
-Sight look_at(const Mask& mask, double time, bool tell_shape) {
+Sight look_at(const Mask& mask, double time) {
   const auto pixels = static_cast<double>(mask.height * mask.width);
   const double side = static_cast<double>(std::min(mask.height, mask.width));
   Sight sight;
@@ -55,7 +53,7 @@ Sight look_at(const Mask& mask, double time, bool tell_shape) {
   sight.x /= total * side;
   sight.y /= total * side;
   sight.area = total / pixels;
-  if (tell_shape) sight.shape = closest_shape(regions.front());
+  sight.fit = fit_shapes(regions.front());
   return sight;
 }
 
@@ -69,11 +67,10 @@ std::map<Color, Track> follow_colors(std::span<const float> pixels, const ClipSi
     };
     const auto classes = classify_pixels(channel(0), channel(1), channel(2));
     const double time = path.size() > 1 ? static_cast<double>(i) / static_cast<double>(path.size() - 1) : 0;
-    const size_t every = std::max<size_t>(1, path.size() / kShapeFrames);
     for (int c = 0; c < kColors; ++c) {
       Mask mask{size.height, size.width, std::vector<uint8_t>(classes.size())};
       for (size_t p = 0; p < classes.size(); ++p) mask.on[p] = classes[p] == c;
-      const Sight sight = look_at(mask, time, i % every == every / 2);
+      const Sight sight = look_at(mask, time);
       if (sight.count > 0) tracks[static_cast<Color>(c)].push_back(sight);
     }
   }
@@ -117,7 +114,8 @@ Motion motion_of(const Track& track) {
 SeenObject sum_up(Color color, const Track& track, const ClipSize& size) {
   SeenObject seen;
   seen.color = color;
-  std::array<int, kShapeKinds> votes{};
+  // A larger sight shows more of a shape, so it weighs more.
+  ShapeFit fit{};
   std::vector<int> counts;
   const double side = static_cast<double>(std::min(size.height, size.width));
   const double share = 1.0 / static_cast<double>(track.size());
@@ -126,11 +124,11 @@ SeenObject sum_up(Color color, const Track& track, const ClipSize& size) {
     seen.x += sight.x * share * side / static_cast<double>(size.width);
     seen.y += sight.y * share * side / static_cast<double>(size.height);
     counts.push_back(sight.count);
-    if (sight.shape) ++votes[static_cast<size_t>(*sight.shape)];
+    for (size_t shape = 0; shape < fit.size(); ++shape) fit[shape] += sight.fit[shape] * sight.area;
   }
   std::nth_element(counts.begin(), counts.begin() + static_cast<int64_t>(counts.size() / 2), counts.end());
   seen.count = counts[counts.size() / 2];
-  seen.shape = static_cast<ShapeKind>(std::max_element(votes.begin(), votes.end()) - votes.begin());
+  seen.shape = static_cast<ShapeKind>(std::max_element(fit.begin(), fit.end()) - fit.begin());
   seen.motion = motion_of(track);
   return seen;
 }

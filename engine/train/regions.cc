@@ -147,23 +147,19 @@ std::vector<Region> connected_regions(const Mask& mask, double least_area) {
   return regions;
 }
 
-ShapeKind closest_shape(const Region& region) {
+ShapeFit fit_shapes(const Region& region) {
   const Grid grid = normalised(region);
-  ShapeKind best = ShapeKind::kCircle;
-  double best_overlap = -1;
+  ShapeFit fit{};
   for (const Template& candidate : templates()) {
     int both = 0, either = 0;
     for (size_t i = 0; i < grid.size(); ++i) {
       both += grid[i] & candidate.grid[i];
       either += grid[i] | candidate.grid[i];
     }
-    const double overlap = either == 0 ? 0 : static_cast<double>(both) / either;
-    if (overlap > best_overlap) {
-      best_overlap = overlap;
-      best = candidate.shape;
-    }
+    double& best = fit[static_cast<size_t>(candidate.shape)];
+    if (either > 0) best = std::max(best, static_cast<double>(both) / either);
   }
-  return best;
+  return fit;
 }
 
 }  // namespace vorta::engine

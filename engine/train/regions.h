@@ -31,7 +31,9 @@ std::vector<int8_t> classify_pixels(std::span<const float> red, std::span<const 
 /// Connected regions (8 neighbours) of at least `least_area` pixels, largest first.
 std::vector<Region> connected_regions(const Mask& mask, double least_area);
 
-/// The shape whose template of equal area, at the region's centre and best of many rotations, overlaps it most.
-ShapeKind closest_shape(const Region& region);
+/// How well each shape fits a region: intersection over union with its template of equal area at the region's centre,
+/// best of many rotations; 0..1.
+using ShapeFit = std::array<double, kShapeKinds>;
+ShapeFit fit_shapes(const Region& region);
 
 }  // namespace vorta::engine

@@ -36,7 +36,7 @@ struct GenerateFlags {
   std::string model, published_model, routers, resume, attention, scheduler, dtype;
   std::string prompt, negative_prompt, prompt_file, latents;
   std::string output, output_dir, output_type = "video", timings;
-  std::optional<int64_t> frames, height, width, steps;
+  std::optional<int64_t> frames, height, width, steps, max_sequence_length;
   std::optional<double> guidance, flow_shift, fps;
   std::vector<int64_t> video_size;
   double tau = 0.3;
@@ -90,6 +90,9 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
 
 void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--prompt", f.prompt, "what the video shows");
+  sub.add_option("--max-sequence-length,--max_sequence_length", f.max_sequence_length,
+                 "text tokens a prompt is cut or padded to")
+      ->check(CLI::PositiveNumber);
   sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt,
                  "what it should not show (with guidance > 1)");
   sub.add_option("--val_data_json_file,--prompt-file", f.prompt_file,
@@ -223,6 +226,7 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   config.tau = f.tau;
   config.steps = f.steps.value_or(defaults.steps);
   config.guidance = f.guidance.value_or(defaults.guidance);
+  config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
   config.flow_shift = f.flow_shift ? f.flow_shift : defaults.flow_shift;
   config.scheduler = f.scheduler;
   config.offload = f.cpu_offload ? engine::Offload::kStageByStage : engine::Offload::kKeepLoaded;

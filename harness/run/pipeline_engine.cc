@@ -77,6 +77,7 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
   if (variant.attention.tau) config.tau = *variant.attention.tau;
   config.steps = variant.config.steps > 0 ? variant.config.steps : defaults.steps;
   config.guidance = variant.config.guidance.value_or(defaults.guidance);
+  config.max_sequence_length = defaults.max_sequence_length;
   config.flow_shift = variant.config.flow_shift ? variant.config.flow_shift : defaults.flow_shift;
   config.scheduler = variant.config.sampler;
   return config;

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import sys
 import tempfile
@@ -133,7 +132,7 @@ def make_pipeline(recipe: Recipe, scratch: Path) -> WanPipeline:
 
 
 def save_model(recipe: Recipe, pipe: WanPipeline, out: Path) -> dict:
-    """`model` (UniPC) and `euler`, which differs in the scheduler alone and links to the rest. Returns schedulers."""
+    """`model` (UniPC) and `euler`, the two files in which a pipeline with the Euler scheduler differs. Returns schedulers."""
     pipe.save_pretrained(out / "model", safe_serialization=True)
     shutil.rmtree(out / "model" / "transformer")
     pipe.transformer.save_pretrained(out / "model" / "transformer", max_shard_size=recipe.shard_size)
@@ -143,8 +142,6 @@ def save_model(recipe: Recipe, pipe: WanPipeline, out: Path) -> dict:
     index = json.loads((out / "model" / "model_index.json").read_text())
     index["scheduler"][1] = "FlowMatchEulerDiscreteScheduler"
     (euler / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-    for part in ("text_encoder", "tokenizer", "transformer", "vae"):
-        os.symlink(f"../model/{part}", euler / part)
     return schedulers
 
 

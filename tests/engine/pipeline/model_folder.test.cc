@@ -45,6 +45,7 @@ TEST_CASE("defaults are Wan's unless the folder brings its own", "[pipeline][fol
   CHECK(defaults.guidance == 4.0);
   CHECK(defaults.flow_shift == 3.0);
   CHECK(defaults.steps == 50);
+  CHECK(defaults.max_sequence_length == 512);
   std::ofstream(dir / "vorta_defaults.json") << R"({"frame": 45})";
   CHECK_THROWS_WITH(read_generation_defaults(dir), Contains("frame") && Contains("frames"));
 }

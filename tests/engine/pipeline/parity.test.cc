@@ -9,6 +9,7 @@
 #include "engine/pipeline/pipeline.h"
 #include "engine/weights/safetensors.h"
 #include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
 
 namespace vorta::engine {
 namespace {
@@ -26,6 +27,19 @@ double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
   return ((a - b).norm() / b.norm()).item<double>();
 }
 
+/// "model", or a copy of it in which the files of another fixture folder replace its own.
+std::filesystem::path model_folder(const std::string& name) {
+  if (name == "model") return kGolden / name;
+  static const TemporaryFolder copies;
+  const std::filesystem::path copy = copies / name;
+  if (std::filesystem::exists(copy)) return copy;
+  using std::filesystem::copy_options;
+  const auto over = copy_options::recursive | copy_options::overwrite_existing;
+  std::filesystem::copy(kGolden / "model", copy, over);
+  std::filesystem::copy(kGolden / name, copy, over);
+  return copy;
+}
+
 struct Fixture {
   PipelineConfig config;
   GenerationRequest request;
@@ -33,7 +47,7 @@ struct Fixture {
 
 Fixture fixture(const nlohmann::json& common, const nlohmann::json& one) {
   Fixture out;
-  out.config.model_dir = kGolden / one.at("model").get<std::string>();
+  out.config.model_dir = model_folder(one.at("model").get<std::string>());
   out.config.attention = one.at("attention").get<std::string>();
   if (out.config.attention != "dense") out.config.routers_dir = kGolden / "routers";
   out.config.tau = one.at("tau").get<double>();
