@@ -22,7 +22,8 @@ void CoresetAttention::plan(const VideoGrid& grid) {
   center_tokens_ = table.select(1, layout_.center).contiguous();
   margin_tokens_ = table.index_select(1, margin_members_);
   const at::Tensor every = at::arange(groups, at::kLong);
-  pooled_rows_ = at::cat({at::arange(layout_.pooled_tokens(), at::kLong), every.repeat_interleave(layout_.margin() - kept)});
+  pooled_rows_ = at::cat({at::arange(layout_.pooled_tokens(), at::kLong),
+                          every.repeat_interleave(layout_.margin() - kept)});
   windows_ = {groups, members, layout_.center, kept, {layout_.member_tokens.begin(), layout_.member_tokens.end()}};
   grid_ = grid;
 }

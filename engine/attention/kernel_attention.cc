@@ -152,7 +152,8 @@ at::Tensor kernel_coreset_order(const HeadCall& call, const CoresetWindows& wind
 bool kernel_coreset_attention(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& order) {
   if (!applies(call)) return false;
   VORTA_CHECK(order.scalar_type() == at::kInt && order.is_contiguous() && order.dim() == 3 &&
-                  order.size(0) == call.q.size(0) && order.size(1) == head_count(call) && order.size(2) == call.q.size(2),
+                  order.size(0) == call.q.size(0) && order.size(1) == head_count(call) &&
+                  order.size(2) == call.q.size(2),
               "a selection orders the tokens of every head");
   GroupedAttentionArgs args = base_args(call);
   args.query_rows = args.key_rows = windows.groups * (1 + windows.kept);

@@ -42,8 +42,9 @@ struct CoresetWindows {
 /// Whether `kernel_coreset_attention` applies: worth asking before making it an order.
 bool kernel_coreset_applies(const HeadCall& call);
 
-/// The selection decided by the call's q: int32 [B, heads, L], survivors first (centers by window, kept tokens by window),
-/// then the merged tokens by window. Undefined where the kernel does not apply: it takes bfloat16 only.
+/// The selection decided by the call's q: int32 [B, heads, L], survivors first (centers by window,
+/// kept tokens by window), then the merged tokens by window. Undefined where the kernel does not
+/// apply: it takes bfloat16 only.
 at::Tensor kernel_coreset_order(const HeadCall& call, const CoresetWindows& windows);
 
 /// Dense attention among the survivors of `order`; merged tokens take their center's output.

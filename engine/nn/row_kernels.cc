@@ -88,7 +88,10 @@ std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::T
   return out;
 }
 
-std::optional<at::Tensor> kernel_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool gelu) {
+std::optional<at::Tensor> kernel_linear(const at::Tensor& x,
+                                        const at::Tensor& weight,
+                                        const at::Tensor& bias,
+                                        bool gelu) {
   if (!rows_of_bfloat16(x) || !contiguous_bfloat16(weight) || (bias.defined() && !contiguous_bfloat16(bias))) {
     return std::nullopt;
   }

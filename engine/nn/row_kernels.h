@@ -7,8 +7,9 @@
 
 namespace vorta::engine {
 
-// The bridge to kernels/token_norms and kernels/linear for bfloat16 activations x [B, L, M]. Each returns nothing when the kernel does not
-// apply (gradients on, another device or dtype, unsuited strides or width); the caller's composition then does the work.
+// The bridge to kernels/token_norms and kernels/linear for bfloat16 activations x [B, L, M]. Each
+// returns nothing when the kernel does not apply (gradients on, another device or dtype, unsuited
+// strides or width); the caller's composition then does the work.
 
 /// layer_norm(x) * (offset + scale) + shift; scale and shift fp32 [B or 1, 1, M] or [M].
 std::optional<at::Tensor> kernel_layer_norm(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
@@ -21,6 +22,9 @@ std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor&
 std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate);
 
 /// x weight^T + bias, then GELU (tanh) when `gelu`; weight [O, M], bias [O] or undefined, both bf16 -> [B, L, O].
-std::optional<at::Tensor> kernel_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool gelu);
+std::optional<at::Tensor> kernel_linear(const at::Tensor& x,
+                                        const at::Tensor& weight,
+                                        const at::Tensor& bias,
+                                        bool gelu);
 
 }  // namespace vorta::engine

@@ -57,7 +57,8 @@ using Bench = void (*)(benchmark::State&, const CoresetSelectionCase&);
 
 void add(const std::string& name, Bench bench) {
   const CoresetSelectionCase& which = coreset_selection_bench_case();
-  benchmark::RegisterBenchmark((name + which.name).c_str(), [=, &which](benchmark::State& state) { bench(state, which); })
+  benchmark::RegisterBenchmark((name + which.name).c_str(),
+                               [=, &which](benchmark::State& state) { bench(state, which); })
       ->UseRealTime()
       ->Unit(benchmark::kMillisecond);
 }

@@ -8,11 +8,12 @@
 
 namespace vorta::kernels {
 
-/// Coreset selection of VORTA (arXiv 2505.18809), bfloat16: in each window of tokens the center and the `kept` other
-/// members least similar to it survive; the rest is merged into the center. Similarity is the cosine, rounded to bfloat16
-/// where the published code rounds: each norm, each normalised element, each dot product. Equal similarities rank by
-/// position, NaN last. Sums are float32; since their order is free, a similarity that falls between two neighbouring
-/// bfloat16 numbers may round to either.
+/// Coreset selection of VORTA (arXiv 2505.18809), bfloat16: in each window of tokens the center and
+/// the `kept` other members least similar to it survive; the rest is merged into the center.
+/// Similarity is the cosine, rounded to bfloat16 where the published code rounds: each norm, each
+/// normalised element, each dot product. Equal similarities rank by position, NaN last. Sums are
+/// float32; since their order is free, a similarity that falls between two neighbouring bfloat16
+/// numbers may round to either.
 struct CoresetSelectionArgs {
   int64_t batch = 0;
   int64_t head_count = 0;          ///< selected heads
@@ -24,8 +25,9 @@ struct CoresetSelectionArgs {
   int64_t center = 0;              ///< position of the center among the members
   int64_t kept = 0;                ///< survivors of a window beside its center, below `members`
   const int32_t* member_rows = nullptr;  ///< [groups, members]: each row of x once
-  /// [batch, head_count, groups * members]: the centers by group, the kept rows by group from the least similar on, then
-  /// the merged rows by group. The first groups * (1 + kept) entries are a RowMap of the survivors.
+  /// [batch, head_count, groups * members]: the centers by group, the kept rows by group from the
+  /// least similar on, then the merged rows by group. The first groups * (1 + kept) entries are a
+  /// RowMap of the survivors.
   int32_t* order = nullptr;
 };
 

@@ -44,19 +44,24 @@ VORTA_AVX512 BFloat16Bits similarity(const BFloat16Bits* x, int64_t dim, const f
 uint32_t sort_key(BFloat16Bits similarity, int64_t position) {
   uint32_t ordered = 0xffff;
   if ((similarity & 0x7fff) == 0) ordered = 0x8000;
-  else if ((similarity & 0x7fff) <= 0x7f80) ordered = (similarity & 0x8000) != 0 ? ~similarity & 0xffffu : similarity | 0x8000u;
+  else if ((similarity & 0x7fff) <= 0x7f80)
+    ordered = (similarity & 0x8000) != 0 ? ~similarity & 0xffffu : similarity | 0x8000u;
   return ordered << 8 | static_cast<uint32_t>(position);
 }
 
 VORTA_AVX512 int64_t rank_of(const uint32_t* keys, int64_t count, uint32_t key) {
   int64_t smaller = 0;
   for (int64_t i = 0; i < count; i += 16) {
-    smaller += __builtin_popcount(_mm512_cmplt_epu32_mask(_mm512_load_si512(keys + i), _mm512_set1_epi32(static_cast<int>(key))));
+    smaller += __builtin_popcount(_mm512_cmplt_epu32_mask(
+        _mm512_load_si512(keys + i), _mm512_set1_epi32(static_cast<int>(key))));
   }
   return smaller;
 }
 
-VORTA_AVX512 void select_group(const CoresetSelectionArgs& args, const BFloat16Bits* head, int64_t group, int32_t* order) {
+VORTA_AVX512 void select_group(const CoresetSelectionArgs& args,
+                               const BFloat16Bits* head,
+                               int64_t group,
+                               int32_t* order) {
   const int32_t* rows = args.member_rows + group * args.members;
   alignas(64) float center[kMaxHeadDim];
   alignas(64) uint32_t keys[kMaxMembers];

@@ -22,9 +22,9 @@ struct QueryGroup {
   int32_t range_count = 0;
 };
 
-/// Row indirection: logical row i of (batch b, selected head h) lives at rows[b * batch_stride + h * head_stride + i] of
-/// the tensor. A null pointer means the identity. Tile order and coreset rows are such tables, so no branch of VORTA
-/// has to gather q, k or v before its attention.
+/// Row indirection: logical row i of (batch b, selected head h) lives at rows[b * batch_stride + h
+/// * head_stride + i] of the tensor. A null pointer means the identity. Tile order and coreset rows
+/// are such tables, so no branch of VORTA has to gather q, k or v before its attention.
 struct RowMap {
   const int32_t* rows = nullptr;
   int64_t batch_stride = 0;
@@ -39,9 +39,10 @@ enum class BFloat16Products {
 };
 
 /// Softmax attention in which each group of queries sees its own list of key ranges.
-/// q: [batch, heads, query_rows, head_dim], k, v: [batch, heads, key_rows, head_dim], out like q; each with strides.
-/// Dense attention is one group with one range. Ranges of a group must be disjoint. Softmax and accumulation are float32
-/// for both dtypes; paired bfloat16 products round the probabilities to bfloat16 before they meet v, as flash kernels do.
+/// q: [batch, heads, query_rows, head_dim], k, v: [batch, heads, key_rows, head_dim], out like q;
+/// each with strides. Dense attention is one group with one range. Ranges of a group must be
+/// disjoint. Softmax and accumulation are float32 for both dtypes; paired bfloat16 products round
+/// the probabilities to bfloat16 before they meet v, as flash kernels do.
 struct GroupedAttentionArgs {
   DType dtype = DType::kFloat32;
   int64_t batch = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blocked attention with an online softmax. Keys and values of a head are packed once into panels of 16 keys, in the
-// layout the multiply instruction wants; a block of queries then walks its key panels, 512 keys at a time: scores ->
-// weights in place -> weighted values. Ranges that do not start or end on a panel are masked inside their first and last
-// panel.
+// Blocked attention with an online softmax. Keys and values of a head are packed once into panels
+// of 16 keys, in the layout the multiply instruction wants; a block of queries then walks its key
+// panels, 512 keys at a time: scores -> weights in place -> weighted values. Ranges that do not
+// start or end on a panel are masked inside their first and last panel.
 #include <immintrin.h>
 #include <omp.h>
 
@@ -85,7 +85,8 @@ VORTA_AVX512 void score_tile(Block<Math>& block, int row, const PanelRef* panels
 
 // sum[row, d] += weights . values for `Rows` rows, `count` panels and `Vectors` x 16 dims starting at `dim_begin`.
 template <typename Math, int Rows, int Vectors>
-VORTA_AVX512 void value_tile(Block<Math>& block, int row, const PanelRef* panels, int first, int count, int64_t dim_begin) {
+VORTA_AVX512 void value_tile(
+    Block<Math>& block, int row, const PanelRef* panels, int first, int count, int64_t dim_begin) {
   const int64_t dim = block.args->head_dim;
   constexpr int kWords = kPanelKeys / Math::kPair;
   __m512 sum[Rows][Vectors];
@@ -171,7 +172,10 @@ using RowsFunction = void (*)(Block<Math>&, int row, const PanelRef*, int first,
 
 // Four panels stay in the first-level cache while all rows of the block pass.
 template <typename Math>
-void for_each_tile(Block<Math>& block, const PanelRef* panels, int count, const RowsFunction<Math> (&by_rows)[kRowsAtOnce]) {
+void for_each_tile(Block<Math>& block,
+                   const PanelRef* panels,
+                   int count,
+                   const RowsFunction<Math> (&by_rows)[kRowsAtOnce]) {
   for (int first = 0; first < count; first += kPanelsAtOnce) {
     const int some = std::min(kPanelsAtOnce, count - first);
     for (int row = 0; row < block.rows; row += kRowsAtOnce) {
@@ -260,7 +264,8 @@ void attend_item(Block<Math>& block, const WorkItem& item, std::vector<PanelRef>
   block.rows = item.rows;
   for (int r = 0; r < item.rows; ++r) {
     block.q[r] = query_words(block, r, row_pointer<Element>(args.q, args.query_map, item.head, item.query_begin + r));
-    block.out[r] = const_cast<Element*>(row_pointer<Element>(args.out, args.query_map, item.head, item.query_begin + r));
+    block.out[r] = const_cast<Element*>(
+        row_pointer<Element>(args.out, args.query_map, item.head, item.query_begin + r));
     block.row_max[r] = kMinusInfinity;
     block.row_sum[r] = 0;
   }

@@ -22,8 +22,9 @@ struct RowView {
 struct CpuFeatures {
   bool avx512 = false;       ///< F, BW, DQ and VL
   bool avx512_bf16 = false;  ///< VDPBF16PS on top of the above
-  /// VDPBF16PS does more multiply-adds a second than FMA: twice as many on AMD (Zen 4 and 5), half as many on Intel
-  /// (Cooper Lake to Granite Rapids). By vendor and not by a timing, so that results never depend on the machine's load.
+  /// VDPBF16PS does more multiply-adds a second than FMA: twice as many on AMD (Zen 4 and 5), half
+  /// as many on Intel (Cooper Lake to Granite Rapids). By vendor and not by a timing, so that
+  /// results never depend on the machine's load.
   bool fast_bfloat16_pairs = false;
 };
 const CpuFeatures& cpu_features();

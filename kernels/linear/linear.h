@@ -26,8 +26,8 @@ struct LinearArgs {
   Activation activation = Activation::kNone;
 };
 
-/// True when the vector variant handles `args` on this CPU and is the better choice: where VDPBF16PS outruns FMA, a vendor
-/// library's bfloat16 product is.
+/// True when the vector variant handles `args` on this CPU and is the better choice: where
+/// VDPBF16PS outruns FMA, a vendor library's bfloat16 product is.
 bool linear_supports(const LinearArgs& args);
 
 /// Bytes of scratch memory that `linear` needs, 64-byte aligned by the caller.

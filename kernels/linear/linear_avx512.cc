@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A thread takes up to 256 outputs of a chunk of rows, 128 inputs at a time. Those inputs are widened once; the weights
-// of 64 outputs are widened, packed and stay in the first-level cache while all rows of the chunk pass. Widened inputs and
-// sums wait in the second-level cache.
+// A thread takes up to 256 outputs of a chunk of rows, 128 inputs at a time. Those inputs are
+// widened once; the weights of 64 outputs are widened, packed and stay in the first-level cache
+// while all rows of the chunk pass. Widened inputs and sums wait in the second-level cache.
 #include <immintrin.h>
 #include <omp.h>
 
@@ -74,7 +74,8 @@ VORTA_AVX512 void multiply_tile(const int32_t* weights, const int32_t* rows, int
   VORTA_UNROLL
   for (int r = 0; r < Rows; ++r)
     VORTA_UNROLL
-    for (int p = 0; p < Panels; ++p) sum[r][p] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * kColumns + 16 * p);
+  for (int p = 0; p < Panels; ++p)
+    sum[r][p] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * kColumns + 16 * p);
   for (int64_t at = 0; at < depth; ++at) {
     __m512i weight[Panels];
     VORTA_UNROLL
@@ -121,7 +122,8 @@ VORTA_AVX512_INLINE __m512 gelu_tanh(__m512 x) {
   return _mm512_div_ps(_mm512_mul_ps(x, numerator), _mm512_add_ps(_mm512_set1_ps(1.0f), small));
 }
 
-VORTA_AVX512 void finish_rows(const LinearArgs& args, const Columns& columns, int64_t row, int rows, const float* sums) {
+VORTA_AVX512 void finish_rows(
+    const LinearArgs& args, const Columns& columns, int64_t row, int rows, const float* sums) {
   for (int p = 0; p < columns.panels; ++p) {
     const int64_t out = columns.begin + p * kPanelRows;
     const __m512 bias = args.bias == nullptr ? _mm512_setzero_ps() : widen16(args.bias + out);

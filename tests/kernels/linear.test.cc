@@ -26,7 +26,8 @@ TEST_CASE("linear leaves the padding of its output rows alone", "[kernels][parit
   LinearProblem problem({"padding", 7, 32, 48, true, Activation::kNone});
   auto& args = problem.args();
   const auto mark = to_bfloat16(7.0f);
-  for (int64_t row = 0; row < args.rows; ++row) std::fill_n(args.y + row * args.y_stride + args.out, args.y_stride - args.out, mark);
+  for (int64_t row = 0; row < args.rows; ++row)
+    std::fill_n(args.y + row * args.y_stride + args.out, args.y_stride - args.out, mark);
   if (problem.run_kernel().empty()) return;
   for (int64_t row = 0; row < args.rows; ++row) {
     for (int64_t i = args.out; i < args.y_stride; ++i) CHECK(args.y[row * args.y_stride + i] == mark);

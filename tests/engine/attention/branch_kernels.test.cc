@@ -38,7 +38,9 @@ struct Case {
 };
 
 Case random_case(std::mt19937& random) {
-  const auto draw = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
+  const auto draw = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+  };
   Case c;
   for (size_t axis = 0; axis < 3; ++axis) {
     c.tile[axis] = draw(1, 3);
@@ -122,7 +124,8 @@ CoresetWindows windows_of(const Case& c) {
 /// [B, heads, L]: the position in `order` whose output each token takes.
 at::Tensor sources(const at::Tensor& order, const CoresetWindows& windows) {
   const int64_t pooled = windows.groups * (1 + windows.kept);
-  const at::Tensor centers = at::arange(windows.groups, at::kLong).repeat_interleave(windows.members - 1 - windows.kept);
+  const at::Tensor centers =
+      at::arange(windows.groups, at::kLong).repeat_interleave(windows.members - 1 - windows.kept);
   const at::Tensor rows = at::cat({at::arange(pooled, at::kLong), centers}).expand_as(order).contiguous();
   return at::empty_like(order).scatter_(2, order, rows);
 }
