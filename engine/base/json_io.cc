@@ -134,7 +134,7 @@ void ObjectReader::fail(std::string_view key, std::string_view message) const {
 }
 
 const nlohmann::json* ObjectReader::value(std::string_view key) {
-  known_.emplace_back(key);
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.emplace_back(key);
   const auto found = object_->find(std::string(key));
   return found == object_->end() ? nullptr : &*found;
 }

@@ -8,11 +8,14 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/nearest.h"
+#include "engine/base/utf8.h"
 #include "harness/suite/suite_spec.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr size_t kLongestAssignment = 16 << 10;  // bounds how deep its JSON can nest
 
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> parts(1);
@@ -30,13 +33,15 @@ nlohmann::json parse_value(std::string_view text) {
 }
 
 bool is_index(const std::string& text) {
-  return !text.empty() && text.size() < 10 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return !text.empty() && text.size() < 10 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 nlohmann::json& child(nlohmann::json& node, const std::string& key, std::string_view assignment) {
   if (node.is_array()) {
     if (!is_index(key) || std::stoul(key) >= node.size()) {
-      throw ConfigError("--set", fmt::format("\"{}\": \"{}\" is not an index into a list of {}", assignment, key, node.size()));
+      throw ConfigError("--set",
+                        fmt::format("\"{}\": \"{}\" is not an index into a list of {}", assignment, key, node.size()));
     }
     return node[std::stoul(key)];
   }
@@ -58,7 +63,9 @@ std::vector<fs::path> suite_files() {
   std::error_code code;
   for (const auto& entry : fs::directory_iterator(suites_dir(), code)) {
     const std::string name = entry.path().filename().string();
-    if (entry.path().extension() == ".json" && name.find(".schema.") == std::string::npos) files.push_back(entry.path());
+    if (entry.path().extension() == ".json" && name.find(".schema.") == std::string::npos) {
+      files.push_back(entry.path());
+    }
   }
   if (code) throw DataError(suites_dir().string(), "the folder of suites cannot be listed: " + code.message());
   std::sort(files.begin(), files.end());
@@ -82,6 +89,10 @@ fs::path find_suite(std::string_view name_or_file) {
 }
 
 void apply_override(nlohmann::json& suite, std::string_view assignment) {
+  if (assignment.size() > kLongestAssignment) {
+    throw ConfigError("--set", fmt::format("expected at most {} bytes, found {}", kLongestAssignment, assignment.size()));
+  }
+  if (!is_utf8(assignment)) throw ConfigError("--set", "expected UTF-8 text, found bytes that are not UTF-8");
   const size_t equals = assignment.find('=');
   if (equals == std::string_view::npos || equals == 0) {
     throw ConfigError("--set", fmt::format("expected key=value, found \"{}\"", assignment));

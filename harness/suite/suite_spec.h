@@ -28,21 +28,21 @@ struct GenerationConfig {
 
 /// The method under test and the options that belong to it.
 struct AttentionChoice {
-  std::string name;             // a row of the table of attention backends
-  std::optional<double> tau;    // vorta
-  std::string routers;          // sliding, coreset, vorta; empty: the suite's
+  std::string name = {};           // a row of the table of attention backends
+  std::optional<double> tau = {};  // vorta
+  std::string routers = {};        // sliding, coreset, vorta; empty: the suite's
 };
 
 struct Variant {
-  std::string name;
-  std::string description;
-  AttentionChoice attention;
-  GenerationConfig config;  // the suite's base with this variant's own values on top
+  std::string name = {};
+  std::string description = {};
+  AttentionChoice attention = {};
+  GenerationConfig config = {};  // the suite's base with this variant's own values on top
 };
 
 struct Prompt {
-  std::string id;
-  std::string text;
+  std::string id = {};
+  std::string text = {};
   std::string tags_json = "{}";
 };
 
@@ -76,10 +76,11 @@ struct SuiteSpec {
   const Variant& variant(std::string_view name) const;  // ConfigError when unknown
 };
 
-/// Reads and checks a suite. `name_or_file`: a file that exists, or a name in the folder of suites. `overrides`: "key=value" with
-/// a dotted path from the root ("base.steps=4", "variants.3.attention.options.tau=0.4"; a key of `base` may stand alone), value in JSON or plain text.
-/// ConfigError with "file#/json/pointer" for unknown keys (nearest known named), wrong types, values out of range, names
-/// that do not exist; DataError for files that cannot be read or are not JSON.
+/// Reads and checks a suite. `name_or_file`: a file that exists, or a name in the folder of suites. `overrides`:
+/// "key=value" with a dotted path from the root ("base.steps=4", "variants.3.attention.options.tau=0.4"; a key of `base`
+/// may stand alone), value in JSON or plain text. ConfigError with "file#/json/pointer" for unknown keys (nearest known
+/// named), wrong types, values out of range, names that do not exist; DataError for files that cannot be read or are not
+/// JSON.
 SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::string>& overrides = {});
 
 /// The file that `name_or_file` means. ConfigError lists the known suites.
@@ -89,9 +90,11 @@ std::vector<std::filesystem::path> suite_files();
 /// Where suites/ is: $VORTA_DATA_DIR when set, else the source tree this program was built from.
 std::filesystem::path suites_dir();
 
-/// Applies one "key=value" to a suite's JSON. ConfigError when it is not of that form or leads through a non-container.
+/// Applies one "key=value" to a suite's JSON. ConfigError when it is not of that form, not UTF-8, longer than 16 KiB, or
+/// leads through a non-container.
 void apply_override(nlohmann::json& suite, std::string_view assignment);
-/// Checks structure and ranges against suites/suite.schema.json (built into the program); ConfigError names the pointer.
+/// Checks structure and ranges against suites/suite.schema.json (built into the program); ConfigError names the
+/// pointer.
 void check_schema(const nlohmann::json& suite, std::string_view where);
 
 }  // namespace vorta::harness

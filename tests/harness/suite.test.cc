@@ -130,6 +130,10 @@ TEST_CASE("--set reaches any key by its path, in JSON or as text", "[harness][su
   CHECK_THROWS_WITH(load(valid_suite(), {"stepz=9"}), Contains("#/stepz"));
   CHECK_THROWS_WITH(load(valid_suite(), {"variants.8.name=x"}), Contains("index"));
   CHECK_THROWS_WITH(load(valid_suite(), {"steps"}), Contains("key=value"));
+  CHECK_THROWS_AS(load(valid_suite(), {"steps=3\xff"}), ConfigError);
+  CHECK_THROWS_AS(load(valid_suite(), {"steps=" + std::string(15000, '[') + std::string(15000, ']')}), ConfigError);
+  CHECK_THROWS_AS(load(valid_suite(), {"steps=" + std::string(8000, '[') + std::string(8000, ']')}), ConfigError);
+  CHECK_THROWS_AS(load(valid_suite(), {"st\xff" "eps=3"}), ConfigError);
 }
 
 TEST_CASE("a plan has every case once and turns the order of variants", "[harness][plan]") {
