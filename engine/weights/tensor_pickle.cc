@@ -23,11 +23,11 @@ enum class Kind { kNone, kBool, kInt, kString, kTuple, kDict, kGlobal, kStorage,
 // A value on the pickle's stack. Containers hold indices into one arena, so cycles and deep nesting cost nothing.
 struct Value {
   Kind kind = Kind::kNone;
-  int64_t integer = 0;              // bool, int, and a storage's element count
-  std::string text;                 // string, "module name" of a global, a storage's key
-  std::vector<uint32_t> items;      // tuple; dict as key, value, key, value
-  std::optional<ElementType> type;  // of a storage; none when untyped
-  std::optional<PickledTensor> tensor;
+  int64_t integer = 0;                   // bool, int, and a storage's element count
+  std::string text = {};                 // string, "module name" of a global, a storage's key
+  std::vector<uint32_t> items = {};      // tuple; dict as key, value, key, value
+  std::optional<ElementType> type = {};  // of a storage; none when untyped
+  std::optional<PickledTensor> tensor = {};
 };
 
 struct StorageClass {

@@ -12,7 +12,7 @@ namespace vorta::engine {
 
 /// A tensor as a torch.save pickle describes it: a strided view of a storage, all counts in elements.
 struct PickledTensor {
-  std::string name;
+  std::string name = {};
   ElementType type;
   std::string storage_key;
   int64_t storage_elements = 0;
