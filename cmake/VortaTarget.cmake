@@ -17,13 +17,14 @@ if(CCACHE)
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime "${CCACHE}")
 endif()
 
-# The one precompiled header: ATen's tensor body and the ops. Torch-using libraries reuse it.
+# The precompiled header: ATen's tensor body and the ops. Torch-using libraries reuse it.
+set(VORTA_PCH_HEADERS <ATen/ATen.h> <fmt/format.h> <map> <nlohmann/json.hpp> <string> <vector>)
 add_library(vorta_pch OBJECT "${CMAKE_CURRENT_LIST_DIR}/pch.cc")
-target_link_libraries(vorta_pch PRIVATE Torch::headers vorta_warnings vorta_sanitize OpenMP::OpenMP_CXX fmt::fmt)
+target_link_libraries(vorta_pch PRIVATE Torch::headers vorta_warnings vorta_sanitize OpenMP::OpenMP_CXX fmt::fmt nlohmann_json::nlohmann_json)
 target_include_directories(vorta_pch PRIVATE "${CMAKE_SOURCE_DIR}")
 if(VORTA_PCH)
   target_compile_options(vorta_pch PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
-  target_precompile_headers(vorta_pch PRIVATE <ATen/ATen.h> <fmt/format.h> <map> <string> <vector>)
+  target_precompile_headers(vorta_pch PRIVATE ${VORTA_PCH_HEADERS})
 endif()
 
 function(vorta_common target)
@@ -31,25 +32,31 @@ function(vorta_common target)
   target_link_libraries(${target} PRIVATE vorta_warnings vorta_sanitize)
 endfunction()
 
-# Torch users compile with the same flags as the precompiled header, or GCC rejects it.
+# Torch users compile with the same flags as the precompiled header, or GCC rejects it. A target that names further
+# headers gets one of its own, with these added.
 function(vorta_use_torch target)
   target_link_libraries(${target} PRIVATE Torch::headers OpenMP::OpenMP_CXX fmt::fmt)
   if(VORTA_PCH)
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
-    target_precompile_headers(${target} REUSE_FROM vorta_pch)
+    if(ARGN)
+      target_precompile_headers(${target} PRIVATE ${VORTA_PCH_HEADERS} ${ARGN})
+    else()
+      target_precompile_headers(${target} REUSE_FROM vorta_pch)
+    endif()
   endif()
 endfunction()
 
-# vorta_library(name [TORCH] SOURCES ... [PUBLIC_DEPS ...] [PRIVATE_DEPS ...])
+# vorta_library(name [TORCH] SOURCES ... [PUBLIC_DEPS ...] [PRIVATE_DEPS ...] [PRECOMPILE <header>...])
+# PRECOMPILE goes with TORCH: headers that most of its sources include and that are slow to compile.
 function(vorta_library name)
-  cmake_parse_arguments(arg "TORCH" "" "SOURCES;PUBLIC_DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(arg "TORCH" "" "SOURCES;PUBLIC_DEPS;PRIVATE_DEPS;PRECOMPILE" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
   string(REPLACE "vorta_" "" short "${name}")
   add_library(vorta::${short} ALIAS ${name})
   vorta_common(${name})
   target_link_libraries(${name} PUBLIC ${arg_PUBLIC_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
   if(arg_TORCH)
-    vorta_use_torch(${name})
+    vorta_use_torch(${name} ${arg_PRECOMPILE})
     target_link_libraries(${name} PUBLIC Torch::cpu)
   endif()
 endfunction()
@@ -75,8 +82,8 @@ function(vorta_test folder)
   if(arg_TORCH)
     set(torch_flag TORCH)
   endif()
-  vorta_executable(${name} ${torch_flag} SOURCES ${arg_SOURCES} "${CMAKE_SOURCE_DIR}/tests/support/main.cc"
-                   DEPS ${arg_DEPS} Catch2::Catch2)
+  vorta_executable(${name} ${torch_flag} SOURCES ${arg_SOURCES}
+                   DEPS ${arg_DEPS} vorta_test_main)
   target_compile_definitions(${name} PRIVATE VORTA_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                              VORTA_BINARY_DIR="${CMAKE_BINARY_DIR}")
   foreach(subject IN LISTS arg_SUBJECTS)

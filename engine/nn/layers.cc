@@ -28,9 +28,12 @@ at::Tensor layer_norm_f32(const at::Tensor& x, const at::Tensor& weight, const a
 
 at::Tensor modulated_layer_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps) {
   if (const auto out = kernel_layer_norm(x, scale, shift, 1.0, eps)) return *out;
-  // On a GPU the fused kernel computes in fp32 and rounds once more than the composite.
-  const at::Tensor normed = x.is_cuda() ? at::layer_norm(x, {x.size(-1)}, {}, {}, eps) : layer_norm_f32(x, {}, {}, eps);
-  return at::addcmul(shift, normed, 1 + scale).to(x.scalar_type());
+  if (x.is_cuda()) {
+    // Two passes over memory instead of six; each computes in fp32 and rounds its result.
+    const at::Tensor normed = at::layer_norm(x, {x.size(-1)}, {}, {}, eps);
+    return at::addcmul(shift.to(x.scalar_type()), normed, (1 + scale).to(x.scalar_type()));
+  }
+  return at::addcmul(shift, layer_norm_f32(x, {}, {}, eps), 1 + scale).to(x.scalar_type());
 }
 
 at::Tensor affine_layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
@@ -40,6 +43,7 @@ at::Tensor affine_layer_norm(const at::Tensor& x, const at::Tensor& weight, cons
 
 at::Tensor gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate) {
   if (const auto out = kernel_gated_residual(x, y, gate)) return *out;
+  if (x.is_cuda()) return at::addcmul(x, y, gate.to(x.scalar_type()));
   return at::addcmul(x, y, gate.to(at::kFloat)).to(x.scalar_type());  // promotes to fp32
 }
 

@@ -13,6 +13,7 @@
 #include "engine/train/clip_queue.h"
 #include "engine/train/export.h"
 #include "engine/vae/wan_vae.h"
+#include "engine/weights/safetensors.h"
 
 namespace vorta::engine {
 namespace {
@@ -53,8 +54,7 @@ class VaeJob {
       : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
         crops_([this](int64_t number) { return render_crops(number); }, training.render_ahead,
                training.options.steps * training.options.accumulate) {
-    parameters_ = trainable(WanVae::random_weights(training.config, generator_on(at::kCPU, derive_seed(training.options.seed, kInit, 0))),
-                            training.options.device);
+    parameters_ = trainable(initial_weights(), training.options.device);
   }
 
   TrainSummary run() {
@@ -67,6 +67,11 @@ class VaeJob {
   }
 
  private:
+  TensorMap initial_weights() const {
+    if (!training_.initial_vae.empty()) return read_weight_folder(training_.initial_vae);
+    return WanVae::random_weights(training_.config, generator_on(at::kCPU, derive_seed(training_.options.seed, kInit, 0)));
+  }
+
   // Built anew from the parameters each step: with bf16 the cast is then part of the graph.
   WanVae network(const TensorMap& weights) const {
     return {training_.config, WeightReader(weights, "the vae in training", dtype_), dtype_, {.chunk_latent_frames = -1, .tiling = std::nullopt}};

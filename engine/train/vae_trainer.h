@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <vector>
 
 #include "engine/train/bundle.h"
@@ -23,6 +24,7 @@ struct VaeStage {
 /// and pixels in and beside the colourful objects up to 1 + `object_weight` times (by the chroma around them).
 struct VaeTraining {
   TrainOptions options;
+  std::filesystem::path initial_vae;  // a folder to start from; empty: random weights
   WanVaeConfig config;       // latents_mean and latents_std are measured at the end
   ClipSize clip = kEmbeddedClip;
   std::vector<VaeStage> stages{{0, 64, 64, 6}, {0.35, 80, 96, 6}, {0.85, 0, 0, 2}};

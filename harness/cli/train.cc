@@ -82,6 +82,7 @@ void add_vae(CLI::App& app, TrainArguments& arguments) {
   add_common(app, vae.options);
   add_clip(app, vae.clip);
   app.add_option("--stage", arguments.stages, "SHARE:HEIGHTxWIDTH:BATCH: from this share of the steps on, random crops of this size");
+  app.add_option("--init", vae.initial_vae, "VAE folder to start from");
   app.add_option("--first-frame-weight", vae.first_frame_weight)->capture_default_str();
   app.add_option("--object-weight", vae.object_weight, "Extra weight of colourful pixels and their surroundings")->capture_default_str();
   app.add_option("--kl", vae.kl_weight)->capture_default_str();
