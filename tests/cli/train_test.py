@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vorta-bench train vae|base|router` at the smallest size: a run that is stopped and called again takes the steps and
+makes the weights of one that was not, and what it exports generates a video. Python 3, standard library only."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import unittest
+
+BINARY = pathlib.Path(os.environ["VORTA_BENCH"]).resolve()
+CLIP = ["--frames", 5, "--height", 32, "--width", 32]
+STEPS = 4
+COMMON = [*CLIP, "--steps", STEPS, "--seed", 7, "--log-every", 1]
+POOL = ["--batch", 1, "--pool", 2, "--refresh", 1]
+EACH_STEP = ["--checkpoint-minutes", 1e-6]
+WEIGHTS = {".safetensors", ".pt"}
+
+
+def start(*arguments):
+    return subprocess.Popen([str(BINARY), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def log_lines(folder):
+    """log.jsonl without the one value that depends on the clock."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def exported(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+class Train(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.tmp = pathlib.Path(tempfile.mkdtemp(prefix="vorta-train-"))
+        cls.addClassCleanup(shutil.rmtree, cls.tmp, ignore_errors=True)
+
+    def call(self, *arguments):
+        with start(*arguments) as process:
+            said = process.communicate(timeout=300)[0]
+        self.assertEqual(process.returncode, 0, f"{arguments}\n{said[-3000:]}")
+        return said
+
+    def stop_early(self, how, *arguments):
+        """Sends the signal `how` when a step has been logged; True when that came before the end."""
+        with start(*arguments) as process:
+            for line in process.stdout:
+                if f"/{STEPS} " in line:
+                    process.send_signal(how)
+                    break
+            rest = process.communicate(timeout=300)[0]
+        if how == signal.SIGKILL:
+            return process.returncode == -how
+        self.assertEqual(process.returncode, 0, rest)
+        return "stopped, run the same command to go on" in rest
+
+    def check_verb(self, verb, how, result, *options):
+        """Trains in one go, and again with a stop by the signal `how`; `result` is the folder that is exported."""
+        whole, pieces = self.tmp / verb, self.tmp / f"{verb}-pieces"
+        command = ["train", verb, *COMMON, *options, "--out"]
+        self.call(*command, whole)
+        while not self.stop_early(how, *command, pieces, *EACH_STEP):
+            shutil.rmtree(pieces)  # this machine was so busy that the run got to its end first
+        self.call(*command, pieces)
+        self.assertEqual([line["step"] for line in log_lines(whole) if line["kind"] == "step"], list(range(STEPS)))
+        self.assertEqual(log_lines(pieces), log_lines(whole))
+        files = exported(whole / result)
+        self.assertTrue(WEIGHTS & {pathlib.Path(name).suffix for name in files}, files.keys())
+        again = exported(pieces / result)  # and what the stopped run exported under its own step number
+        self.assertEqual({name: again.get(name) for name in files}, files)
+
+    def test_all_three_and_generate(self):
+        self.check_verb("vae", signal.SIGINT, "vae", "--stage", "0:16x16:1", "--evaluation-clips", 1,
+                        "--statistics-clips", 1)
+        self.check_verb("base", signal.SIGKILL, "model", "--vae", self.tmp / "vae" / "vae", *POOL, "--heads", 2, "--head-dim", 24,
+                        "--layers", 2, "--ffn", 32, "--evaluation-prompts", 1, "--sampling-steps", 2)
+        self.check_verb("router", signal.SIGINT, "routers", "--model", self.tmp / "base" / "model", *POOL, "--accumulate", 1,
+                        "--tile", 1, 2, 2, "--coreset-window", 1, 2, 2, "--window", 1, 1, 1)
+        video = self.tmp / "out.mp4"
+        said = self.call("generate", "--model", self.tmp / "base" / "model", "--routers",
+                         self.tmp / "router" / "routers", *CLIP, "--steps", 2, "--prompt", "a red circle",
+                         "--output", video)
+        self.assertIn("attention vorta", said)
+        self.assertGreater(video.stat().st_size, 500)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
