@@ -30,11 +30,13 @@ std::string markdown_table(const Table& table) {
   if (!table.note.empty()) out += table.note + "\n\n";
   const auto line = [](const std::vector<std::string>& cells) {
     std::string text = "|";
-    for (const auto& cell : cells) text += " " + escape_markdown(cell) + " |";
+    for (const auto& cell : cells) text += fmt::format(" {} |", escape_markdown(cell));
     return text + "\n";
   };
   out += line(table.columns) + "|";
-  for (std::size_t i = 0; i < table.columns.size(); ++i) out += static_cast<int>(i) < table.text_columns ? " --- |" : " ---: |";
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    out += static_cast<int>(i) < table.text_columns ? " --- |" : " ---: |";
+  }
   out += "\n";
   for (const auto& row : table.rows) out += line(row);
   return out + "\n";
@@ -64,28 +66,47 @@ struct Fact {
 };
 
 std::string csv_line(const Fact& fact) {
-  const auto number = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : std::string(); };
-  return fmt::format("{},{},{},{},{},{},{},{},{}\n", csv_cell(fact.section), csv_cell(fact.variant), csv_cell(fact.subject),
-                     csv_cell(fact.quantity), csv_cell(fact.unit), fact.value, number(fact.low), number(fact.high), fact.count);
+  const auto number = [](const std::optional<double>& value) {
+    return value ? fmt::format("{}", *value) : std::string();
+  };
+  return fmt::format("{},{},{},{},{},{},{},{},{}\n", csv_cell(fact.section), csv_cell(fact.variant),
+                     csv_cell(fact.subject), csv_cell(fact.quantity), csv_cell(fact.unit), fact.value, number(fact.low),
+                     number(fact.high), fact.count);
 }
 
 std::string metric_unit(const Report& report, const std::string& key) {
-  const auto found = std::find_if(report.metrics.begin(), report.metrics.end(), [&key](const auto& m) { return m.key == key; });
+  const auto found =
+      std::find_if(report.metrics.begin(), report.metrics.end(), [&key](const auto& m) { return m.key == key; });
   return found == report.metrics.end() ? "" : found->unit;
 }
 
 std::string variant_csv(const Report& report, const Variant& v) {
   std::string out;
   const std::string& name = v.row.variant;
-  const std::array<std::pair<const char*, int64_t>, 4> counts{{{"ok", v.ok}, {"failed", v.failed}, {"skipped", v.skipped}, {"unfinished", v.unfinished}}};
-  for (const auto& [status, count] : counts) out += csv_line({"trials", name, "", status, "trials", static_cast<double>(count), {}, {}, count});
-  for (const auto& [stage, s] : v.stages) out += csv_line({"time", name, "", stage + "/median", "s", s.median, s.min, s.max, s.count});
-  for (const auto& [stage, e] : v.speedups) out += csv_line({"speedup", name, "", stage, "x", e.value, e.low, e.high, e.prompts});
-  for (const auto& [key, s] : v.scores) {
-    if (s.mean.prompts > 0) out += csv_line({"score", name, "", key, metric_unit(report, key), s.mean.value, s.mean.low, s.mean.high, s.mean.prompts});
-    if (s.delta) out += csv_line({"delta", name, "", key, metric_unit(report, key), s.delta->value, s.delta->low, s.delta->high, s.delta->prompts});
+  const std::array<std::pair<const char*, int64_t>, 4> counts{
+      {{"ok", v.ok}, {"failed", v.failed}, {"skipped", v.skipped}, {"unfinished", v.unfinished}}};
+  for (const auto& [status, count] : counts) {
+    out += csv_line({"trials", name, "", status, "trials", static_cast<double>(count), {}, {}, count});
   }
-  for (const auto& [scope, bytes] : v.peak_bytes) out += csv_line({"memory_peak", name, "", scope, "B", static_cast<double>(bytes), {}, {}, 1});
+  for (const auto& [stage, s] : v.stages) {
+    out += csv_line({"time", name, "", stage + "/median", "s", s.median, s.min, s.max, s.count});
+  }
+  for (const auto& [stage, e] : v.speedups) {
+    out += csv_line({"speedup", name, "", stage, "x", e.value, e.low, e.high, e.prompts});
+  }
+  for (const auto& [key, s] : v.scores) {
+    if (s.mean.prompts > 0) {
+      out += csv_line(
+          {"score", name, "", key, metric_unit(report, key), s.mean.value, s.mean.low, s.mean.high, s.mean.prompts});
+    }
+    if (s.delta) {
+      out += csv_line({"delta", name, "", key, metric_unit(report, key), s.delta->value, s.delta->low, s.delta->high,
+                       s.delta->prompts});
+    }
+  }
+  for (const auto& [scope, bytes] : v.peak_bytes) {
+    out += csv_line({"memory_peak", name, "", scope, "B", static_cast<double>(bytes), {}, {}, 1});
+  }
   for (const PredictionRow& p : v.predictions) {
     out += csv_line({"predicted", name, "", p.quantity, p.unit, p.predicted, {}, {}, 1});
     if (p.measured) out += csv_line({"measured", name, "", p.quantity, p.unit, *p.measured, {}, {}, 1});
@@ -101,9 +122,18 @@ std::string variant_csv(const Report& report, const Variant& v) {
     }
   }
   for (const RouteRow& r : v.routes) {
-    const std::array<std::pair<const char*, int64_t>, 3> heads{{{"dense", r.dense_heads}, {"coreset", r.coreset_heads}, {"sliding", r.sliding_heads}}};
+    const std::array<std::pair<const char*, int64_t>, 3> heads{
+        {{"dense", r.dense_heads}, {"coreset", r.coreset_heads}, {"sliding", r.sliding_heads}}};
     for (const auto& [branch, count] : heads) {
-      out += csv_line({"route", name, fmt::format("step {} layer {}", r.step, r.layer), branch, "heads", static_cast<double>(count), {}, {}, 1});
+      out += csv_line({"route",
+                       name,
+                       fmt::format("step {} layer {}", r.step, r.layer),
+                       branch,
+                       "heads",
+                       static_cast<double>(count),
+                       {},
+                       {},
+                       1});
     }
   }
   return out;
@@ -116,7 +146,9 @@ std::string render_markdown(const Report& report, const RenderOptions&) {
   if (!report.notes.empty()) out += escape_markdown(report.notes) + "\n\n";
   for (const Table& table : make_tables(report)) out += markdown_table(table);
   out += "## Prompts\n\n";
-  for (const Item& item : report.items) out += fmt::format("- {} (seed {})\n", escape_markdown(item.row.prompt), item.row.seed);
+  for (const Item& item : report.items) {
+    out += fmt::format("- {} (seed {})\n", escape_markdown(item.row.prompt), item.row.seed);
+  }
   return out;
 }
 
@@ -139,8 +171,14 @@ std::string render_terminal(const Report& report, const RenderOptions&) {
   std::string out = table.title + "\n" + line(table.columns);
   for (const auto& row : table.rows) out += line(row);
   for (const ClaimVerdict& v : report.claims) out += fmt::format("{}: {}\n", v.claim.sentence, v.words);
-  for (const PublishedRow& p : report.published) out += fmt::format("The paper states (not measured here): {} {} [{}; {}]\n", p.sentence, p.value, p.setting, p.source);
-  if (!report.failures.empty()) out += fmt::format("{} trial(s) failed; first: {}\n", report.failures.size(), report.failures.front().error.message);
+  for (const PublishedRow& p : report.published) {
+    out +=
+        fmt::format("The paper states (not measured here): {} {} [{}; {}]\n", p.sentence, p.value, p.setting, p.source);
+  }
+  if (!report.failures.empty()) {
+    out +=
+        fmt::format("{} trial(s) failed; first: {}\n", report.failures.size(), report.failures.front().error.message);
+  }
   return out;
 }
 
@@ -150,16 +188,30 @@ std::string render_csv(const Report& report, const RenderOptions&) {
   for (const Variant& v : report.variants) {
     for (const ItemResult& result : v.items) {
       const std::string subject = fmt::format("item {}", result.item);
-      for (const auto& [stage, seconds] : result.seconds) out += csv_line({"item_time", v.row.variant, subject, stage, "s", seconds, {}, {}, 1});
-      for (const auto& [key, score] : result.scores) out += csv_line({"item_score", v.row.variant, subject, key, metric_unit(report, key), score, {}, {}, 1});
+      for (const auto& [stage, seconds] : result.seconds) {
+        out += csv_line({"item_time", v.row.variant, subject, stage, "s", seconds, {}, {}, 1});
+      }
+      for (const auto& [key, score] : result.scores) {
+        out += csv_line({"item_score", v.row.variant, subject, key, metric_unit(report, key), score, {}, {}, 1});
+      }
     }
   }
   for (const ClaimVerdict& c : report.claims) {
     const std::string subject = fmt::format("{}: {}", c.claim.key, to_string(c.verdict));
-    if (c.value) out += csv_line({"claim", c.claim.variant, subject, c.claim.quantity, "", *c.value, c.low, c.high, c.items});
+    if (c.value) {
+      out += csv_line({"claim", c.claim.variant, subject, c.claim.quantity, "", *c.value, c.low, c.high, c.items});
+    }
   }
   for (const FailedTrial& f : report.failures) {
-    out += csv_line({"failure", f.variant, f.prompt, f.error.kind + ": " + f.error.message, "seed", static_cast<double>(f.seed), {}, {}, 1});
+    out += csv_line({"failure",
+                     f.variant,
+                     f.prompt,
+                     f.error.kind + ": " + f.error.message,
+                     "seed",
+                     static_cast<double>(f.seed),
+                     {},
+                     {},
+                     1});
   }
   return out;
 }

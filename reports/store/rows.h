@@ -56,16 +56,16 @@ struct PublishedRow {
 };
 
 struct RunRow {
-  std::string suite;           ///< Suite key, e.g. "vbench-speedup".
-  std::string title;
-  std::string suite_json;      ///< The resolved suite; its hash and the environment identify the run when it resumes.
+  std::string suite = {};  ///< Suite key, e.g. "vbench-speedup".
+  std::string title = {};
+  std::string suite_json = {};  ///< The resolved suite; its hash and the environment identify the run when it resumes.
   std::string argv_json = "[]";
   std::string model_json = "{}";  ///< Name, sizes, folder, weights hash: scalars, shown in the report.
-  std::string reference_variant;  ///< The variant that speed-ups and fidelity are measured against ("dense").
-  std::string tool_version;
-  std::string notes;
-  std::vector<ClaimRow> claims;
-  std::vector<PublishedRow> published;
+  std::string reference_variant = {};  ///< The variant that speed-ups and fidelity are measured against ("dense").
+  std::string tool_version = {};
+  std::string notes = {};
+  std::vector<ClaimRow> claims = {};
+  std::vector<PublishedRow> published = {};
 };
 
 /// One configuration. `params_json` is the effective configuration; variant and parameters make the case's hash.
