@@ -7,7 +7,6 @@
 
 #include "engine/attention/router.h"
 #include "engine/base/error.h"
-#include "engine/base/log.h"
 
 namespace vorta::engine {
 
@@ -40,7 +39,6 @@ std::string tau_note(double tau) {
 
 RouteTable make_routes(const Router& router, const at::Tensor& embeddings, double tau) {
   const at::NoGradGuard no_grad;
-  if (const std::string note = tau_note(tau); !note.empty()) log_warn(note);
   const RouterSize& size = router.size();
   ShapeBinder shape("route table");
   shape.bind(embeddings.sizes(), "timestep embeddings", fmt::format("S {}", size.embedding));

@@ -37,7 +37,7 @@ RouteTable uniform_routes(int64_t steps, int64_t layers, int64_t heads, Branch b
 
 /// The evaluation rule of the published routers. `embeddings`: [steps, M], row i is the model's timestep embedding of
 /// step i (VideoDit::timestep_embedding). A head takes its top branch, or dense where the top score is below `tau`, which is
-/// first rounded to the scores' dtype. tau > 1: dense everywhere. tau < 1/3 cannot trigger: logged as a warning.
+/// first rounded to the scores' dtype. tau > 1: dense everywhere; tau < 1/3 never triggers.
 RouteTable make_routes(const Router& router, const at::Tensor& embeddings, double tau);
 
 /// Empty, or why `tau` has no effect (the top of three softmax scores is at least 1/3).

@@ -32,8 +32,8 @@ void check_config(const PipelineConfig& config) {
     throw ConfigError("--dtype", fmt::format("expected float32 or bfloat16, found {}", c10::toString(config.dtype)));
   }
   if (!std::isfinite(config.guidance)) throw ConfigError("--guidance", "expected a finite number");
-  if (!(config.tau >= 0) || std::isinf(config.tau)) {
-    throw ConfigError("--tau", fmt::format("expected a number from 0 up, found {}", config.tau));
+  if (config.tau && (!(*config.tau >= 0) || std::isinf(*config.tau))) {
+    throw ConfigError("--tau", fmt::format("expected a number from 0 up, found {}", *config.tau));
   }
 }
 
@@ -181,7 +181,8 @@ void Pipeline::Impl::prepare_routes() {
     for (int64_t i = 0; i < sampler->steps(); ++i) {
       embeddings.push_back(dit.timestep_embedding(sampler->timesteps().narrow(0, i, 1)));
     }
-    routes_ = std::make_shared<const RouteTable>(make_routes(*router_, at::cat(embeddings), config.tau));
+    if (config.tau && !tau_note(*config.tau).empty()) log_warn(tau_note(*config.tau));
+    routes_ = std::make_shared<const RouteTable>(make_routes(*router_, at::cat(embeddings), config.tau.value_or(0)));
   } else if (config.attention == "vorta") {
     throw ConfigError("--routers", "routed attention needs the folder of a router checkpoint, found none");
   } else {

@@ -38,7 +38,8 @@ struct PipelineConfig {
   std::optional<AttentionGeometry> geometry;
   c10::ScalarType dtype = c10::ScalarType::Float;      // text encoder and transformer: kFloat or kBFloat16
   c10::ScalarType vae_dtype = c10::ScalarType::Float;
-  double tau = 0.3;                   // routed attention: below this top score a head is dense
+  /// Routed attention: a head whose top score is lower is dense. Absent: none; the published 0.3 never triggers either.
+  std::optional<double> tau;
   int64_t steps = 50;
   double guidance = 5.0;              // classifier-free guidance; one pass a step when <= 1
   int64_t max_sequence_length = 512;  // text tokens that the transformer sees; the rest of a prompt is cut

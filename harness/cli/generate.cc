@@ -39,7 +39,7 @@ struct GenerateFlags {
   std::optional<int64_t> frames, height, width, steps, max_sequence_length;
   std::optional<double> guidance, flow_shift, fps;
   std::vector<int64_t> video_size;
-  double tau = 0.3;
+  std::optional<double> tau;
   uint64_t seed = 1234;
   bool has_prompt = false;
   bool cpu_offload = false;
@@ -66,7 +66,7 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--attention", f.attention,
                  "dense, sliding, coreset or vorta (default: vorta with --routers, else dense)");
   sub.add_flag("--native_attention,--native-attention", f.native_attention, "dense attention, routers not read");
-  sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense; above 1: all heads")
+  sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense (default: none is; above 1: all are)")
       ->capture_default_str();
   sub.add_option("--dtype", f.dtype, "float32 or bfloat16 (default: float32; bfloat16 with the published flags)");
   sub.add_flag("--enable_cpu_offload,--enable-cpu-offload", f.cpu_offload,
