@@ -38,6 +38,7 @@ at::Tensor modulated_layer_norm(const at::Tensor& x, const at::Tensor& shift, co
 
 at::Tensor affine_layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
   if (const auto out = kernel_layer_norm(x, weight, bias, 0.0, eps)) return *out;
+  if (x.is_cuda()) return at::layer_norm(x, {x.size(-1)}, weight.to(x.scalar_type()), bias.to(x.scalar_type()), eps);
   return layer_norm_f32(x, weight, bias, eps).to(x.scalar_type());
 }
 

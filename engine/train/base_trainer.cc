@@ -58,7 +58,8 @@ class BaseJob {
   TrainSummary run() {
     TrainJob job;
     job.name = "base";
-    job.forward = [this](int64_t step, int64_t micro) { return forward(step, micro); };
+    job.prepare = [this](int64_t step) { pool_.advance(step); };
+    job.forward = [this](int64_t step, int64_t micro, const Replica& replica) { return forward(step, micro, replica); };
     if (training_.evaluation_prompts > 0) {
       job.evaluate = [this](const TensorMap& weights, int64_t step) { return evaluate(weights, step); };
     }
@@ -94,8 +95,7 @@ class BaseJob {
             Umt5Encoder(training_.text_encoder, WeightReader(text, "the text encoder in training", dtype_))};
   }
 
-  MicroBatch forward(int64_t step, int64_t micro) {
-    if (micro == 0) pool_.advance(step);
+  MicroBatch forward(int64_t step, int64_t micro, const Replica& replica) {
     const auto index = static_cast<uint64_t>(step * training_.options.accumulate + micro);
     const uint64_t seed = training_.options.seed;
     SceneRandom random(derive_seed(seed, kSlots, index));
@@ -107,12 +107,12 @@ class BaseJob {
       const uint64_t wording = derive_seed(seed, kWording, static_cast<uint64_t>(slots.back())) + static_cast<uint64_t>(random.below(4));
       captions.push_back(random.chance(training_.caption_dropout) ? "" : caption(pool_.scene(slots.back()), wording));
     }
-    Networks nets = networks(parameters_);
+    Networks nets = networks(replica.parameters);
     const uint64_t noise_seed = derive_seed(seed, kNoise, index);
     const at::Tensor sigmas = logit_normal_sigmas(slots.size(), training_.defaults.flow_shift, training_.uniform_share,
                                                   generator_on(at::kCPU, noise_seed));
-    const FlowSample sample = noisy_sample(pool_.gather(slots), sigmas, generator_on(device_, noise_seed + 1));
-    const at::Tensor text = encode_captions(nets.text, captions, training_.max_tokens, device_);
+    const FlowSample sample = noisy_sample(pool_.gather(slots).to(replica.device), sigmas, generator_on(replica.device, noise_seed + 1));
+    const at::Tensor text = encode_captions(nets.text, captions, training_.max_tokens, replica.device);
     const auto dense = make_attention("dense", {});
     dense->plan(nets.transformer.token_grid({sample.noisy.size(2), sample.noisy.size(3), sample.noisy.size(4)}));
     const at::Tensor velocity = nets.transformer.forward(sample.noisy.to(dtype_), sample.timestep, text, *dense, 0);
@@ -144,8 +144,9 @@ class BaseJob {
   at::Tensor sample_latents(WanTransformer& transformer, const at::Tensor& text, int64_t first) const {
     const SamplingDefaults& defaults = training_.defaults;
     const int64_t count = text.size(0) / 2;
-    auto sizes = pool_.gather({0}).sizes().vec();
-    sizes[0] = count;
+    const ClipSize& clip = defaults.clip;
+    const std::vector<int64_t> sizes{count, vae_->latent_channels(), (clip.frames - 1) / vae_->temporal_factor() + 1,
+                                     clip.height / vae_->spatial_factor(), clip.width / vae_->spatial_factor()};
     const uint64_t seed = derive_seed(training_.options.seed, kSample, static_cast<uint64_t>(first));
     at::Tensor x = at::randn(sizes, generator_on(device_, seed), at::TensorOptions().dtype(at::kFloat).device(device_));
     const auto dense = make_attention("dense", {});

@@ -9,16 +9,27 @@ namespace vorta::engine {
 ClipQueue::ClipQueue(Render render, int64_t ahead, int64_t end) : render_(std::move(render)), ahead_(ahead), end_(end) {}
 
 void ClipQueue::start(int64_t index) {
-  for (int64_t i = index; i < std::max(index + 1, std::min(index + ahead_, end_)); ++i) {
-    if (!under_way_.contains(i)) under_way_[i] = std::async(std::launch::async, render_, i);
-  }
+  const std::lock_guard lock(mutex_);
+  start_from(index);
 }
 
+void ClipQueue::start_from(int64_t index) {
+  if (index < started_ && !under_way_.contains(index)) launch(index);
+  started_ = std::max(started_, index);
+  while (started_ <= index || started_ < std::min(index + ahead_, end_)) launch(started_++);
+}
+
+void ClipQueue::launch(int64_t index) { under_way_[index] = std::async(std::launch::async, render_, index); }
+
 at::Tensor ClipQueue::take(int64_t index) {
-  start(index);
-  const at::Tensor batch = under_way_.at(index).get();
-  under_way_.erase(under_way_.begin(), under_way_.upper_bound(index));
-  return batch;
+  std::future<at::Tensor> batch;
+  {
+    const std::lock_guard lock(mutex_);
+    start_from(index);
+    batch = std::move(under_way_.at(index));
+    under_way_.erase(index);
+  }
+  return batch.get();
 }
 
 }  // namespace vorta::engine

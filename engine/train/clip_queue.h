@@ -7,10 +7,11 @@
 #include <functional>
 #include <future>
 #include <map>
+#include <mutex>
 
 namespace vorta::engine {
 
-/// Rendered clips some batches ahead of their use, so that a device need not wait for the CPU.
+/// Rendered clips some batches ahead of their use, so that a device need not wait for the CPU. Threads may share one.
 class ClipQueue {
  public:
   /// A pure function of the batch's number; called on background threads.
@@ -25,10 +26,15 @@ class ClipQueue {
   at::Tensor take(int64_t index);
 
  private:
+  void start_from(int64_t index);
+  void launch(int64_t index);
+
   Render render_;
   int64_t ahead_;
   int64_t end_;
+  std::mutex mutex_;
   std::map<int64_t, std::future<at::Tensor>> under_way_;
+  int64_t started_ = 0;  // no batch from this number on was started
 };
 
 }  // namespace vorta::engine

@@ -28,14 +28,16 @@ void load_cuda_half() {
 
 }  // namespace
 
-at::Device open_device(const std::string& name) {
+at::Device open_device(const std::string& name, int64_t index) {
   if (name == "cpu") return at::kCPU;
   if (name != "cuda") throw ConfigError("--device", fmt::format("expected cpu or cuda, found '{}'", name));
   // Loaded before anybody asks for CUDA: ATen looks for it once and remembers that there was none.
   static const bool loaded = (load_cuda_half(), true);
   if (!loaded || !at::hasCUDA()) throw MachineError("--device cuda", "libtorch_cuda.so is loaded but sees no GPU");
+  const int64_t count = at::detail::getCUDAHooks().deviceCount();
+  if (index >= count) throw MachineError("--replicas", fmt::format("expected one GPU a replica, found {} GPUs", count));
   at::globalContext().setBenchmarkCuDNN(true);  // the autoencoder's few shapes repeat
-  return {at::kCUDA, 0};
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 
 at::Generator generator_on(at::Device device, uint64_t seed) {

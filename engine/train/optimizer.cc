@@ -13,9 +13,7 @@
 #include "engine/base/error.h"
 
 namespace vorta::engine {
-namespace {
 
-// Copies `source`'s tensor `name` into `target`, whatever the device.
 void copy_named(const TensorMap& from, const std::string& name, at::Tensor& target, const std::string& source) {
   const auto found = from.find(name);
   if (found == from.end()) throw DataError(source, fmt::format("expected a tensor '{}', found none", name));
@@ -25,8 +23,6 @@ void copy_named(const TensorMap& from, const std::string& name, at::Tensor& targ
   }
   target.copy_(found->second);
 }
-
-}  // namespace
 
 AdamW::AdamW(const TensorMap& parameters, const AdamWOptions& options) : options_(options), groups_(2) {
   groups_[1].weight_decay = options.weight_decay;
@@ -62,31 +58,24 @@ void AdamW::step(double learning_rate) {
                       with_gradient.steps, learning_rate, options_.beta1, options_.beta2, group.weight_decay,
                       options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
   }
-  clear_gradients();
 }
 
-std::vector<at::Tensor> AdamW::gradients() const {
-  std::vector<at::Tensor> all;
-  for (const Group& group : groups_) {
-    for (const at::Tensor& parameter : group.parameters) {
-      if (parameter.grad().defined()) all.push_back(parameter.grad());
-    }
-  }
-  return all;
-}
-
-at::Tensor AdamW::clip_gradients(double limit) {
+at::Tensor clip_gradients(const TensorMap& parameters, double limit) {
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> all = gradients();
+  std::vector<at::Tensor> all;
+  for (const auto& [name, parameter] : parameters) {
+    if (parameter.grad().defined()) all.push_back(parameter.grad());
+  }
   if (all.empty()) return at::zeros({});
   const at::Tensor norm = at::stack(at::_foreach_norm(all)).norm();
   at::_foreach_mul_(all, at::reciprocal(norm + 1e-6).mul(limit).clamp_max(1));
   return norm;
 }
 
-void AdamW::clear_gradients() {
-  for (Group& group : groups_) {
-    for (at::Tensor& parameter : group.parameters) parameter.mutable_grad().reset();
+void clear_gradients(const TensorMap& parameters) {
+  for (const auto& [name, parameter] : parameters) {
+    at::Tensor handle = parameter;
+    handle.mutable_grad().reset();
   }
 }
 

@@ -27,12 +27,8 @@ class AdamW {
   /// Every parameter must be a float tensor that requires a gradient.
   AdamW(const TensorMap& parameters, const AdamWOptions& options);
 
-  /// One update from the gradients; parameters without one stay as they are. Gradients are cleared.
+  /// One update from the gradients; parameters without one stay as they are.
   void step(double learning_rate);
-  /// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before, a scalar on the
-  /// parameters' device, not finite when a gradient is not. Nothing waits for the device.
-  at::Tensor clip_gradients(double limit);
-  void clear_gradients();
 
   /// Moments as "first.NAME" and "second.NAME", for checkpoints. `load` throws DataError naming a missing or misshapen key.
   TensorMap state() const;
@@ -46,10 +42,15 @@ class AdamW {
     std::vector<std::string> names;
     std::vector<at::Tensor> parameters, first, second, steps;
   };
-  std::vector<at::Tensor> gradients() const;
-
   std::vector<Group> groups_;
 };
+
+/// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before, a scalar on the
+/// parameters' device, not finite when a gradient is not. Nothing waits for the device.
+at::Tensor clip_gradients(const TensorMap& parameters, double limit);
+void clear_gradients(const TensorMap& parameters);
+/// Copies tensor `name` of `from`, on any device, into `target`. DataError naming `source` when it is missing or misshapen.
+void copy_named(const TensorMap& from, const std::string& name, at::Tensor& target, const std::string& source);
 
 /// Exponential moving average of parameters, with the usual warm-up: decay = min(limit, (1 + n) / (10 + n)).
 class MovingAverage {

@@ -15,7 +15,7 @@ namespace {
 constexpr double kPi = std::numbers::pi;
 constexpr double kReach = 1.3;           // the farthest point of any shape, in radii, with its outline
 constexpr double kPanPixels = 49.5;      // camera travel over a clip
-constexpr std::array<double, 3> kRadius{19, 25, 34};
+constexpr std::array<double, 3> kRadius{22, 28, 36};
 
 // What the look seed decides, drawn in a fixed order so that every call sees the same values.
 struct Look {

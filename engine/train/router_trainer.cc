@@ -65,7 +65,7 @@ class RouterJob {
   TrainSummary run() {
     TrainJob job;
     job.name = "router";
-    job.forward = [this](int64_t step, int64_t micro) { return forward(step, micro); };
+    job.forward = [this](int64_t step, int64_t micro, const Replica&) { return forward(step, micro); };
     job.evaluate = [this](const TensorMap& weights, int64_t) { return branch_shares(weights); };
     job.export_weights = [this](const TensorMap& weights, int64_t step) { export_routers(weights, step); };
     return run_training(training_.options, job, parameters_);

@@ -6,6 +6,7 @@
 #include <c10/util/StringUtil.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -50,7 +51,7 @@ class Means {
   void add(const std::string& name, const at::Tensor& value, double weight) {
     auto& [sum, total] = sums_[name];
     const at::Tensor term = value.detach().to(at::kDouble) * weight;
-    sum = sum.defined() ? sum + term : term;
+    sum = sum.defined() ? sum + term.to(sum.device()) : term;
     total += weight;
   }
   /// The mean so far; nothing when none was added since the last take().
@@ -83,13 +84,36 @@ void restore(const TrainCheckpoint& checkpoint, const TensorMap& parameters, con
   }
 }
 
+// Matrices inside transformer blocks ("transformer.blocks.0...", "text_encoder.encoder.block.0..."): what Muon is for.
+TensorMap block_matrices(const TensorMap& parameters) {
+  TensorMap matrices;
+  for (const auto& [name, parameter] : parameters) {
+    const bool in_block = name.find("blocks.") != std::string::npos || name.find("block.") != std::string::npos;
+    if (in_block && parameter.dim() == 2 && std::min(parameter.size(0), parameter.size(1)) > 1 &&
+        name.find("relative_attention_bias") == std::string::npos) {
+      matrices[name] = parameter;
+    }
+  }
+  return matrices;
+}
+
+TensorMap others(const TensorMap& parameters, const TrainOptions& options) {
+  TensorMap rest = parameters;
+  if (!options.muon) return rest;
+  for (const auto& [name, matrix] : block_matrices(parameters)) rest.erase(name);
+  return rest;
+}
+
 // The state of one run between its steps.
 class Run {
  public:
   Run(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters)
-      : options_(options), job_(job), parameters_(parameters), optimizer_(parameters, options.adamw) {
+      : options_(options), job_(job), parameters_(parameters), replicas_(parameters, options.device, options.replicas),
+        adamw_(others(parameters, options), options.adamw) {
+    if (options.muon) muon_.emplace(block_matrices(parameters), *options.muon);
     if (options.average_decay > 0) average_.emplace(parameters, options.average_decay);
     resume();
+    replicas_.send_parameters();
     std::filesystem::create_directories(options.output);
     log_.emplace(options.output / "log.jsonl", job.name, step_, options.steps);
   }
@@ -131,7 +155,8 @@ class Run {
                                                 options_.seed, checkpoint->job, checkpoint->seed));
     }
     restore(*checkpoint, parameters_, dir.string());
-    optimizer_.load(checkpoint->optimizer, checkpoint->step, dir.string());
+    adamw_.load(checkpoint->optimizer, checkpoint->step, dir.string());
+    if (muon_) muon_->load(checkpoint->optimizer, dir.string());
     if (average_) average_->load(checkpoint->averages, checkpoint->step, dir.string());
     step_ = checkpoint->step;
     seconds_before_ = checkpoint->seconds;
@@ -140,15 +165,27 @@ class Run {
 
   void take_step(TrainSummary& summary) {
     const double share = 1.0 / static_cast<double>(options_.accumulate);
-    for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
-      const MicroBatch batch = job_.forward(step_, micro);
-      (batch.loss * share).backward();
+    if (job_.prepare) job_.prepare(step_);
+    std::vector<MicroBatch> batches(static_cast<size_t>(options_.accumulate));
+    replicas_.each([&](const Replica& replica) {
+      for (int64_t micro = replica.index; micro < options_.accumulate; micro += replicas_.size()) {
+        MicroBatch& batch = batches[static_cast<size_t>(micro)];
+        batch = job_.forward(step_, micro, replica);
+        (batch.loss * share).backward();
+        batch.loss = batch.loss.detach();
+      }
+    });
+    for (const MicroBatch& batch : batches) {
       means_.add("loss", batch.loss, share);
       for (const auto& [name, value] : batch.values) means_.add(name, value, share);
     }
+    replicas_.gather_gradients();
     const double rate = options_.learning_rate.at(step_, options_.steps);
-    const at::Tensor norm = optimizer_.clip_gradients(options_.clip_norm);
-    optimizer_.step(rate);
+    const at::Tensor norm = clip_gradients(parameters_, options_.clip_norm);
+    adamw_.step(rate);
+    if (muon_) muon_->step(rate);
+    clear_gradients(parameters_);
+    replicas_.send_parameters();
     if (average_) average_->update(parameters_);
     means_.add("gradient_norm", norm, 1);
     if (step_ % options_.log_every == 0 || step_ + 1 == options_.steps) log_step(rate, summary);
@@ -180,7 +217,8 @@ class Run {
   void save() const {
     if (const auto loss = means_.peek("loss")) require_finite(*loss);
     TrainCheckpoint checkpoint{job_.name, options_.seed, step_, seconds_before_ + log_->seconds(), parameters_,
-                               optimizer_.state(), {}};
+                               adamw_.state(), {}};
+    if (muon_) checkpoint.optimizer.merge(muon_->state());
     if (average_) checkpoint.averages = average_->averages();
     write_train_checkpoint(options_.output / "ckpt", checkpoint);
   }
@@ -188,7 +226,9 @@ class Run {
   const TrainOptions& options_;
   const TrainJob& job_;
   const TensorMap& parameters_;
-  AdamW optimizer_;
+  Replicas replicas_;
+  AdamW adamw_;
+  std::optional<Muon> muon_;
   std::optional<MovingAverage> average_;
   std::optional<TrainLog> log_;
   Means means_;
@@ -200,6 +240,10 @@ class Run {
 
 TrainSummary run_training(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters) {
   VORTA_CHECK(options.accumulate > 0 && options.log_every > 0, "accumulate and log_every must be positive");
+  if (options.replicas < 1 || options.accumulate % options.replicas != 0) {
+    throw ConfigError("--replicas", fmt::format("expected a divisor of --accumulate, which is {}, found {}", options.accumulate,
+                                                options.replicas));
+  }
   const at::AutoGradMode with_grad(true);
   return Run(options, job, parameters).go();
 }

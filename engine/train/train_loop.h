@@ -8,11 +8,14 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/train/muon.h"
 #include "engine/train/optimizer.h"
+#include "engine/train/replicas.h"
 #include "engine/weights/tensor_map.h"
 
 namespace vorta::engine {
@@ -25,6 +28,7 @@ struct TrainOptions {
   double minutes = 0;                 // also stop, with a checkpoint, after this much time; 0: no limit
   uint64_t seed = 0;
   std::string device = "cpu";
+  int64_t replicas = 1;               // copies of the model that share a step's micro-batches, one a device
   std::string dtype = "float32";      // of the computation; parameters are always float32
   double checkpoint_minutes = 5;
   int64_t evaluate_every = 0;         // steps; 0: at the end only
@@ -33,7 +37,8 @@ struct TrainOptions {
   double clip_norm = 1;
   double average_decay = 0;           // moving average of the weights; 0: none
   LearningRate learning_rate;
-  AdamWOptions adamw;
+  AdamWOptions adamw;                 // of everything that Muon does not update
+  std::optional<MuonOptions> muon;    // of the matrices inside blocks
 };
 
 using NamedValues = std::vector<std::pair<std::string, double>>;
@@ -50,7 +55,9 @@ struct MicroBatch {
 /// The parts that differ between jobs.
 struct TrainJob {
   std::string name;                                   // vae, base, router
-  std::function<MicroBatch(int64_t step, int64_t micro)> forward;
+  std::function<void(int64_t step)> prepare;          // before a step's micro-batches; may be empty
+  /// The loss of one micro-batch by one copy of the parameters; replicas call it at the same time.
+  std::function<MicroBatch(int64_t step, int64_t micro, const Replica& replica)> forward;
   std::function<NamedValues(const TensorMap& weights, int64_t step)> evaluate;   // may be empty
   std::function<void(const TensorMap& weights, int64_t step)> export_weights;    // after evaluations, at the end and when stopped
 };
@@ -75,9 +82,9 @@ TensorMap trainable(const TensorMap& weights, const std::string& device);
 /// The same handles without gradients.
 TensorMap detached(const TensorMap& weights);
 
-/// Where tensors of a job live. "cuda" loads libtorch_cuda.so from beside libtorch_cpu.so; MachineError when it or a GPU
-/// is missing.
-at::Device open_device(const std::string& name);
+/// Where tensors of a job live. "cuda" loads libtorch_cuda.so from beside libtorch_cpu.so; MachineError when it or GPU
+/// `index` is missing. "cpu" is one device for every index.
+at::Device open_device(const std::string& name, int64_t index = 0);
 /// A generator for random tensors made on `device`; the same seed gives the same numbers on the same kind of device.
 at::Generator generator_on(at::Device device, uint64_t seed);
 at::ScalarType parse_train_dtype(const std::string& name);

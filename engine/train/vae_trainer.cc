@@ -9,6 +9,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/error.h"
 #include "engine/train/clip_batch.h"
 #include "engine/train/clip_queue.h"
 #include "engine/train/export.h"
@@ -54,13 +55,16 @@ class VaeJob {
       : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
         crops_([this](int64_t number) { return render_crops(number); }, training.render_ahead,
                training.options.steps * training.options.accumulate) {
+    if (training.freeze_encoder && training.initial_vae.empty()) {
+      throw ConfigError("--freeze-encoder", "expected --init with a trained VAE, found none");
+    }
     parameters_ = trainable(initial_weights(), training.options.device);
   }
 
   TrainSummary run() {
     TrainJob job;
     job.name = "vae";
-    job.forward = [this](int64_t step, int64_t micro) { return forward(step, micro); };
+    job.forward = [this](int64_t step, int64_t micro, const Replica& replica) { return forward(step, micro, replica); };
     job.evaluate = [this](const TensorMap& weights, int64_t step) { return evaluate(weights, step); };
     job.export_weights = [this](const TensorMap& weights, int64_t) { export_weights(weights); };
     return run_training(training_.options, job, parameters_);
@@ -90,15 +94,20 @@ class VaeJob {
     return render_batch(scenes, training_.clip, window);
   }
 
-  MicroBatch forward(int64_t step, int64_t micro) {
+  MicroBatch forward(int64_t step, int64_t micro, const Replica& replica) {
     const int64_t number = step * training_.options.accumulate + micro;
-    const at::Tensor video = crops_.take(number).to(device_);
-    const WanVae vae = network(parameters_);
-    const VaeMoments moments = vae.encode_moments(video);
+    const at::Tensor video = crops_.take(number).to(replica.device);
+    const WanVae vae = network(replica.parameters);
+    const VaeMoments moments = encode(vae, video);
     const uint64_t noise_seed = derive_seed(training_.options.seed, kNoise, static_cast<uint64_t>(number));
-    const at::Tensor noise = at::randn(moments.mean.sizes(), generator_on(device_, noise_seed), moments.mean.options());
+    const at::Tensor noise = at::randn(moments.mean.sizes(), generator_on(replica.device, noise_seed), moments.mean.options());
     const at::Tensor decoded = vae.decode_unclamped(moments.mean + (0.5 * moments.log_variance).exp() * noise);
     return losses(video, decoded, moments);
+  }
+
+  VaeMoments encode(const WanVae& vae, const at::Tensor& video) const {
+    const at::AutoGradMode with_grad(!training_.freeze_encoder);
+    return vae.encode_moments(video);
   }
 
   // [B, 1, F, Y, X], mean 1.
@@ -144,6 +153,12 @@ class VaeJob {
   }
 
   void export_weights(const TensorMap& weights) const {
+    const WanVaeConfig config = training_.freeze_encoder ? read_wan_vae_config(training_.initial_vae / "config.json") : measured(weights);
+    write_component(training_.options.output / "vae", to_json(config), weights, "diffusion_pytorch_model");
+  }
+
+  // The config with mean and deviation of each latent channel.
+  WanVaeConfig measured(const TensorMap& weights) const {
     const at::NoGradGuard no_grad;
     const WanVae vae = network(weights);
     at::Tensor sum, squares;
@@ -162,7 +177,7 @@ class VaeJob {
       config.latents_mean[static_cast<size_t>(c)] = mean[c].item<double>();
       config.latents_std[static_cast<size_t>(c)] = deviation[c].item<double>();
     }
-    write_component(training_.options.output / "vae", to_json(config), weights, "diffusion_pytorch_model");
+    return config;
   }
 
   const VaeTraining& training_;

@@ -24,6 +24,7 @@ struct TrainArguments {
   BaseTraining base;
   RouterTraining router;
   std::vector<std::string> stages;
+  std::string optimizer = "muon";
 };
 
 void add_common(CLI::App& app, TrainOptions& options) {
@@ -40,6 +41,10 @@ void add_common(CLI::App& app, TrainOptions& options) {
   app.add_option("--evaluate-every", options.evaluate_every, "Steps between sample evaluations (0: at the end)")->capture_default_str();
   app.add_option("--checkpoint-minutes", options.checkpoint_minutes)->capture_default_str();
   app.add_option("--log-every", options.log_every)->capture_default_str()->check(CLI::PositiveNumber);
+}
+
+void add_replicas(CLI::App& app, TrainOptions& options) {
+  app.add_option("--replicas", options.replicas, "GPUs that share a step's micro-batches; a divisor of --accumulate")->capture_default_str();
 }
 
 void add_clip(CLI::App& app, ClipSize& clip) {
@@ -83,6 +88,8 @@ void add_vae(CLI::App& app, TrainArguments& arguments) {
   add_clip(app, vae.clip);
   app.add_option("--stage", arguments.stages, "SHARE:HEIGHTxWIDTH:BATCH: from this share of the steps on, random crops of this size");
   app.add_option("--init", vae.initial_vae, "VAE folder to start from");
+  app.add_flag("--freeze-encoder", vae.freeze_encoder, "Train the decoder alone: latents stay those of --init");
+  add_replicas(app, vae.options);
   app.add_option("--first-frame-weight", vae.first_frame_weight)->capture_default_str();
   app.add_option("--object-weight", vae.object_weight, "Extra weight of colourful pixels and their surroundings")->capture_default_str();
   app.add_option("--kl", vae.kl_weight)->capture_default_str();
@@ -90,7 +97,8 @@ void add_vae(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--statistics-clips", vae.statistics_clips)->capture_default_str();
 }
 
-void add_base(CLI::App& app, BaseTraining& base) {
+void add_base(CLI::App& app, TrainArguments& arguments) {
+  BaseTraining& base = arguments.base;
   base.transformer = embedded_transformer_config();
   base.text_encoder = embedded_text_config();
   base.options.learning_rate = {1e-3, 300, 0.55, 0.02};
@@ -101,7 +109,11 @@ void add_base(CLI::App& app, BaseTraining& base) {
   add_pool(app, base.pool);
   app.add_option("--vae", base.vae_dir, "Folder of the trained VAE")->required();
   app.add_option("--init", base.initial_model, "Model folder to start from");
-  app.add_option("--batch", base.batch)->capture_default_str();
+  app.add_option("--batch", base.batch, "Clips a micro-batch")->capture_default_str();
+  add_replicas(app, base.options);
+  app.add_option("--optimizer", arguments.optimizer, "muon (matrices inside blocks; the rest AdamW) or adamw")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"muon", "adamw"}));
   app.add_option("--heads", base.transformer.num_attention_heads)->capture_default_str();
   app.add_option("--head-dim", base.transformer.attention_head_dim)->capture_default_str();
   app.add_option("--layers", base.transformer.num_layers)->capture_default_str();
@@ -152,7 +164,7 @@ std::function<int()> add_train(CLI::App& sub) {
   CLI::App* router = sub.add_subcommand("router", "VORTA's routers, on a frozen model");
   sub.require_subcommand(1);
   add_vae(*vae, *arguments);
-  add_base(*base, arguments->base);
+  add_base(*base, *arguments);
   add_router(*router, arguments->router);
   return [arguments, vae, base] {
     if (vae->parsed()) {
@@ -160,7 +172,10 @@ std::function<int()> add_train(CLI::App& sub) {
       for (const std::string& stage : arguments->stages) arguments->vae.stages.push_back(parse_stage(stage));
       return report(arguments->vae.options, train_vae(arguments->vae));
     }
-    if (base->parsed()) return report(arguments->base.options, train_base(arguments->base));
+    if (base->parsed()) {
+      if (arguments->optimizer == "muon") arguments->base.options.muon.emplace();
+      return report(arguments->base.options, train_base(arguments->base));
+    }
     return report(arguments->router.options, train_routers(arguments->router));
   };
 }
