@@ -24,7 +24,7 @@ constexpr RegistryEntry<VideoDitFactory> kModels[] = {
 }  // namespace
 
 double DitCost::speedup(double density) const {
-  return total() / (patch + linear + cross_attention + density * self_attention);
+  return total() / (patch + linear() + cross_attention + density * self_attention);
 }
 
 std::span<const RegistryEntry<VideoDitFactory>> video_dits() { return kModels; }

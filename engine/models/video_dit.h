@@ -11,6 +11,7 @@
 #include "engine/attention/attention.h"
 #include "engine/base/registry.h"
 #include "engine/base/shapes.h"
+#include "engine/cache/step_cache.h"
 
 namespace vorta::engine {
 
@@ -18,13 +19,26 @@ namespace vorta::engine {
 /// work, norms and softmax are not counted.
 struct DitCost {
   double patch = 0;            // patch embedding and output projection
-  double linear = 0;           // every other matrix product with a weight
+  double other_linear = 0;     // products with weights outside the blocks: time and text
+  double self_linear = 0;      // q, k, v and output of self attention, all layers
+  double cross_linear = 0;     // likewise of cross attention
+  double feed_forward = 0;     // all layers
   double cross_attention = 0;  // scores and weighted sum with the text
   double self_attention = 0;   // scores and weighted sum, as if dense: 4 L L N D a layer
 
-  double total() const { return patch + linear + cross_attention + self_attention; }
+  /// Every matrix product with a weight but the patches'.
+  double linear() const { return other_linear + self_linear + cross_linear + feed_forward; }
+  double total() const { return patch + linear() + cross_attention + self_attention; }
   /// Dense total over the total when self attention does `density` of the dense work.
   double speedup(double density) const;
+};
+
+/// How one forward is to be computed.
+struct ForwardContext {
+  AttentionBackend& attention;  // does every self attention
+  int64_t step = 0;             // LayerStep::step, and the cache's
+  StepCache* cache = nullptr;   // null: every block is computed
+  GuidancePass pass = GuidancePass::kPositive;
 };
 
 /// A video diffusion transformer as the pipeline sees it.
@@ -33,13 +47,15 @@ class VideoDit {
   virtual ~VideoDit() = default;
 
   /// latents [B, C, T, H, W], timestep [B] (int64 or float, 0..1000), text [B, S, text_dim] -> velocity
-  /// [B, C, T, H, W], in the model's dtype. `attention` does every self attention; `step` is its LayerStep::step.
-  /// The text's keys and values are kept while the same tensor object is passed again; do not modify it in place.
+  /// [B, C, T, H, W], in the model's dtype. The keys and values of the last two texts are kept while the same tensor
+  /// objects are passed again; do not modify them in place.
   virtual at::Tensor forward(const at::Tensor& latents, const at::Tensor& timestep, const at::Tensor& text,
-                             AttentionBackend& attention, int64_t step) = 0;
+                             const ForwardContext& context) = 0;
 
   /// timestep [B] -> [B, M] in the model's dtype: the router's input.
   virtual at::Tensor timestep_embedding(const at::Tensor& timestep) const = 0;
+  /// timestep [B] -> the cache's signal of the timestep, fp32: [B, M] or [B, 6 M].
+  virtual at::Tensor time_signal(CacheSignal which, const at::Tensor& timestep) const = 0;
 
   /// Latent frames, height, width -> grid of tokens. ConfigError when the patch size does not divide the latents.
   virtual VideoGrid token_grid(const VideoGrid& latents) const = 0;

@@ -6,7 +6,9 @@
 #include <ATen/record_function.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
@@ -17,10 +19,17 @@
 namespace vorta::engine {
 namespace {
 
-/// Keys and values of the text for every layer, [B, N, S, D] each, kept while the same text comes again.
-struct TextCache {
+/// Keys and values of a text for every layer, [B, N, S, D] each, kept while the same text comes again.
+struct KnownText {
   at::Tensor text;
   std::vector<std::vector<at::Tensor>> keys_values;  // layer -> {k, v}
+};
+
+/// One forward after its embeddings.
+struct Embedded {
+  at::Tensor hidden;      // [B, L, M]
+  at::Tensor temb;        // [B, M]
+  at::Tensor modulation;  // [B, 6, M] fp32
 };
 
 }  // namespace
@@ -31,7 +40,7 @@ struct WanTransformer::Impl {
   WanWeights weights;
   VideoGrid rope_grid;
   RopeTable rope;
-  TextCache cache;
+  std::array<KnownText, 2> texts;  // guidance passes take turns; the current one first
 
   at::Tensor split_heads(const at::Tensor& x) const;  // [B, L, M] -> [B, L, N, D], a view
   void prepare_rope(const VideoGrid& grid, at::Device device);
@@ -42,8 +51,10 @@ struct WanTransformer::Impl {
   void prepare_text(const at::Tensor& text);
   at::Tensor self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const;
   at::Tensor cross_attention(const at::Tensor& x, int64_t layer) const;
-  at::Tensor block(const at::Tensor& hidden, const at::Tensor& modulation, int64_t layer,
-                   const LayerAttention& attend) const;
+  Embedded embed(const WanInputs& inputs, const VideoGrid& tokens);
+  at::Tensor time_projection(const at::Tensor& temb) const;
+  at::Tensor block(const at::Tensor& hidden, const at::Tensor& modulation, int64_t layer, const LayerAttention& attend,
+                   const PartHook& hook = {}) const;
   at::Tensor head(const at::Tensor& hidden, const at::Tensor& temb) const;
 };
 
@@ -88,13 +99,16 @@ std::vector<at::Tensor> WanTransformer::Impl::text_keys_values(const WanAttentio
 void WanTransformer::Impl::prepare_text(const at::Tensor& text) {
   // With gradients on, weights change between calls and graphs must not be shared.
   const bool reusable = !at::GradMode::is_enabled() && weights.blocks.front().cross_attention.joint.parts.size() == 1;
-  if (reusable && cache.text.defined() && cache.text.is_same(text)) return;
+  const auto known = [&](const KnownText& one) { return reusable && one.text.defined() && one.text.is_same(text); };
+  if (known(texts[0])) return;
+  std::swap(texts[0], texts[1]);
+  if (known(texts[0])) return;
   const at::Tensor embedded = embed_text(text);
-  cache.keys_values.clear();
+  texts[0].keys_values.clear();
   for (const WanBlockWeights& block : weights.blocks) {
-    cache.keys_values.push_back(text_keys_values(block.cross_attention, embedded));
+    texts[0].keys_values.push_back(text_keys_values(block.cross_attention, embedded));
   }
-  cache.text = reusable ? text : at::Tensor();
+  texts[0].text = reusable ? text : at::Tensor();
 }
 
 at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const {
@@ -116,12 +130,12 @@ at::Tensor WanTransformer::Impl::cross_attention(const at::Tensor& x, int64_t la
   RECORD_USER_SCOPE("vorta::cross_attention");
   const WanAttentionWeights& w = weights.blocks[static_cast<size_t>(layer)].cross_attention;
   const at::Tensor q = split_heads(rms_norm(w.q(x), w.norm_q, config.eps)).transpose(1, 2);
-  const std::vector<at::Tensor>& kv = cache.keys_values[static_cast<size_t>(layer)];
+  const std::vector<at::Tensor>& kv = texts[0].keys_values[static_cast<size_t>(layer)];
   return w.out(dense_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2));
 }
 
 at::Tensor WanTransformer::Impl::block(const at::Tensor& hidden, const at::Tensor& modulation, int64_t layer,
-                                       const LayerAttention& attend) const {
+                                       const LayerAttention& attend, const PartHook& hook) const {
   RECORD_USER_SCOPE(fmt::format("vorta::layer/{}", layer));  // a name is made only while a profiler listens
   const WanBlockWeights& w = weights.blocks[static_cast<size_t>(layer)];
   const std::vector<at::Tensor> m = (w.scale_shift_table + modulation).chunk(6, 1);  // 6 x [B, 1, M] fp32
@@ -132,17 +146,21 @@ at::Tensor WanTransformer::Impl::block(const at::Tensor& hidden, const at::Tenso
   const at::Tensor& scale_ff = m[4];
   const at::Tensor& gate_ff = m[5];
 
+  const auto through = [&](BlockPart part, const auto& compute) { return hook ? hook(part, compute) : compute(); };
   at::Tensor h = hidden;
-  h = gated_residual(h, self_attention(modulated_layer_norm(h, shift_sa, scale_sa, config.eps), layer, attend), gate_sa);
-  const at::Tensor normed = config.cross_attn_norm
-                                ? affine_layer_norm(h, w.norm2_weight, w.norm2_bias, config.eps)
-                                : h;
-  h = h + cross_attention(normed, layer);
-  const auto feed_forward = [&] {
+  const at::Tensor attended = through(BlockPart::kSelfAttention, [&] {
+    return self_attention(modulated_layer_norm(h, shift_sa, scale_sa, config.eps), layer, attend);
+  });
+  h = gated_residual(h, attended, gate_sa);
+  h = h + through(BlockPart::kCrossAttention, [&] {
+        const bool norm = config.cross_attn_norm;
+        return cross_attention(norm ? affine_layer_norm(h, w.norm2_weight, w.norm2_bias, config.eps) : h, layer);
+      });
+  const at::Tensor fed = through(BlockPart::kFeedForward, [&] {
     RECORD_USER_SCOPE("vorta::ffn");
     return w.ffn_out(w.ffn_in.gelu(modulated_layer_norm(h, shift_ff, scale_ff, config.eps)));
-  };
-  return gated_residual(h, feed_forward(), gate_ff);
+  });
+  return gated_residual(h, fed, gate_ff);
 }
 
 at::Tensor WanTransformer::Impl::head(const at::Tensor& hidden, const at::Tensor& temb) const {
@@ -160,23 +178,32 @@ WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::ma
 
 WanTransformer::~WanTransformer() = default;
 
+Embedded WanTransformer::Impl::embed(const WanInputs& inputs, const VideoGrid& tokens) {
+  ShapeBinder shape("WanTransformer");
+  shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", config.in_channels));
+  shape.bind(inputs.timestep.sizes(), "timestep", "B");
+  shape.bind(inputs.text.sizes(), "text", fmt::format("B S {}", config.text_dim));
+  prepare_rope(tokens, inputs.latents.device());
+  prepare_text(inputs.text);
+  Embedded embedded;
+  embedded.hidden = embed_patches(inputs.latents);
+  embedded.temb = embed_time(inputs.timestep);
+  embedded.modulation = time_projection(embedded.temb).unflatten(1, {6, -1}).to(at::kFloat);
+  return embedded;
+}
+
+at::Tensor WanTransformer::Impl::time_projection(const at::Tensor& temb) const { return weights.time_proj(at::silu(temb)); }
+
 at::Tensor WanTransformer::forward_patches(const WanInputs& inputs, const LayerAttention& attention,
                                            const LayerObserver& observer) {
-  ShapeBinder shape("WanTransformer");
-  shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", impl_->config.in_channels));
-  shape.bind(inputs.timestep.sizes(), "timestep", "B");
-  shape.bind(inputs.text.sizes(), "text", fmt::format("B S {}", impl_->config.text_dim));
-  impl_->prepare_rope(token_grid({shape['T'], shape['H'], shape['W']}), inputs.latents.device());
-  impl_->prepare_text(inputs.text);
-
-  at::Tensor hidden = impl_->embed_patches(inputs.latents);
-  const at::Tensor temb = impl_->embed_time(inputs.timestep);
-  const at::Tensor modulation = impl_->weights.time_proj(at::silu(temb)).unflatten(1, {6, -1}).to(at::kFloat);
+  const at::Tensor& latents = inputs.latents;
+  const Embedded embedded = impl_->embed(inputs, token_grid({latents.size(2), latents.size(3), latents.size(4)}));
+  at::Tensor hidden = embedded.hidden;
   for (int64_t layer = 0; layer < impl_->config.num_layers; ++layer) {
-    hidden = impl_->block(hidden, modulation, layer, attention);
+    hidden = impl_->block(hidden, embedded.modulation, layer, attention);
     if (observer) observer(layer, hidden);
   }
-  return impl_->head(hidden, temb);
+  return impl_->head(hidden, embedded.temb);
 }
 
 at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const {
@@ -187,14 +214,51 @@ at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid
       .reshape({b, c, tokens.frames * p[0], tokens.height * p[1], tokens.width * p[2]});
 }
 
+// The blocks of one forward, for a cache.
+class WanTransformer::Stack final : public BlockStack {
+ public:
+  Stack(const Impl& model, const Embedded& embedded, const LayerAttention& attend)
+      : model_(model), embedded_(embedded), attend_(attend) {}
+  int64_t layers() const override { return model_.config.num_layers; }
+  at::Tensor block(int64_t layer, const at::Tensor& hidden, const PartHook& hook) override {
+    return model_.block(hidden, embedded_.modulation, layer, attend_, hook);
+  }
+  at::Tensor signal(CacheSignal which, const at::Tensor& hidden) const override {
+    if (which == CacheSignal::kTimeEmbedding) return embedded_.temb;
+    if (which == CacheSignal::kTimeProjection) return embedded_.modulation.flatten(1);
+    const std::vector<at::Tensor> m = (model_.weights.blocks.front().scale_shift_table + embedded_.modulation).chunk(6, 1);
+    return modulated_layer_norm(hidden, m[0], m[1], model_.config.eps);
+  }
+
+ private:
+  const Impl& model_;
+  const Embedded& embedded_;
+  const LayerAttention& attend_;
+};
+
 at::Tensor WanTransformer::forward(const at::Tensor& latents, const at::Tensor& timestep, const at::Tensor& text,
-                                   AttentionBackend& attention, int64_t step) {
+                                   const ForwardContext& context) {
   const VideoGrid tokens = token_grid({latents.size(2), latents.size(3), latents.size(4)});
-  attention.plan(tokens);
-  const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer) {
-    return attention.run(q, k, v, {step, layer});
+  context.attention.plan(tokens);
+  const LayerAttention attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer) {
+    return context.attention.run(q, k, v, {context.step, layer});
   };
-  return unpatchify(forward_patches({latents, timestep, text}, attend), tokens);
+  if (context.cache == nullptr) return unpatchify(forward_patches({latents, timestep, text}, attend), tokens);
+  return context.cache->run_model(
+      latents,
+      [&] {
+        const Embedded embedded = impl_->embed({latents, timestep, text}, tokens);
+        Stack stack(*impl_, embedded, attend);
+        const at::Tensor hidden = context.cache->run_blocks(stack, embedded.hidden, context.step, context.pass);
+        return unpatchify(impl_->head(hidden, embedded.temb), tokens);
+      },
+      context.step, context.pass);
+}
+
+at::Tensor WanTransformer::time_signal(CacheSignal which, const at::Tensor& timestep) const {
+  VORTA_CHECK(which != CacheSignal::kFirstBlock, "a signal of the timestep");
+  const at::Tensor temb = impl_->embed_time(timestep);
+  return (which == CacheSignal::kTimeEmbedding ? temb : impl_->time_projection(temb)).to(at::kFloat);
 }
 
 at::Tensor WanTransformer::timestep_embedding(const at::Tensor& timestep) const { return impl_->embed_time(timestep); }
@@ -215,11 +279,12 @@ DitCost WanTransformer::cost(const VideoGrid& tokens, int64_t text_tokens) const
   const auto patch_out = static_cast<double>(c.out_channels * c.patch_volume());
   DitCost cost;
   cost.patch = 2.0 * video * dim * (patch_in + patch_out);
-  const double video_weights = 6.0 * dim * dim + 2.0 * dim * static_cast<double>(c.ffn_dim);  // q k v out, q out, ffn
-  const double text_weights = 2.0 * dim * dim;                                                 // k v
   const double time = static_cast<double>(c.freq_dim) * dim + dim * dim + 6.0 * dim * dim;
   const double text_mlp = static_cast<double>(c.text_dim) * dim + dim * dim;
-  cost.linear = 2.0 * (layers * (video * video_weights + text * text_weights) + time + text * text_mlp);
+  cost.other_linear = 2.0 * (time + text * text_mlp);
+  cost.self_linear = 2.0 * layers * video * 4.0 * dim * dim;                         // q k v out
+  cost.cross_linear = 2.0 * layers * (video + text) * 2.0 * dim * dim;               // q out, k v
+  cost.feed_forward = 2.0 * layers * video * 2.0 * dim * static_cast<double>(c.ffn_dim);
   cost.cross_attention = layers * 4.0 * video * text * dim;
   cost.self_attention = layers * 4.0 * video * video * dim;
   return cost;

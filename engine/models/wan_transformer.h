@@ -43,8 +43,9 @@ class WanTransformer : public VideoDit {
   ~WanTransformer() override;
 
   at::Tensor forward(const at::Tensor& latents, const at::Tensor& timestep, const at::Tensor& text,
-                     AttentionBackend& attention, int64_t step) override;
+                     const ForwardContext& context) override;
   at::Tensor timestep_embedding(const at::Tensor& timestep) const override;
+  at::Tensor time_signal(CacheSignal which, const at::Tensor& timestep) const override;
   VideoGrid token_grid(const VideoGrid& latents) const override;
   DitCost cost(const VideoGrid& tokens, int64_t text_tokens) const override;
   int64_t num_layers() const override;
@@ -70,6 +71,7 @@ class WanTransformer : public VideoDit {
 
  private:
   struct Impl;
+  class Stack;
   std::unique_ptr<Impl> impl_;
 };
 

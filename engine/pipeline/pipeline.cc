@@ -9,10 +9,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "engine/attention/attention.h"
 #include "engine/attention/router.h"
+#include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "engine/pipeline/video_size.h"
 #include "engine/schedule/sampler.h"
@@ -99,6 +101,7 @@ class Pipeline::Impl {
   void release(std::unique_ptr<Part>& part);
   void load_routers();
   void prepare_routes();
+  void prepare_cache();
   std::unique_ptr<AttentionBackend> backend_for(const VideoGrid& tokens);
   at::Tensor initial_latents(const GenerationRequest& request, const VideoSize& size);
   TextFeatures encode(const GenerationRequest& request, int64_t batch);
@@ -114,6 +117,8 @@ class Pipeline::Impl {
   std::optional<Router> router_;
   std::optional<AttentionGeometry> geometry_;
   std::shared_ptr<const RouteTable> routes_;
+  std::unique_ptr<StepCache> cache_;
+  CachePlan cache_plan_;
   at::Tensor both_texts_;  // [2B, S, text_dim]: one object a generation, which the model's cache recognises
 };
 
@@ -126,6 +131,7 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted) : config(wanted), folder_(ope
   geometry_ = config.geometry;
   if (!config.routers_dir.empty()) load_routers();
   prepare_routes();
+  prepare_cache();
   if (config.offload == Offload::kStageByStage) {
     release(model_);
     return;
@@ -190,6 +196,23 @@ void Pipeline::Impl::prepare_routes() {
   }
 }
 
+/// What the cache will skip, as far as it is known before any prompt.
+void Pipeline::Impl::prepare_cache() {
+  cache_ = make_step_cache(config.cache, parse_json(config.cache_options, config.cache_where), config.cache_where);
+  const at::Tensor timesteps = sampler->timesteps();
+  const at::Tensor values = timesteps.to(at::kDouble).contiguous();
+  CacheSchedule schedule;
+  schedule.timesteps.assign(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
+  schedule.passes = guided() ? 2 : 1;
+  schedule.layers = model().num_layers();
+  schedule.time_signals = [this, timesteps](CacheSignal which) {
+    std::vector<at::Tensor> signals;
+    for (int64_t i = 0; i < timesteps.size(0); ++i) signals.push_back(model().time_signal(which, timesteps.narrow(0, i, 1)));
+    return at::cat(signals).cpu();
+  };
+  cache_plan_ = cache_->plan(schedule);
+}
+
 std::unique_ptr<AttentionBackend> Pipeline::Impl::backend_for(const VideoGrid& tokens) {
   AttentionOptions options;
   options.geometry = geometry_;
@@ -212,9 +235,23 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   for (int64_t step = 0; step < sampler->steps(); ++step) {
     double attention = 0;
     for (int64_t layer = 0; layer < model().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
-    const double rest = plan.dense_pass.total() - plan.dense_pass.self_attention;
-    plan.step_flops.push_back(passes * (rest + attention));
+    const StepShares shares = cache_plan_.steps ? cache_plan_.steps->at(static_cast<size_t>(step)) : StepShares{};
+    const DitCost& cost = plan.dense_pass;
+    const double flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
+                         shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
+                         shares.feed_forward * cost.feed_forward;
+    plan.step_flops.push_back(passes * flops);
+    plan.forwards += passes * (shares.self_attention + shares.cross_attention + shares.feed_forward) / kBlockParts;
   }
+  plan.cache_is_static = cache_plan_.steps.has_value();
+  plan.cache_note = cache_plan_.note;
+  const VideoGrid& grid = plan.size.latents;
+  plan.cache_bytes = plan.passes * cache_->state_bytes({.batch = 1,
+                                                        .tokens = plan.size.tokens.tokens(),
+                                                        .width = model().embedding_dim(),
+                                                        .layers = model().num_layers(),
+                                                        .latent_numel = model().latent_channels() * grid.frames * grid.height * grid.width,
+                                                        .element_bytes = static_cast<int64_t>(c10::elementSize(config.dtype))});
   plan.branch_density[static_cast<size_t>(Branch::kDense)] = 1.0;
   constexpr std::pair<Branch, const char*> sparse[] = {{Branch::kCoreset, "coreset"}, {Branch::kSlidingTile, "sliding"}};
   const auto counts = routes_->counts();
@@ -277,16 +314,17 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
   const at::Tensor timestep = sampler->timesteps()[step].expand({batch});
-  if (!guided()) return model().forward(input, timestep, features.positive, attention, step);
+  StepCache* cache = cache_.get();
+  if (!guided()) return model().forward(input, timestep, features.positive, {attention, step, cache});
   at::Tensor with_prompt, without;
   if (both_texts_.defined()) {
     const at::Tensor both = model().forward(at::cat({input, input}), timestep[0].expand({2 * batch}), both_texts_,
-                                            attention, step);
+                                            {attention, step, cache, GuidancePass::kBoth});
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
-    with_prompt = model().forward(input, timestep, features.positive, attention, step);
-    without = model().forward(input, timestep, features.negative, attention, step);
+    with_prompt = model().forward(input, timestep, features.positive, {attention, step, cache});
+    without = model().forward(input, timestep, features.negative, {attention, step, cache, GuidancePass::kNegative});
   }
   return without + (with_prompt - without) * config.guidance;
 }
@@ -294,6 +332,7 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
 at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention,
                                    PipelineObserver& observer) {
   sampler->reset();
+  cache_->reset();
   const int64_t steps = sampler->steps();
   for (int64_t step = 0; step < steps; ++step) {
     observer.step_begin(step, steps);
@@ -326,10 +365,12 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
   }
   {
     const StageScope stage(observer, Stage::kDenoise);
-    const bool batched = guided() && batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
+    const bool batched = guided() && cache_->decides_alike() && batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
     both_texts_ = batched ? at::cat({features.positive, features.negative}) : at::Tensor();
     result.latents = denoise(noise, features, *attention, observer);
     both_texts_ = at::Tensor();
+    result.cache_calls = cache_->trace();
+    cache_->reset();
     release(model_);
   }
   if (request.output == Output::kVideo) {

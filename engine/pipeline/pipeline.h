@@ -14,6 +14,7 @@
 #include "engine/attention/route_table.h"
 #include "engine/base/error.h"
 #include "engine/base/shapes.h"
+#include "engine/cache/step_cache.h"
 #include "engine/models/video_dit.h"
 #include "engine/pipeline/model_folder.h"
 #include "engine/vae/vae.h"
@@ -40,6 +41,9 @@ struct PipelineConfig {
   c10::ScalarType vae_dtype = c10::ScalarType::Float;
   /// Routed attention: a head whose top score is lower is dense. Absent: none; the published 0.3 never triggers either.
   std::optional<double> tau;
+  std::string cache = "none";           // a row of step_caches()
+  std::string cache_options = "{}";     // its options, a JSON object
+  std::string cache_where = "--cache-options";  // where they stand, for messages
   int64_t steps = 50;
   double guidance = 5.0;              // classifier-free guidance; one pass a step when <= 1
   int64_t max_sequence_length = 512;  // text tokens that the transformer sees; the rest of a prompt is cut
@@ -66,6 +70,7 @@ struct GenerationRequest {
 };
 
 struct GenerationResult {
+  std::vector<CacheCall> cache_calls;  // every forward of the denoising, in order
   at::Tensor latents;  // [B, C, T, H, W] fp32, as the VAE takes them (normalised)
   at::Tensor video;    // [F, 3, Y, X] fp32 in 0..1; undefined for Output::kLatents; [B, F, 3, Y, X] when B > 1
 };
@@ -86,7 +91,12 @@ struct PlanSummary {
   std::array<double, kBranches> branch_density{};  // pairs computed over all pairs, by Branch; 0 where not defined
   int64_t passes = 1;                        // transformer forwards a step: 2 with guidance
   DitCost dense_pass;                        // one dense forward
-  std::vector<double> step_flops;            // all passes of each step
+  std::vector<double> step_flops;            // all passes of each step, less what the cache is known to skip
+  /// Whether step_flops knows what the cache will skip; if not, they are those without a cache.
+  bool cache_is_static = true;
+  std::string cache_note;
+  int64_t cache_bytes = 0;                   // kept from step to step, all passes
+  double forwards = 0;                       // forwards of the network, a step with half its work skipped counting half
   double dense_step_flops = 0;               // the same step with dense attention
   double text_flops = 0;                     // all prompts
   double vae_flops = 0;

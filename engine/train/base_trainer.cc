@@ -115,7 +115,7 @@ class BaseJob {
     const at::Tensor text = encode_captions(nets.text, captions, training_.max_tokens, replica.device);
     const auto dense = make_attention("dense", {});
     dense->plan(nets.transformer.token_grid({sample.noisy.size(2), sample.noisy.size(3), sample.noisy.size(4)}));
-    const at::Tensor velocity = nets.transformer.forward(sample.noisy.to(dtype_), sample.timestep, text, *dense, 0);
+    const at::Tensor velocity = nets.transformer.forward(sample.noisy.to(dtype_), sample.timestep, text, {*dense, 0});
     const at::Tensor loss = (velocity.to(at::kFloat) - sample.target).square().mean();
     return {loss, {}};
   }
@@ -157,7 +157,7 @@ class BaseJob {
     };
     for (int64_t i = 0; i < defaults.steps; ++i) {
       const at::Tensor timestep = at::full({2 * count}, sigma_at(i) * 1000, x.options());
-      const at::Tensor both = transformer.forward(at::cat({x, x}).to(dtype_), timestep, text, *dense, i).to(at::kFloat);
+      const at::Tensor both = transformer.forward(at::cat({x, x}).to(dtype_), timestep, text, {*dense, i}).to(at::kFloat);
       const at::Tensor unguided = both.narrow(0, count, count);
       const at::Tensor velocity = unguided + defaults.guidance * (both.narrow(0, 0, count) - unguided);
       x = x + (sigma_at(i + 1) - sigma_at(i)) * velocity;

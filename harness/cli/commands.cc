@@ -13,7 +13,7 @@ constexpr Command kCommands[] = {
     {"list", "name the suites, models, attentions, samplers and metrics", add_list},
     {"doctor", "say what this machine has and what each missing thing switches off", add_doctor},
     {"report", "write the report files of a run from its database", add_report},
-    {"train", "train the embedded model: vae, base or router", add_train},
+    {"train", "train the embedded model (vae, base, router) and judge it", add_train},
 };
 
 }  // namespace

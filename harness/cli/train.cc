@@ -3,11 +3,14 @@
 #include <cstdio>
 #include <fmt/format.h>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 
 #include "engine/base/error.h"
+#include "engine/pipeline/model_folder.h"
 #include "engine/train/base_trainer.h"
+#include "engine/train/model_judge.h"
 #include "engine/train/router_trainer.h"
 #include "engine/train/vae_trainer.h"
 #include "harness/cli/exit_codes.h"
@@ -18,11 +21,19 @@ namespace {
 
 using namespace engine;  // NOLINT(google-build-using-namespace): this file only fills the engine's option structs
 
+struct JudgeArguments {
+  ModelJudging judging;
+  std::optional<int64_t> steps;
+  std::optional<double> guidance, flow_shift;
+  std::string dtype = "float32";
+};
+
 // Options of every job, and the jobs' own; the chosen sub-command decides which are used.
 struct TrainArguments {
   VaeTraining vae;
   BaseTraining base;
   RouterTraining router;
+  JudgeArguments judge;
   std::vector<std::string> stages;
   std::string optimizer = "muon";
 };
@@ -148,6 +159,42 @@ void add_router(CLI::App& app, RouterTraining& router) {
   app.add_option("--distillation", router.last_layer)->capture_default_str();
 }
 
+void add_judge(CLI::App& app, JudgeArguments& arguments) {
+  ModelJudging& judging = arguments.judging;
+  app.add_option("--out", judging.output, "Folder for verdicts.jsonl and filmstrips; an earlier call's clips are kept")->required();
+  app.add_option("--model", judging.pipeline.model_dir, "Model folder (default: the embedded one)");
+  app.add_option("--routers", judging.pipeline.routers_dir, "Router checkpoint (default: the model's)");
+  app.add_option("--attention", judging.pipeline.attention)->capture_default_str();
+  app.add_option("--prompts", judging.prompts, "Held-out captions")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--first", judging.first, "Number of the first one")->capture_default_str();
+  app.add_option("--steps", arguments.steps, "Default: the model's");
+  app.add_option("--guidance", arguments.guidance, "Default: the model's");
+  app.add_option("--flow-shift", arguments.flow_shift, "Default: the model's");
+  app.add_option("--scheduler", judging.pipeline.scheduler, "Default: the model's");
+  app.add_option("--dtype", arguments.dtype)->capture_default_str();
+  add_clip(app, judging.clip);
+}
+
+int judge(JudgeArguments& arguments) {
+  ModelJudging& judging = arguments.judging;
+  PipelineConfig& pipeline = judging.pipeline;
+  if (pipeline.model_dir.empty()) pipeline.model_dir = find_embedded_model();
+  const GenerationDefaults defaults = read_generation_defaults(pipeline.model_dir);
+  pipeline.steps = arguments.steps.value_or(defaults.steps);
+  pipeline.guidance = arguments.guidance.value_or(defaults.guidance);
+  pipeline.flow_shift = arguments.flow_shift ? arguments.flow_shift : defaults.flow_shift;
+  pipeline.max_sequence_length = defaults.max_sequence_length;
+  pipeline.dtype = parse_train_dtype(arguments.dtype);
+  if (pipeline.routers_dir.empty() && pipeline.attention != "dense") {
+    pipeline.routers_dir = find_bundled_routers(pipeline.model_dir);
+  }
+  const CheckerScore score = judge_model(judging);
+  std::printf("of %lld held-out captions: color %.0f %%, shape and color %.0f %%, motion %.0f %%, relation %.0f %%\n",
+              static_cast<long long>(judging.prompts), 100 * score.color, 100 * score.shape_and_color, 100 * score.motion,
+              100 * score.relation);
+  return kDone;
+}
+
 int report(const TrainOptions& options, const TrainSummary& summary) {
   std::printf("%s: %lld of %lld steps, %.1f s, last loss %.5f%s\n", options.output.c_str(),
               static_cast<long long>(summary.steps_done), static_cast<long long>(options.steps), summary.seconds,
@@ -162,11 +209,14 @@ std::function<int()> add_train(CLI::App& sub) {
   CLI::App* vae = sub.add_subcommand("vae", "the video autoencoder");
   CLI::App* base = sub.add_subcommand("base", "transformer and text encoder, on encoded clips");
   CLI::App* router = sub.add_subcommand("router", "VORTA's routers, on a frozen model");
+  CLI::App* judged = sub.add_subcommand("judge", "clips of held-out captions, judged by the checker");
   sub.require_subcommand(1);
   add_vae(*vae, *arguments);
   add_base(*base, *arguments);
   add_router(*router, arguments->router);
-  return [arguments, vae, base] {
+  add_judge(*judged, arguments->judge);
+  return [arguments, vae, base, judged] {
+    if (judged->parsed()) return judge(arguments->judge);
     if (vae->parsed()) {
       if (!arguments->stages.empty()) arguments->vae.stages.clear();
       for (const std::string& stage : arguments->stages) arguments->vae.stages.push_back(parse_stage(stage));

@@ -50,7 +50,7 @@ double relative_error(const at::Tensor& found, const at::Tensor& expected) {
 }
 
 at::Tensor run(VideoDit& model, const TensorMap& ref, AttentionBackend& attention, int64_t step) {
-  return model.forward(ref.at("latents"), timestep_of(ref, step), ref.at("text"), attention, step);
+  return model.forward(ref.at("latents"), timestep_of(ref, step), ref.at("text"), {attention, step});
 }
 
 TEST_CASE("dense forward equals diffusers in fp32", "[parity]") {
@@ -121,7 +121,7 @@ TEST_CASE("tau above 1 equals dense exactly; a batch equals its items; runs repe
   CHECK(at::equal(run(*model, ref, *dense, 0), out));
   for (int64_t i = 0; i < 2; ++i) {
     const at::Tensor one = model->forward(ref.at("latents").narrow(0, i, 1), ref.at("timesteps").narrow(0, 0, 1),
-                                          ref.at("text").narrow(0, i, 1), *dense, 0);
+                                          ref.at("text").narrow(0, i, 1), {*dense, 0});
     CHECK(relative_error(one, out.narrow(0, i, 1)) < 1e-5);
   }
 }

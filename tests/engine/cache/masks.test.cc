@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nlohmann/json.hpp>
+
+#include "engine/base/json_io.h"
+#include "tests/engine/cache/toy_stack.h"
+#include "tests/support/catch.h"
+
+namespace vorta::engine {
+
+using Catch::Matchers::Contains;
+namespace {
+
+using nlohmann::json;
+
+std::string mask_of(const std::string& name, const json& options, const CacheSchedule& schedule) {
+  const CachePlan plan = make_step_cache(name, options, "test")->plan(schedule);
+  std::string mask;
+  for (const StepShares& share : plan.steps.value()) mask += share.self_attention == 1 ? 'X' : share.self_attention == 0 ? '.' : '/';
+  return mask;
+}
+
+CacheSchedule schedule_of_layers(int64_t steps, int64_t passes, int64_t layers) {
+  CacheSchedule schedule = toy_schedule(steps, passes);
+  schedule.layers = layers;
+  return schedule;
+}
+
+}  // namespace
+
+TEST_CASE("magcache: the masks of the released ratios", "[cache][masks]") {
+  const json rows = read_json_file(std::string(VORTA_SOURCE_DIR) + "/tests/golden/cache/magcache_masks.json");
+  REQUIRE(rows.size() >= 27);
+  for (const json& row : rows) {
+    const std::string calibration = row["calibration"];
+    const bool hunyuan = calibration.starts_with("hunyuan");
+    const json options{{"calibration", calibration}, {"threshold", row["threshold"]}, {"longest", row["longest"]},
+                       {"retention", row["retention"]}};
+    const int64_t layers = hunyuan ? 60 : calibration.ends_with("1.3b") ? 30 : 40;
+    INFO(row.dump());
+    CHECK(mask_of("magcache", options, schedule_of_layers(row["steps"], hunyuan ? 1 : 2, layers)) == row["positive"]);
+  }
+}
+
+TEST_CASE("teacache: changes add up through the polynomial until the threshold", "[cache][masks]") {
+  const std::string file = std::string(VORTA_BINARY_DIR) + "/teacache-identity.json";
+  json calibration{{"cache", "teacache"}, {"signal", "time_embedding"}, {"coefficients", {1.0, 0.0}}, {"domain", {0.0, 0.5}},
+                   {"first_steps", 1}, {"last_steps", 1}};
+  write_file_atomically(file, calibration.dump());
+  // A change of 0.1 a step: two are kept under 0.25, the third reaches it.
+  CHECK(mask_of("teacache", {{"threshold", 0.25}, {"calibration", file}}, toy_schedule(11)) == "X..X..X..XX");
+  CHECK(mask_of("teacache", {{"threshold", 0.0}, {"calibration", file}}, toy_schedule(6)) == "XXXXXX");
+  CHECK(mask_of("teacache", {{"threshold", 100.0}, {"calibration", file}}, toy_schedule(6)) == "X....X");
+
+  SECTION("outside the calibrated range it clamps, refuses, or does as the published code") {
+    calibration["coefficients"] = {1.0, -0.2};  // negative below 0.2, as the released polynomials are in places
+    calibration["domain"] = {0.2, 0.5};
+    write_file_atomically(file, calibration.dump());
+    json options{{"threshold", 0.05}, {"calibration", file}};
+    CHECK(mask_of("teacache", options, toy_schedule(6, 1, {1, 1.3, 1.69, 1.7, 1.71, 1.72})) == "XXX..X");
+    options["outside"] = "raw";
+    CHECK(mask_of("teacache", options, toy_schedule(7, 1, {1, 1.3, 1.31, 1.32, 1.716, 1.72, 1.73})) == "XX....X");
+    options["outside"] = "refuse";
+    CHECK_THROWS_WITH(mask_of("teacache", options, toy_schedule(6)), Contains("outside the calibrated"));
+  }
+}
+
+TEST_CASE("taylorseer: every few steps after a warm-up", "[cache][masks]") {
+  CHECK(mask_of("taylorseer", {{"interval", 4}, {"warmup", 3}}, toy_schedule(12)) == "XXX...X...X.");
+  CHECK(mask_of("taylorseer", {{"interval", 1}}, toy_schedule(6)) == "XXXXXX");
+}
+
+}  // namespace vorta::engine
