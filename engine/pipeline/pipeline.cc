@@ -241,6 +241,7 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
                          shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
                          shares.feed_forward * cost.feed_forward;
     plan.step_flops.push_back(passes * flops);
+    plan.attention_flops += passes * shares.self_attention * attention;
     plan.forwards += passes * (shares.self_attention + shares.cross_attention + shares.feed_forward) / kBlockParts;
   }
   plan.cache_is_static = cache_plan_.steps.has_value();

@@ -92,6 +92,7 @@ struct PlanSummary {
   int64_t passes = 1;                        // transformer forwards a step: 2 with guidance
   DitCost dense_pass;                        // one dense forward
   std::vector<double> step_flops;            // all passes of each step, less what the cache is known to skip
+  double attention_flops = 0;                // of step_flops, the self attentions' scores and weighted sums
   /// Whether step_flops knows what the cache will skip; if not, they are those without a cache.
   bool cache_is_static = true;
   std::string cache_note;

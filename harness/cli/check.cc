@@ -28,6 +28,9 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps: {} a video, predicted speed-up of a step {:.2f}x\n",
                variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
                cost.step_flops.size(), flops_text(flops), cost.speedup());
+    if (variant.cache.name == "none") continue;
+    fmt::print("  {:<12} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
+               static_cast<double>(cost.cache_bytes) / (1 << 20), cost.cache_is_static ? "" : "; the figures above are without it");
   }
   fmt::print("  {} in all timed trials, warm-up and profiles apart\n",
              flops_text(total * static_cast<double>(spec.measurement.trials)));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+
+#include <algorithm>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -33,7 +35,7 @@ namespace fs = std::filesystem;
 
 /// The flags as given; what is absent takes the model folder's default.
 struct GenerateFlags {
-  std::string model, published_model, routers, resume, attention, scheduler, dtype;
+  std::string model, published_model, routers, resume, attention, cache = "none", cache_options = "{}", scheduler, dtype;
   std::string prompt, negative_prompt, prompt_file, latents;
   std::string output, output_dir, output_type = "video", timings;
   std::optional<int64_t> frames, height, width, steps, max_sequence_length;
@@ -68,6 +70,8 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_flag("--native_attention,--native-attention", f.native_attention, "dense attention, routers not read");
   sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense (default: none is; above 1: all are)")
       ->capture_default_str();
+  sub.add_option("--cache", f.cache, "a row of `vorta-bench list caches`")->capture_default_str();
+  sub.add_option("--cache-options", f.cache_options, "its options, a JSON object (engine/cache/README.md)")->capture_default_str();
   sub.add_option("--dtype", f.dtype, "float32 or bfloat16 (default: float32; bfloat16 with the published flags)");
   sub.add_flag("--enable_cpu_offload,--enable-cpu-offload", f.cpu_offload,
                "load each network for its stage and release it after");
@@ -224,6 +228,8 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
                             f.dtype.empty() ? "float32" : f.dtype)
                      .make;
   config.tau = f.tau;
+  config.cache = f.cache;
+  config.cache_options = f.cache_options;
   config.steps = f.steps.value_or(defaults.steps);
   config.guidance = f.guidance.value_or(defaults.guidance);
   config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
@@ -266,6 +272,19 @@ void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& con
                        "denoising, {:.2f}x fewer than dense",
                        config.attention, percent(engine::Branch::kDense), percent(engine::Branch::kCoreset),
                        percent(engine::Branch::kSlidingTile), flops_text(plan.denoise_flops()), plan.speedup()));
+  if (config.cache == "none") return;
+  log_info(fmt::format("cache {}: {}; {:.1f} of {} forwards, {:.1f} MiB kept", config.cache, plan.cache_note, plan.forwards,
+                       plan.passes * static_cast<int64_t>(plan.step_flops.size()), static_cast<double>(plan.cache_bytes) / (1 << 20)));
+}
+
+// What the cache did: one letter a forward, for all blocks computed, some of them or some of their parts, or none.
+void log_cache_calls(const std::vector<engine::CacheCall>& calls) {
+  std::string letters;
+  for (const engine::CacheCall& call : calls) {
+    const auto is = [&](engine::BlockAction action) { return std::count(call.blocks.begin(), call.blocks.end(), action) == static_cast<int64_t>(call.blocks.size()); };
+    letters += is(engine::BlockAction::kComputed) ? 'X' : is(engine::BlockAction::kSkipped) ? '.' : 'p';
+  }
+  log_info(fmt::format("forwards computed (X), in part (p), skipped (.): {}", letters));
 }
 
 void write_result(const engine::GenerationResult& result, const fs::path& path, double fps) {
@@ -311,7 +330,9 @@ int generate(GenerateFlags f) {
     }
     request.prompt = jobs[i].prompt;
     ProgressBar progress(jobs.size() > 1 ? fmt::format("[{}/{}] ", i + 1, jobs.size()) : "");
-    write_result(pipeline.generate(request, &progress), jobs[i].output, f.fps.value_or(defaults.fps));
+    const engine::GenerationResult result = pipeline.generate(request, &progress);
+    if (config.cache != "none") log_cache_calls(result.cache_calls);
+    write_result(result, jobs[i].output, f.fps.value_or(defaults.fps));
     if (!f.timings.empty()) write_timings(progress, f.timings);
     std::cout << jobs[i].output.string() << std::endl;
   }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "engine/attention/attention.h"
+#include "engine/cache/step_cache.h"
 #include "engine/base/json_io.h"
 #include "engine/base/nearest.h"
 #include "engine/base/error.h"
@@ -46,6 +47,7 @@ constexpr std::array kFamilies{
     Family{"suites", &print_suites},
     Family{"models", [] { print_table(engine::video_dits()); }},
     Family{"attentions", [] { print_table(engine::attention_backends()); }},
+    Family{"caches", [] { print_table(engine::step_caches()); }},
     Family{"samplers", [] { print_table(engine::samplers()); }},
     Family{"metrics", &print_metrics},
 };
@@ -68,7 +70,7 @@ int list(const std::string& wanted) {
 
 std::function<int()> add_list(CLI::App& sub) {
   auto family = std::make_shared<std::string>();
-  sub.add_option("family", *family, "suites, models, attentions, samplers or metrics (default: all)");
+  sub.add_option("family", *family, "suites, models, attentions, caches, samplers or metrics (default: all)");
   return [family] { return list(*family); };
 }
 

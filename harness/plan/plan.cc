@@ -45,6 +45,9 @@ std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
   if (config.guidance) params["guidance"] = *config.guidance;
   if (config.flow_shift) params["flow_shift"] = *config.flow_shift;
   if (!config.sampler.empty()) params["sampler"] = config.sampler;
+  if (variant.cache.name != "none") {
+    params["cache"] = {{"name", variant.cache.name}, {"options", nlohmann::json::parse(variant.cache.options_json)}};
+  }
   if (variant.attention.tau) params["tau"] = *variant.attention.tau;
   if (variant.attention.name != "dense") {
     params["routers"] = variant.attention.routers.empty() ? spec.routers : variant.attention.routers;

@@ -9,6 +9,7 @@
 
 #include "engine/attention/attention.h"
 #include "engine/base/error.h"
+#include "engine/cache/step_cache.h"
 #include "engine/base/nearest.h"
 #include "engine/schedule/sampler.h"
 #include "metrics/core/metric.h"
@@ -37,6 +38,8 @@ class KnownNames {
     for (std::size_t i = 0; i < suite_.at("variants").size(); ++i) {
       const std::string variant = fmt::format("/variants/{}", i);
       require(variant + "/attention/name", "attention", attentions_);
+      require(variant + "/cache/name", "cache", caches_);
+      check_cache_options(variant + "/cache");
       require(variant + "/config/sampler", "sampler", samplers_);
       require_name_or_folder(variant + "/attention/options/routers", "routers");
     }
@@ -55,6 +58,14 @@ class KnownNames {
     throw ConfigError(where_ + pointer, unknown_name_message(kind, name, known));
   }
 
+  // A cache is made and dropped: only it knows its options.
+  void check_cache_options(const std::string& pointer) const {
+    const json::json_pointer at(pointer);
+    if (!suite_.contains(at)) return;
+    const json& cache = suite_.at(at);
+    engine::make_step_cache(cache.at("name").get<std::string>(), cache.value("options", json::object()), where_ + pointer + "/options");
+  }
+
   void require_name_or_folder(const std::string& pointer, std::string_view kind) const {
     const json::json_pointer at(pointer);
     if (!suite_.contains(at)) return;
@@ -67,6 +78,7 @@ class KnownNames {
   json suite_;
   std::string where_;
   std::vector<std::string> attentions_ = names_of(engine::attention_backends());
+  std::vector<std::string> caches_ = names_of(engine::step_caches());
   std::vector<std::string> samplers_ = names_of(engine::samplers());
   std::vector<std::string> metrics_ = names_of(metrics::metric_table());
 };

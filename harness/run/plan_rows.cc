@@ -26,9 +26,9 @@ std::vector<uint8_t> route_bytes(const engine::PlanSummary& plan) {
 std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan, const std::optional<MeasuredWork>& measured) {
   const double steps = static_cast<double>(plan.step_flops.size());
   const double passes = static_cast<double>(plan.passes);
-  const double linear = steps * passes * (plan.dense_pass.total() - plan.dense_pass.self_attention);
   const double dense_attention = steps * passes * plan.dense_pass.self_attention;
-  const double attention = plan.denoise_flops() - linear;
+  const double attention = plan.attention_flops;
+  const double linear = plan.denoise_flops() - attention;
   const double around = plan.text_flops + plan.vae_flops;
   const double total = plan.denoise_flops() + around;
   const double dense_total = steps * plan.dense_step_flops + around;
@@ -40,6 +40,8 @@ std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& p
                                            row("flops/total", "FLOP", total),         row("speedup/step", "x", plan.speedup()),
                                            row("speedup/e2e", "x", dense_total / total),
                                            row("density/attention", "1", attention / dense_attention)};
+  // A cache that decides while sampling leaves only what it does not touch to predict.
+  if (!plan.cache_is_static) return {rows[2], rows[3]};
   if (measured) {
     rows[0].measured = measured->attention_flops;
     rows[4].measured = measured->total_flops;

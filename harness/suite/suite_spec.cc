@@ -68,12 +68,21 @@ AttentionChoice read_attention(const json& object, const std::string& where) {
   return choice;
 }
 
+CacheChoice read_cache(const json& object, const std::string& where) {
+  ObjectReader reader(object, where);
+  CacheChoice choice{.name = reader.string("name")};
+  if (const json* options = reader.value("options")) choice.options_json = canonical_json(*options);
+  reader.finish();
+  return choice;
+}
+
 Variant read_variant(const json& object, const std::string& where, const GenerationConfig& base) {
   ObjectReader reader(object, where);
   Variant variant{
-      .name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .config = base};
+      .name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .cache = {}, .config = base};
   variant.attention =
       read_attention(required(reader, "attention", json::value_t::object, "an object"), reader.pointer("attention"));
+  if (const json* cache = reader.value("cache")) variant.cache = read_cache(*cache, reader.pointer("cache"));
   if (const json* config = reader.value("config")) read_config(*config, reader.pointer("config"), variant.config);
   reader.finish();
   return variant;

@@ -33,10 +33,17 @@ struct AttentionChoice {
   std::string routers = {};        // sliding, coreset, vorta; empty: the suite's
 };
 
+/// The cache of the denoising steps; its options are the cache's own, checked when a run begins.
+struct CacheChoice {
+  std::string name = "none";  // a row of the table of caches
+  std::string options_json = "{}";
+};
+
 struct Variant {
   std::string name = {};
   std::string description = {};
   AttentionChoice attention = {};
+  CacheChoice cache = {};
   GenerationConfig config = {};  // the suite's base with this variant's own values on top
 };
 

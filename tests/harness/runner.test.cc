@@ -36,6 +36,7 @@ class FakeEngine final : public VideoEngine {
     plan.size = {.frames = 3, .height = 16, .width = 16, .latents = {1, 2, 2}, .tokens = {1, 2, 2}};
     plan.dense_pass = {.patch = 1, .self_linear = 2, .cross_attention = 1, .self_attention = 4};
     plan.step_flops = {8, 8};
+    plan.attention_flops = 8;
     plan.dense_step_flops = 8;
     return plan;
   }
