@@ -20,7 +20,7 @@ constexpr int kRowsAtOnce = 6;
 constexpr int kBlockPanels = 16;  // panels a softmax step
 constexpr int kBlockKeys = kBlockPanels * kPanelKeys;
 constexpr int kBlockRows = 48;                   // queries that share one walk over the key panels
-constexpr int64_t kFirstLevelFloats = 16 << 8;   // panels of 16 KB at once: half of the first-level cache
+constexpr int64_t kFirstLevelFloats = 8 << 8;    // panels of 8 KB at once: the queries need the rest of the cache
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kMinusInfinity = -__builtin_huge_valf();
 
@@ -78,6 +78,7 @@ template <int Rows>
 VORTA_AVX2 void value_tile(
     const Block& block, int row, const PanelRef* panels, int count, const float* weights, int64_t dim_begin) {
   const int64_t dim = block.args->head_dim;
+  const float* slice = block.values + dim_begin / 16 * block.shape.slice();
   float* total = block.sum + row * dim + dim_begin;
   __m256 sum[Rows][2];
   VORTA_UNROLL
@@ -86,8 +87,8 @@ VORTA_AVX2 void value_tile(
     sum[r][1] = _mm256_loadu_ps(total + r * dim + 8);
   }
   for (int p = 0; p < count; ++p, weights += kPanelKeys) {
-    const float* value = block.values + panels[p].index * block.shape.panel + dim_begin;
-    for (int key = 0; key < kPanelKeys; ++key, value += dim) {
+    const float* value = slice + panels[p].index * kPanelKeys * 16;
+    for (int key = 0; key < kPanelKeys; ++key, value += 16) {
       const __m256 low = _mm256_loadu_ps(value);
       const __m256 high = _mm256_loadu_ps(value + 8);
       VORTA_UNROLL
@@ -156,39 +157,41 @@ VORTA_AVX2 void softmax_row(Block& block, int row, const PanelRef* panels, int c
   for (int64_t d = 0; d < dim; d += 8) store8(sum + d, _mm256_mul_ps(load8(sum + d), _mm256_set1_ps(keep)));
 }
 
-template <int Rows>
-void score_rows(const Block& block, int row, const PanelRef* panels, int count, float* scores) {
-  for (int p = 0; p < count; ++p) score_tile<Rows>(block, row, panels[p], scores + p * kPanelKeys);
-}
+using ScoreTile = void (*)(const Block&, int row, const PanelRef&, float* scores);
+using ValueTile = void (*)(const Block&, int row, const PanelRef*, int count, const float* weights, int64_t dim_begin);
 
-template <int Rows>
-void value_rows(const Block& block, int row, const PanelRef* panels, int count, float* weights) {
-  for (int64_t d = 0; d < block.args->head_dim; d += 16) value_tile<Rows>(block, row, panels, count, weights, d);
-}
+constexpr ScoreTile kScoreTiles[kRowsAtOnce] = {score_tile<1>, score_tile<2>, score_tile<3>,
+                                                score_tile<4>, score_tile<5>, score_tile<6>};
+constexpr ValueTile kValueTiles[kRowsAtOnce] = {value_tile<1>, value_tile<2>, value_tile<3>,
+                                                value_tile<4>, value_tile<5>, value_tile<6>};
 
-using RowsFunction = void (*)(const Block&, int row, const PanelRef*, int count, float* scores);
+int rows_from(const Block& block, int row) { return std::min(kRowsAtOnce, block.rows - row); }
 
-// Some panels stay in the first-level cache while all rows of the block pass.
-void for_each_tile(const Block& block, const PanelRef* panels, int count,
-                   const RowsFunction (&by_rows)[kRowsAtOnce]) {
+// A few panels stay in the first-level cache while all rows of the block pass.
+void score_block(const Block& block, const PanelRef* panels, int count) {
   const auto at_once = static_cast<int>(std::max<int64_t>(1, kFirstLevelFloats / block.shape.panel));
   for (int first = 0; first < count; first += at_once) {
+    const int last = std::min(first + at_once, count);
     for (int row = 0; row < block.rows; row += kRowsAtOnce) {
-      float* scores = block.scores + row * kBlockKeys + first * kPanelKeys;
-      by_rows[std::min(kRowsAtOnce, block.rows - row) - 1](block, row, panels + first, std::min(at_once, count - first),
-                                                           scores);
+      const ScoreTile tile = kScoreTiles[rows_from(block, row) - 1];
+      for (int p = first; p < last; ++p) tile(block, row, panels[p], block.scores + row * kBlockKeys + p * kPanelKeys);
+    }
+  }
+}
+
+// Likewise 16 dims of the block's values.
+void value_block(const Block& block, const PanelRef* panels, int count) {
+  for (int64_t d = 0; d < block.args->head_dim; d += 16) {
+    for (int row = 0; row < block.rows; row += kRowsAtOnce) {
+      kValueTiles[rows_from(block, row) - 1](block, row, panels, count, block.scores + row * kBlockKeys, d);
     }
   }
 }
 
 void attend_panels(Block& block, const PanelRef* panels, int count) {
-  static constexpr RowsFunction kScores[kRowsAtOnce] = {score_rows<1>, score_rows<2>, score_rows<3>,
-                                                        score_rows<4>, score_rows<5>, score_rows<6>};
-  static constexpr RowsFunction kValues[kRowsAtOnce] = {value_rows<1>, value_rows<2>, value_rows<3>,
-                                                        value_rows<4>, value_rows<5>, value_rows<6>};
-  for_each_tile(block, panels, count, kScores);
+  score_block(block, panels, count);
   for (int row = 0; row < block.rows; ++row) softmax_row(block, row, panels, count);
-  for_each_tile(block, panels, count, kValues);
+  value_block(block, panels, count);
 }
 
 // The panels of a group's ranges, with masks for the keys outside.
