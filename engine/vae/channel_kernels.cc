@@ -54,7 +54,7 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::
                        at::IntArrayRef padding) {
   const std::vector<int64_t> ones(stride.size(), 1);
   const auto& context = at::globalContext();
-  const bool one_dnn = context.hasMKLDNN() && context.userEnabledMkldnn() && kernels::cpu_features().avx512;
+  const bool one_dnn = context.hasMKLDNN() && context.userEnabledMkldnn() && kernels::cpu_features().avx2;
   if (one_dnn && on_cpu_without_gradients(x)) {
     return at::mkldnn_convolution(x, weight, bias, padding, stride, /*dilation=*/ones, /*groups=*/1);
   }

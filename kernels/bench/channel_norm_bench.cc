@@ -8,23 +8,24 @@
 namespace vorta::kernels {
 namespace {
 
-void bench_case(benchmark::State& state, const ChannelNormCase& which) {
+void bench_case(benchmark::State& state, const ChannelNormVariant& variant, const ChannelNormCase& which) {
   ChannelNormProblem problem(which);
-  for (auto unused : state) {
-    if (channel_norm(problem.args()) != KernelStatus::kOk) {
-      state.SkipWithError("this CPU lacks the instructions of the vector variant");
-      break;
-    }
+  if (!variant.supports(problem.args())) {
+    state.SkipWithError("the variant is not for this CPU");
+    return;
   }
+  for (auto unused : state) benchmark::DoNotOptimize(variant.launch(problem.args()));
   state.counters["GB"] = benchmark::Counter(problem.bytes() * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 const bool kRegistered = [] {
-  for (const auto& which : channel_norm_bench_cases()) {
-    benchmark::RegisterBenchmark((std::string("channel_norm/") + which.name).c_str(),
-                                 [&which](benchmark::State& state) { bench_case(state, which); })
-        ->UseRealTime()
-        ->Unit(benchmark::kMicrosecond);
+  for (const ChannelNormVariant* variant : channel_norm_variants()) {
+    for (const auto& which : channel_norm_bench_cases()) {
+      benchmark::RegisterBenchmark((std::string("channel_norm/") + variant->name + "/" + which.name).c_str(),
+                                   [=, &which](benchmark::State& state) { bench_case(state, *variant, which); })
+          ->UseRealTime()
+          ->Unit(benchmark::kMicrosecond);
+    }
   }
   return true;
 }();

@@ -10,14 +10,13 @@
 namespace vorta::kernels {
 namespace {
 
-bool run_branch(const CoresetSelectionArgs& selection, const GroupedAttentionArgs& attention, void* workspace) {
-  if (coreset_selection(selection) != KernelStatus::kOk) return false;
-  if (grouped_attention(attention, workspace) != KernelStatus::kOk) return false;
-  spread_centers(selection, attention.out, sizeof(BFloat16Bits));
-  return true;
-}
+// The two kernels of one instruction set.
+struct Variants {
+  const CoresetSelectionVariant* selection;
+  const GroupedAttentionVariant* attention;
+};
 
-void bench_branch(benchmark::State& state, const CoresetSelectionCase& which) {
+void bench_branch(benchmark::State& state, const Variants& variants, const CoresetSelectionCase& which) {
   CoresetSelectionProblem selection(which, CoresetRows::kNormal);
   const int64_t rows = which.groups * which.members;
   GroupedAttentionProblem attention(
@@ -30,12 +29,15 @@ void bench_branch(benchmark::State& state, const CoresetSelectionCase& which) {
   args.query_map = args.key_map = {selection.args().order, which.heads * rows, rows};
   args.groups = &group;
   args.ranges = &range;
-  void* workspace = attention.workspace();
+  if (!variants.selection->supports(selection.args()) || !variants.attention->supports(args)) {
+    state.SkipWithError("the variant is not for this CPU");
+    return;
+  }
+  void* workspace = attention.workspace(*variants.attention);
   for (auto unused : state) {
-    if (!run_branch(selection.args(), args, workspace)) {
-      state.SkipWithError("this CPU lacks the instructions of the vector variant");
-      break;
-    }
+    benchmark::DoNotOptimize(variants.selection->launch(selection.args()));
+    benchmark::DoNotOptimize(variants.attention->launch(args, workspace));
+    spread_centers(selection.args(), args.out, sizeof(BFloat16Bits));
   }
   const double pairs = static_cast<double>(survivors) * survivors;
   const auto width = static_cast<double>(which.batch * which.heads * which.head_dim);
@@ -43,29 +45,33 @@ void bench_branch(benchmark::State& state, const CoresetSelectionCase& which) {
       benchmark::Counter(4e-9 * width * pairs, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-void bench_selection(benchmark::State& state, const CoresetSelectionCase& which) {
+void bench_selection(benchmark::State& state, const Variants& variants, const CoresetSelectionCase& which) {
   CoresetSelectionProblem problem(which, CoresetRows::kNormal);
-  for (auto unused : state) {
-    if (coreset_selection(problem.args()) != KernelStatus::kOk) {
-      state.SkipWithError("this CPU lacks the instructions of the vector variant");
-      break;
-    }
+  if (!variants.selection->supports(problem.args())) {
+    state.SkipWithError("the variant is not for this CPU");
+    return;
   }
+  for (auto unused : state) benchmark::DoNotOptimize(variants.selection->launch(problem.args()));
 }
 
-using Bench = void (*)(benchmark::State&, const CoresetSelectionCase&);
+using Bench = void (*)(benchmark::State&, const Variants&, const CoresetSelectionCase&);
 
-void add(const std::string& name, Bench bench) {
+void add(const std::string& name, Bench bench, const Variants& variants) {
   const CoresetSelectionCase& which = coreset_selection_bench_case();
-  benchmark::RegisterBenchmark((name + which.name).c_str(),
-                               [=, &which](benchmark::State& state) { bench(state, which); })
+  benchmark::RegisterBenchmark((name + "/" + variants.selection->name + "/bf16/" + which.name).c_str(),
+                               [=, &which](benchmark::State& state) { bench(state, variants, which); })
       ->UseRealTime()
       ->Unit(benchmark::kMillisecond);
 }
 
+constexpr Variants kBenched[] = {{&coreset_selection_avx512, &grouped_attention_avx512},
+                                 {&coreset_selection_avx2, &grouped_attention_avx2}};
+
 const bool kRegistered = [] {
-  add("coreset_attention/bf16/", bench_branch);
-  add("coreset_selection/bf16/", bench_selection);
+  for (const Variants& variants : kBenched) {
+    add("coreset_attention", bench_branch, variants);
+    add("coreset_selection", bench_selection, variants);
+  }
   return true;
 }();
 

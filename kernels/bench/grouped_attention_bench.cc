@@ -8,25 +8,26 @@
 namespace vorta::kernels {
 namespace {
 
-void bench_case(benchmark::State& state, const GroupedAttentionCase& which) {
+void bench_case(benchmark::State& state, const GroupedAttentionVariant& variant, const GroupedAttentionCase& which) {
   GroupedAttentionProblem problem(which);
-  void* workspace = problem.workspace();
-  for (auto unused : state) {
-    if (grouped_attention(problem.args(), workspace) != KernelStatus::kOk) {
-      state.SkipWithError("this CPU lacks the instructions of the vector variant");
-      break;
-    }
+  if (!variant.supports(problem.args())) {
+    state.SkipWithError("the variant is not for this CPU");
+    return;
   }
+  void* workspace = problem.workspace(variant);
+  for (auto unused : state) benchmark::DoNotOptimize(variant.launch(problem.args(), workspace));
   state.counters["useful_GFLOPS"] = benchmark::Counter(
       problem.useful_flops() * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 const bool kRegistered = [] {
-  for (const auto& which : grouped_attention_bench_cases()) {
-    benchmark::RegisterBenchmark((std::string("grouped_attention/") + which.name).c_str(),
-                                 [&which](benchmark::State& state) { bench_case(state, which); })
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
+  for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
+    for (const auto& which : grouped_attention_bench_cases()) {
+      benchmark::RegisterBenchmark((std::string("grouped_attention/") + variant->name + "/" + which.name).c_str(),
+                                   [=, &which](benchmark::State& state) { bench_case(state, *variant, which); })
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
+    }
   }
   return true;
 }();

@@ -8,25 +8,26 @@
 namespace vorta::kernels {
 namespace {
 
-void bench_case(benchmark::State& state, const LinearCase& which) {
+void bench_case(benchmark::State& state, const LinearVariant& variant, const LinearCase& which) {
   LinearProblem problem(which);
-  void* workspace = problem.workspace();
-  for (auto unused : state) {
-    if (linear(problem.args(), workspace) != KernelStatus::kOk) {
-      state.SkipWithError("the vector variant is not for this CPU");
-      break;
-    }
+  if (!variant.supports(problem.args())) {
+    state.SkipWithError("the variant is not for this CPU");
+    return;
   }
+  void* workspace = problem.workspace(variant);
+  for (auto unused : state) benchmark::DoNotOptimize(variant.launch(problem.args(), workspace));
   state.counters["useful_GFLOPS"] = benchmark::Counter(2e-9 * static_cast<double>(which.rows * which.in * which.out),
                                                        benchmark::Counter::kIsIterationInvariantRate);
 }
 
 const bool kRegistered = [] {
-  for (const auto& which : linear_bench_cases()) {
-    benchmark::RegisterBenchmark((std::string("linear/bf16/") + which.name).c_str(),
-                                 [&which](benchmark::State& state) { bench_case(state, which); })
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
+  for (const LinearVariant* variant : linear_variants()) {
+    for (const auto& which : linear_bench_cases()) {
+      benchmark::RegisterBenchmark((std::string("linear/") + variant->name + "/bf16/" + which.name).c_str(),
+                                   [=, &which](benchmark::State& state) { bench_case(state, *variant, which); })
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
+    }
   }
   return true;
 }();

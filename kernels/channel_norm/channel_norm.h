@@ -22,8 +22,12 @@ struct ChannelNormArgs {
   bool silu = false;
 };
 
-/// Supports any number of channels; bfloat16 needs a CPU with AVX512-BF16.
+/// Supports any number of channels.
 [[nodiscard]] KernelStatus channel_norm(const ChannelNormArgs& args);
+
+using ChannelNormVariant = Variant<ChannelNormArgs>;
+extern const ChannelNormVariant channel_norm_avx512, channel_norm_avx2;
+std::span<const ChannelNormVariant* const> channel_norm_variants();
 
 void channel_norm_reference(const ChannelNormArgs& args);
 

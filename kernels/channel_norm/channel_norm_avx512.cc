@@ -95,19 +95,23 @@ void normalize(const ChannelNormArgs& args) {
   }
 }
 
-}  // namespace
-
-KernelStatus channel_norm(const ChannelNormArgs& args) {
+bool supports(const ChannelNormArgs& args) {
   const bool is_float = args.dtype == DType::kFloat32;
-  if (args.channels < 1 || !(is_float ? cpu_features().avx512 : cpu_features().avx512_bf16)) {
-    return KernelStatus::kUnsupported;
-  }
-  if (is_float) {
+  return args.channels > 0 && (is_float ? cpu_features().avx512 : cpu_features().avx512_bf16);
+}
+
+KernelStatus launch(const ChannelNormArgs& args) {
+  if (!supports(args)) return KernelStatus::kUnsupported;
+  if (args.dtype == DType::kFloat32) {
     args.silu ? normalize<float, true>(args) : normalize<float, false>(args);
   } else {
     args.silu ? normalize<BFloat16Bits, true>(args) : normalize<BFloat16Bits, false>(args);
   }
   return KernelStatus::kOk;
 }
+
+}  // namespace
+
+const ChannelNormVariant channel_norm_avx512{"avx512", supports, launch};
 
 }  // namespace vorta::kernels

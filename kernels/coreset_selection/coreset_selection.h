@@ -17,11 +17,11 @@ namespace vorta::kernels {
 struct CoresetSelectionArgs {
   int64_t batch = 0;
   int64_t head_count = 0;          ///< selected heads
-  int64_t head_dim = 0;            ///< a multiple of 16, at most 512, for the vector variant
+  int64_t head_dim = 0;            ///< a multiple of 16, at most 512, for the vector variants
   const int32_t* heads = nullptr;  ///< selected head ids; null: 0..head_count-1
   RowView x;                       ///< [batch, heads, tokens, head_dim] bfloat16: what decides (Wan: the query)
   int64_t groups = 0;              ///< windows
-  int64_t members = 0;             ///< tokens of a window; at most 64 for the vector variant
+  int64_t members = 0;             ///< tokens of a window; at most 64 for the vector variants
   int64_t center = 0;              ///< position of the center among the members
   int64_t kept = 0;                ///< survivors of a window beside its center, below `members`
   const int32_t* member_rows = nullptr;  ///< [groups, members]: each row of x once
@@ -31,11 +31,15 @@ struct CoresetSelectionArgs {
   int32_t* order = nullptr;
 };
 
-/// True when the vector variant handles `args` on this CPU.
+/// True when a vector variant handles `args` on this CPU.
 bool coreset_selection_supports(const CoresetSelectionArgs& args);
 
-/// Fills `order`. AVX-512, parallel with OpenMP.
+/// Fills `order`, parallel with OpenMP.
 [[nodiscard]] KernelStatus coreset_selection(const CoresetSelectionArgs& args);
+
+using CoresetSelectionVariant = Variant<CoresetSelectionArgs>;
+extern const CoresetSelectionVariant coreset_selection_avx512, coreset_selection_avx2;
+std::span<const CoresetSelectionVariant* const> coreset_selection_variants();
 
 /// The definition: plain loops, any size, any machine.
 void coreset_selection_reference(const CoresetSelectionArgs& args);

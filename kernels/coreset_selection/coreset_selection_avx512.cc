@@ -82,15 +82,13 @@ VORTA_AVX512 void select_group(const CoresetSelectionArgs& args,
   }
 }
 
-}  // namespace
-
-bool coreset_selection_supports(const CoresetSelectionArgs& args) {
+bool supports(const CoresetSelectionArgs& args) {
   return cpu_features().avx512_bf16 && args.head_dim > 0 && args.head_dim % 16 == 0 && args.head_dim <= kMaxHeadDim &&
          args.members <= kMaxMembers;
 }
 
-KernelStatus coreset_selection(const CoresetSelectionArgs& args) {
-  if (!coreset_selection_supports(args)) return KernelStatus::kUnsupported;
+KernelStatus launch(const CoresetSelectionArgs& args) {
+  if (!supports(args)) return KernelStatus::kUnsupported;
 #pragma omp parallel for collapse(2) schedule(static)
   for (int64_t unit = 0; unit < args.batch * args.head_count; ++unit) {
     for (int64_t group = 0; group < args.groups; ++group) {
@@ -103,5 +101,9 @@ KernelStatus coreset_selection(const CoresetSelectionArgs& args) {
   }
   return KernelStatus::kOk;
 }
+
+}  // namespace
+
+const CoresetSelectionVariant coreset_selection_avx512{"avx512", supports, launch};
 
 }  // namespace vorta::kernels

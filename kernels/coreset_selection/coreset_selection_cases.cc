@@ -56,8 +56,9 @@ std::vector<int32_t> CoresetSelectionProblem::run_reference() {
   return order_;
 }
 
-std::vector<int32_t> CoresetSelectionProblem::run_kernel() {
-  if (coreset_selection(args_) != KernelStatus::kOk) return {};
+std::vector<int32_t> CoresetSelectionProblem::run_variant(const CoresetSelectionVariant& variant) {
+  std::fill(order_.begin(), order_.end(), -1);
+  if (!variant.supports(args_) || variant.launch(args_) != KernelStatus::kOk) return {};
   return order_;
 }
 

@@ -41,8 +41,8 @@ class CoresetSelectionProblem {
   std::vector<BFloat16Bits>& x() { return x_; }
   /// The order that the reference gives.
   std::vector<int32_t> run_reference();
-  /// The order that the kernel gives; empty where it is unsupported.
-  std::vector<int32_t> run_kernel();
+  /// The order that the variant gives; empty where it does not support the case.
+  std::vector<int32_t> run_variant(const CoresetSelectionVariant& variant);
 
  private:
   std::vector<BFloat16Bits> x_;

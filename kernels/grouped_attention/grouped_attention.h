@@ -34,7 +34,7 @@ struct RowMap {
 /// How bfloat16 is multiplied: exact products, summed in float32, either way.
 enum class BFloat16Products {
   kFastest,  ///< by what cpu_features() knows
-  kPaired,   ///< two at a time, by VDPBF16PS
+  kPaired,   ///< two at a time, by VDPBF16PS; unsupported without it
   kWidened,  ///< as float32, by FMA
 };
 
@@ -47,7 +47,7 @@ struct GroupedAttentionArgs {
   DType dtype = DType::kFloat32;
   int64_t batch = 0;
   int64_t head_count = 0;          ///< selected heads
-  int64_t head_dim = 0;            ///< a multiple of 16 for the vector variant
+  int64_t head_dim = 0;            ///< a multiple of 16 for the vector variants
   int64_t query_rows = 0;          ///< logical rows, after query_map
   int64_t key_rows = 0;            ///< logical rows, after key_map
   const int32_t* heads = nullptr;  ///< selected head ids; null: 0..head_count-1
@@ -61,14 +61,18 @@ struct GroupedAttentionArgs {
   BFloat16Products products = BFloat16Products::kFastest;
 };
 
-/// True when the vector variant handles `args` on this CPU.
+/// True when a vector variant handles `args` on this CPU.
 bool grouped_attention_supports(const GroupedAttentionArgs& args);
 
 /// Bytes of scratch memory that `grouped_attention` needs, 64-byte aligned by the caller.
 std::size_t grouped_attention_workspace(const GroupedAttentionArgs& args);
 
-/// AVX-512 variant, parallel over heads and query blocks with OpenMP.
+/// Parallel over heads and query blocks with OpenMP.
 [[nodiscard]] KernelStatus grouped_attention(const GroupedAttentionArgs& args, void* workspace);
+
+using GroupedAttentionVariant = WorkspaceVariant<GroupedAttentionArgs>;
+extern const GroupedAttentionVariant grouped_attention_avx512, grouped_attention_avx2;
+std::span<const GroupedAttentionVariant* const> grouped_attention_variants();
 
 /// The definition: plain loops, float32 accumulation, any head_dim, any machine.
 void grouped_attention_reference(const GroupedAttentionArgs& args);

@@ -321,25 +321,27 @@ auto dispatch(const GroupedAttentionArgs& args, Use use) {
   return paired ? use(PairedBFloat16{}) : use(WidenedBFloat16{});
 }
 
-}  // namespace
-
-bool grouped_attention_supports(const GroupedAttentionArgs& args) {
+bool supports(const GroupedAttentionArgs& args) {
   const bool isa = args.dtype == DType::kBFloat16 ? cpu_features().avx512_bf16 : cpu_features().avx512;
   // The float32 variant is compiled with the same target attributes; it issues no bfloat16 instruction.
   return isa && args.head_dim > 0 && args.head_dim % 16 == 0;
 }
 
-std::size_t grouped_attention_workspace(const GroupedAttentionArgs& args) {
+std::size_t workspace_bytes(const GroupedAttentionArgs& args) {
   const auto words = dispatch(args, [&]<typename Math>(Math) {
     return args.batch * args.head_count * packed_shape<Math>(args).head() + omp_get_max_threads() * scratch_words(args);
   });
   return static_cast<std::size_t>(words) * sizeof(int32_t);
 }
 
-KernelStatus grouped_attention(const GroupedAttentionArgs& args, void* workspace) {
-  if (!grouped_attention_supports(args)) return KernelStatus::kUnsupported;
+KernelStatus launch(const GroupedAttentionArgs& args, void* workspace) {
+  if (!supports(args)) return KernelStatus::kUnsupported;
   dispatch(args, [&]<typename Math>(Math) { run<Math>(args, static_cast<int32_t*>(workspace)); });
   return KernelStatus::kOk;
 }
+
+}  // namespace
+
+const GroupedAttentionVariant grouped_attention_avx512{"avx512", supports, workspace_bytes, launch};
 
 }  // namespace vorta::kernels

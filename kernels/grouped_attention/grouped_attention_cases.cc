@@ -88,6 +88,7 @@ GroupedAttentionProblem::GroupedAttentionProblem(const GroupedAttentionCase& whi
   std::mt19937 random(20);
   const int64_t count = which.batch * which.rows * which.heads * which.head_dim;
   for (int i = 0; i < 4; ++i) buffers_.push_back(normal_numbers(which.dtype, count, random));
+  blank_ = buffers_[3];
   const auto rows = static_cast<int32_t>(which.rows);
   const int32_t tile = which.tile == 0 ? rows : which.tile;
   const int32_t tiles = (rows + tile - 1) / tile;
@@ -108,8 +109,8 @@ GroupedAttentionProblem::GroupedAttentionProblem(const GroupedAttentionCase& whi
            .scale = 1.0f / std::sqrt(static_cast<float>(which.head_dim)), .products = which.products};
 }
 
-void* GroupedAttentionProblem::workspace() {
-  workspace_.resize(grouped_attention_workspace(args_) + 64);
+void* GroupedAttentionProblem::workspace(const GroupedAttentionVariant& variant) {
+  workspace_.resize(variant.workspace(args_) + 64);
   const auto address = reinterpret_cast<uintptr_t>(workspace_.data());
   return reinterpret_cast<void*>((address + 63) / 64 * 64);
 }
@@ -127,12 +128,14 @@ std::vector<float> GroupedAttentionProblem::output() const {
 }
 
 std::vector<float> GroupedAttentionProblem::run_reference() {
+  clear_output();
   grouped_attention_reference(args_);
   return output();
 }
 
-std::vector<float> GroupedAttentionProblem::run_kernel() {
-  if (grouped_attention(args_, workspace()) != KernelStatus::kOk) return {};
+std::vector<float> GroupedAttentionProblem::run_variant(const GroupedAttentionVariant& variant) {
+  clear_output();
+  if (!variant.supports(args_) || variant.launch(args_, workspace(variant)) != KernelStatus::kOk) return {};
   return output();
 }
 

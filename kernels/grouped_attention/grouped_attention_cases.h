@@ -33,18 +33,20 @@ class GroupedAttentionProblem {
  public:
   explicit GroupedAttentionProblem(const GroupedAttentionCase& which);
   GroupedAttentionArgs& args() { return args_; }
-  void* workspace();
-  /// Runs the kernel (the reference when `reference`) and returns the output as float32.
+  void* workspace(const GroupedAttentionVariant& variant);
+  /// The output as float32; empty where the variant does not support the case.
   std::vector<float> run_reference();
-  std::vector<float> run_kernel();
+  std::vector<float> run_variant(const GroupedAttentionVariant& variant);
   /// 4 * head_dim * (query, key) pairs that are really attended.
   double useful_flops() const;
 
  private:
+  void clear_output() { buffers_[3] = blank_; }
   std::vector<float> output() const;
 
   GroupedAttentionCase case_;
   std::vector<std::vector<unsigned char>> buffers_;
+  std::vector<unsigned char> blank_;  // the output before a run: one that writes nothing must not pass
   std::vector<QueryGroup> groups_;
   std::vector<RowRange> ranges_;
   std::vector<unsigned char> workspace_;

@@ -7,6 +7,7 @@
 #include "kernels/launch/elements_avx512.h"
 #include "kernels/launch/panels_avx512.h"
 #include "kernels/grouped_attention/grouped_attention.h"
+#include "kernels/grouped_attention/head_rows.h"
 
 namespace vorta::kernels {
 
@@ -22,19 +23,6 @@ struct PackedShape {
 template <typename Math>
 PackedShape packed_shape(const GroupedAttentionArgs& args) {
   return {(args.key_rows + kPanelKeys - 1) / kPanelKeys, args.head_dim * kPanelKeys / Math::kPair};
-}
-
-struct HeadRef {
-  int64_t batch;
-  int64_t selected;
-  int64_t id;
-};
-
-template <typename Element>
-const Element* row_pointer(const RowView& view, const RowMap& map, const HeadRef& head, int64_t row) {
-  if (map.rows != nullptr) row = map.rows[head.batch * map.batch_stride + head.selected * map.head_stride + row];
-  return static_cast<const Element*>(view.data) + head.batch * view.batch_stride + head.id * view.head_stride +
-         row * view.row_stride;
 }
 
 VORTA_AVX512_INLINE void pack_value_pair(const BFloat16Bits* even, const BFloat16Bits* odd, int64_t dim, int32_t* to) {

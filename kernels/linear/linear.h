@@ -15,7 +15,7 @@ enum class Activation { kNone, kGeluTanh };
 /// bfloat16 before the activation, as the two operators that this replaces do.
 struct LinearArgs {
   int64_t rows = 0;
-  int64_t in = 0;   ///< a multiple of 16 for the vector variant
+  int64_t in = 0;   ///< a multiple of 16 for the vector variants
   int64_t out = 0;  ///< likewise
   const BFloat16Bits* x = nullptr;  ///< [rows, in]
   int64_t x_stride = 0;             ///< elements between rows
@@ -26,15 +26,19 @@ struct LinearArgs {
   Activation activation = Activation::kNone;
 };
 
-/// True when the vector variant handles `args` on this CPU and is the better choice: where
+/// True when a vector variant handles `args` on this CPU and is the better choice: where
 /// VDPBF16PS outruns FMA, a vendor library's bfloat16 product is.
 bool linear_supports(const LinearArgs& args);
 
 /// Bytes of scratch memory that `linear` needs, 64-byte aligned by the caller.
 std::size_t linear_workspace(const LinearArgs& args);
 
-/// AVX-512 variant through float32 FMA, parallel with OpenMP.
+/// Through float32 FMA, parallel with OpenMP.
 [[nodiscard]] KernelStatus linear(const LinearArgs& args, void* workspace);
+
+using LinearVariant = WorkspaceVariant<LinearArgs>;
+extern const LinearVariant linear_avx512, linear_avx2;
+std::span<const LinearVariant* const> linear_variants();
 
 /// The definition: plain loops, any size, any machine.
 void linear_reference(const LinearArgs& args);

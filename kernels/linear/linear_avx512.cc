@@ -166,19 +166,17 @@ int64_t chunk_rows(const LinearArgs& args) {
   return std::clamp(wanted / kRowsAtOnce * kRowsAtOnce, kMinChunkRows, kMaxChunkRows);
 }
 
-}  // namespace
-
-std::size_t linear_workspace(const LinearArgs&) {
+std::size_t workspace_bytes(const LinearArgs&) {
   return static_cast<std::size_t>(omp_get_max_threads()) * sizeof(Scratch);
 }
 
-bool linear_supports(const LinearArgs& args) {
+bool supports(const LinearArgs& args) {
   const bool fma_is_fastest = cpu_features().avx512_bf16 && !cpu_features().fast_bfloat16_pairs;
   return fma_is_fastest && args.in > 0 && args.in % 16 == 0 && args.out % 16 == 0;
 }
 
-KernelStatus linear(const LinearArgs& args, void* workspace) {
-  if (!linear_supports(args)) return KernelStatus::kUnsupported;
+KernelStatus launch(const LinearArgs& args, void* workspace) {
+  if (!supports(args)) return KernelStatus::kUnsupported;
   const int64_t chunk = chunk_rows(args);
 #pragma omp parallel for collapse(2) schedule(dynamic)
   for (int64_t out = 0; out < args.out; out += kItemColumns) {
@@ -189,5 +187,9 @@ KernelStatus linear(const LinearArgs& args, void* workspace) {
   }
   return KernelStatus::kOk;
 }
+
+}  // namespace
+
+const LinearVariant linear_avx512{"avx512", supports, workspace_bytes, launch};
 
 }  // namespace vorta::kernels

@@ -52,8 +52,8 @@ LinearProblem::LinearProblem(const LinearCase& which) {
            .activation = which.activation};
 }
 
-void* LinearProblem::workspace() {
-  workspace_.resize(linear_workspace(args_) + 64);
+void* LinearProblem::workspace(const LinearVariant& variant) {
+  workspace_.resize(variant.workspace(args_) + 64);
   const auto address = reinterpret_cast<uintptr_t>(workspace_.data());
   return reinterpret_cast<void*>((address + 63) / 64 * 64);
 }
@@ -69,8 +69,9 @@ std::vector<float> LinearProblem::run_reference() {
   return output();
 }
 
-std::vector<float> LinearProblem::run_kernel() {
-  if (linear(args_, workspace()) != KernelStatus::kOk) return {};
+std::vector<float> LinearProblem::run_variant(const LinearVariant& variant) {
+  if (!variant.supports(args_)) return {};
+  if (variant.launch(args_, workspace(variant)) != KernelStatus::kOk) return {};
   return output();
 }
 

@@ -29,10 +29,10 @@ class LinearProblem {
  public:
   explicit LinearProblem(const LinearCase& which);
   LinearArgs& args() { return args_; }
-  void* workspace();
+  void* workspace(const LinearVariant& variant);
   std::vector<float> run_reference();
-  /// Empty where the kernel is unsupported.
-  std::vector<float> run_kernel();
+  /// Empty where the variant does not support the case.
+  std::vector<float> run_variant(const LinearVariant& variant);
 
  private:
   std::vector<float> output() const;

@@ -60,6 +60,16 @@ struct GatedResidualArgs {
 [[nodiscard]] KernelStatus rms_norm_rope(const RmsNormRopeArgs& args);
 [[nodiscard]] KernelStatus gated_residual(const GatedResidualArgs& args);
 
+struct TokenNormsVariant {
+  const char* name;
+  bool (*supports)(const TokenRows&);
+  KernelStatus (*modulated_layer_norm)(const ModulatedLayerNormArgs&);
+  KernelStatus (*rms_norm_rope)(const RmsNormRopeArgs&);
+  KernelStatus (*gated_residual)(const GatedResidualArgs&);
+};
+extern const TokenNormsVariant token_norms_avx512, token_norms_avx2;
+std::span<const TokenNormsVariant* const> token_norms_variants();
+
 void modulated_layer_norm_reference(const ModulatedLayerNormArgs& args);
 void rms_norm_rope_reference(const RmsNormRopeArgs& args);
 void gated_residual_reference(const GatedResidualArgs& args);

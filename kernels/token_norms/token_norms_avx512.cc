@@ -76,26 +76,28 @@ VORTA_AVX512 void residual_row(const GatedResidualArgs& args, int64_t row) {
   }
 }
 
-bool supported(const TokenRows& rows) { return cpu_features().avx512_bf16 && rows.width > 0 && rows.width % 16 == 0; }
+bool supports(const TokenRows& rows) { return cpu_features().avx512_bf16 && rows.width > 0 && rows.width % 16 == 0; }
 
 template <typename Args>
 KernelStatus for_each_row(const Args& args, void (*row_function)(const Args&, int64_t)) {
-  if (!supported(args.rows)) return KernelStatus::kUnsupported;
+  if (!supports(args.rows)) return KernelStatus::kUnsupported;
   const int64_t rows = args.rows.batch * args.rows.rows_per_batch;
 #pragma omp parallel for schedule(static)
   for (int64_t row = 0; row < rows; ++row) row_function(args, row);
   return KernelStatus::kOk;
 }
 
-}  // namespace
+KernelStatus layer_norm(const ModulatedLayerNormArgs& args) { return for_each_row(args, layer_norm_row); }
 
-KernelStatus modulated_layer_norm(const ModulatedLayerNormArgs& args) { return for_each_row(args, layer_norm_row); }
-
-KernelStatus rms_norm_rope(const RmsNormRopeArgs& args) {
+KernelStatus rms_norm(const RmsNormRopeArgs& args) {
   if (args.cosine != nullptr && args.head_dim % 16 != 0) return KernelStatus::kUnsupported;
   return for_each_row(args, rms_row);
 }
 
-KernelStatus gated_residual(const GatedResidualArgs& args) { return for_each_row(args, residual_row); }
+KernelStatus residual(const GatedResidualArgs& args) { return for_each_row(args, residual_row); }
+
+}  // namespace
+
+const TokenNormsVariant token_norms_avx512{"avx512", supports, layer_norm, rms_norm, residual};
 
 }  // namespace vorta::kernels

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <omp.h>
+
 #include <cmath>
 #include <numeric>
 
@@ -18,27 +20,37 @@ double relative_l2(const std::vector<float>& got, const std::vector<float>& expe
   return std::sqrt(error / norm);
 }
 
+// Checks every variant that this CPU has for the problem against the reference; reports how many those are.
+int check_variants(GroupedAttentionProblem& problem, double tolerance) {
+  int run = 0;
+  const auto expected = problem.run_reference();
+  for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
+    const auto got = problem.run_variant(*variant);
+    if (got.empty()) continue;
+    ++run;
+    INFO(variant->name);
+    REQUIRE(got.size() == expected.size());
+    CHECK(relative_l2(got, expected) < tolerance);
+  }
+  CHECK((run > 0) == grouped_attention_supports(problem.args()));
+  return run;
+}
+
 }  // namespace
 
 TEST_CASE("grouped attention matches its reference on its own cases", "[kernels][parity]") {
   for (const auto& which : grouped_attention_parity_cases()) {
     GroupedAttentionProblem problem(which);
     INFO(which.name);
-    if (!grouped_attention_supports(problem.args())) {
-      WARN("skipped: this CPU lacks the instructions for " << which.name);
-      continue;
-    }
-    const auto got = problem.run_kernel();
-    const auto expected = problem.run_reference();
-    REQUIRE(got.size() == expected.size());
-    CHECK(relative_l2(got, expected) < which.tolerance);
+    const int run = check_variants(problem, which.tolerance);
+    if (run == 0) WARN("skipped: this CPU lacks the instructions for " << which.name);
+    CHECK((run > 0 || which.products == BFloat16Products::kPaired || !cpu_features().avx2));
   }
 }
 
 TEST_CASE("row maps and head lists address the rows they name", "[kernels][parity]") {
   const GroupedAttentionCase which{"mapped", DType::kFloat32, 2, 4, 96, 32, 16, 3, 5e-6};
   GroupedAttentionProblem problem(which);
-  if (!grouped_attention_supports(problem.args())) return;
   std::vector<int32_t> reversed(96);
   std::iota(reversed.rbegin(), reversed.rend(), 0);
   const std::vector<int32_t> heads{3, 1};
@@ -46,22 +58,52 @@ TEST_CASE("row maps and head lists address the rows they name", "[kernels][parit
   problem.args().head_count = 2;
   problem.args().query_map = {reversed.data(), 0, 0};
   problem.args().key_map = {reversed.data(), 0, 0};
-  const auto got = problem.run_kernel();
-  const auto expected = problem.run_reference();
-  CHECK(relative_l2(got, expected) < which.tolerance);
+  check_variants(problem, which.tolerance);
+}
+
+TEST_CASE("grouped attention gives the same bits with any number of threads", "[kernels][parity]") {
+  const GroupedAttentionCase which{"threads", DType::kFloat32, 2, 3, 300, 48, 50, 3, 0};
+  const int threads = omp_get_max_threads();
+  for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
+    omp_set_num_threads(1);
+    const auto alone = GroupedAttentionProblem(which).run_variant(*variant);
+    omp_set_num_threads(7);
+    const auto together = GroupedAttentionProblem(which).run_variant(*variant);
+    omp_set_num_threads(threads);
+    INFO(variant->name);
+    CHECK(alone == together);
+  }
+}
+
+TEST_CASE("scores far apart neither overflow nor lose the largest", "[kernels][parity]") {
+  const GroupedAttentionCase which{"extremes", DType::kFloat32, 1, 2, 530, 32, 0, 0, 5e-6};
+  GroupedAttentionProblem problem(which);
+  auto* q = static_cast<float*>(problem.args().q.data);
+  for (int64_t i = 0; i < 530 * 2 * 32; ++i) q[i] *= 100.0f;
+  // Differences of thousands, whose float32 sums are off by a thousandth: so are the weights.
+  check_variants(problem, 1e-3);
 }
 
 TEST_CASE("a query without keys yields zeros", "[kernels][parity]") {
   const GroupedAttentionCase which{"empty", DType::kFloat32, 1, 1, 16, 16, 0, 0, 0};
-  GroupedAttentionProblem problem(which);
-  if (!grouped_attention_supports(problem.args())) return;
-  const QueryGroup empty{0, 16, 0, 0};
-  problem.args().groups = &empty;
-  for (const float value : problem.run_kernel()) CHECK(value == 0.0f);
+  const QueryGroup no_range{0, 16, 0, 0}, empty_range{0, 16, 0, 1};
+  const RowRange nothing{5, 5};
+  for (const QueryGroup& group : {no_range, empty_range}) {
+    GroupedAttentionProblem problem(which);
+    problem.args().groups = &group;
+    problem.args().ranges = &nothing;
+    for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
+      INFO(variant->name);
+      for (const float value : problem.run_variant(*variant)) CHECK(value == 0.0f);
+    }
+  }
 }
 
 TEST_CASE("a head dimension that is no multiple of 16 is reported as unsupported", "[kernels][parity]") {
   GroupedAttentionProblem problem({"odd", DType::kFloat32, 1, 1, 16, 24, 0, 0, 0});
   CHECK_FALSE(grouped_attention_supports(problem.args()));
-  CHECK(problem.run_kernel().empty());
+  CHECK(grouped_attention(problem.args(), nullptr) == KernelStatus::kUnsupported);
+  for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
+    CHECK(problem.run_variant(*variant).empty());
+  }
 }

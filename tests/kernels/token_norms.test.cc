@@ -51,43 +51,64 @@ struct Problem {
   }
 };
 
+// Calls `check` with every variant that this CPU has.
+template <typename Check>
+void for_each_variant(Check check) {
+  int run = 0;
+  for (const TokenNormsVariant* variant : token_norms_variants()) {
+    if (!variant->supports(kRows)) continue;
+    ++run;
+    INFO(variant->name);
+    check(*variant);
+  }
+  CHECK((run > 0 || !cpu_features().avx2));
+}
+
 }  // namespace
 
 TEST_CASE("the modulated layer norm matches its reference", "[kernels][parity]") {
-  Problem p;
-  ModulatedLayerNormArgs args{kRows, Problem::view(p.x), Problem::view(p.got), p.scale.data(), p.shift.data(), kRows.width};
-  if (modulated_layer_norm(args) != KernelStatus::kOk) return;
-  args.out = Problem::view(p.expected);
-  modulated_layer_norm_reference(args);
-  p.check_close();
+  for_each_variant([](const TokenNormsVariant& variant) {
+    Problem p;
+    ModulatedLayerNormArgs args{
+        kRows, Problem::view(p.x), Problem::view(p.got), p.scale.data(), p.shift.data(), kRows.width};
+    REQUIRE(variant.modulated_layer_norm(args) == KernelStatus::kOk);
+    args.out = Problem::view(p.expected);
+    modulated_layer_norm_reference(args);
+    p.check_close();
+  });
 }
 
 TEST_CASE("the RMS norm with rotation matches its reference", "[kernels][parity]") {
-  Problem p;
   const bool rotate = GENERATE(true, false);
-  RmsNormRopeArgs args{kRows,
-                       Problem::view(p.x),
-                       Problem::view(p.got),
-                       p.weight.data(),
-                       rotate ? p.cosine.data() : nullptr,
-                       rotate ? p.sine.data() : nullptr,
-                       kHeadDim};
-  if (rms_norm_rope(args) != KernelStatus::kOk) return;
-  args.out = Problem::view(p.expected);
-  rms_norm_rope_reference(args);
-  double error = 0, norm = 0;
-  for (std::size_t i = 0; i < p.got.size(); ++i) {
-    error += std::pow(to_float(p.got[i]) - to_float(p.expected[i]), 2);
-    norm += std::pow(to_float(p.expected[i]), 2);
-  }
-  CHECK(std::sqrt(error / norm) < 2e-3);
+  for_each_variant([&](const TokenNormsVariant& variant) {
+    Problem p;
+    RmsNormRopeArgs args{kRows,
+                         Problem::view(p.x),
+                         Problem::view(p.got),
+                         p.weight.data(),
+                         rotate ? p.cosine.data() : nullptr,
+                         rotate ? p.sine.data() : nullptr,
+                         kHeadDim};
+    REQUIRE(variant.rms_norm_rope(args) == KernelStatus::kOk);
+    args.out = Problem::view(p.expected);
+    rms_norm_rope_reference(args);
+    double error = 0, norm = 0;
+    for (std::size_t i = 0; i < p.got.size(); ++i) {
+      error += std::pow(to_float(p.got[i]) - to_float(p.expected[i]), 2);
+      norm += std::pow(to_float(p.expected[i]), 2);
+    }
+    CHECK(std::sqrt(error / norm) < 2e-3);
+  });
 }
 
 TEST_CASE("the gated residual matches its reference exactly", "[kernels][parity]") {
-  Problem p;
-  GatedResidualArgs args{kRows, Problem::view(p.x), Problem::view(p.y), Problem::view(p.got), p.scale.data(), kRows.width};
-  if (gated_residual(args) != KernelStatus::kOk) return;
-  args.out = Problem::view(p.expected);
-  gated_residual_reference(args);
-  CHECK(p.got == p.expected);
+  for_each_variant([](const TokenNormsVariant& variant) {
+    Problem p;
+    GatedResidualArgs args{
+        kRows, Problem::view(p.x), Problem::view(p.y), Problem::view(p.got), p.scale.data(), kRows.width};
+    REQUIRE(variant.gated_residual(args) == KernelStatus::kOk);
+    args.out = Problem::view(p.expected);
+    gated_residual_reference(args);
+    CHECK(p.got == p.expected);
+  });
 }

@@ -21,7 +21,7 @@ constexpr LayerStep kFirst{0, 0};
 constexpr double kTolerance = 4e-3;  // probabilities and outputs carry 8 bits
 constexpr float kUntouched = 77.0f;
 
-bool kernels_here() { return kernels::cpu_features().avx512_bf16; }
+bool kernels_here() { return kernels::cpu_features().avx2; }
 
 /// A grid, the sparse branches' sizes that divide it, and the heads a branch is asked for.
 struct Case {
