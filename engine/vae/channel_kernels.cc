@@ -31,6 +31,14 @@ bool on_cpu_without_gradients(const at::Tensor& x) {
   return known && x.device().is_cpu() && !at::GradMode::is_enabled();
 }
 
+// oneDNN refuses bfloat16 without AVX-512.
+bool one_dnn_convolves(const at::Tensor& x) {
+  const auto& context = at::globalContext();
+  const auto& cpu = kernels::cpu_features();
+  return context.hasMKLDNN() && context.userEnabledMkldnn() && on_cpu_without_gradients(x) &&
+         (x.scalar_type() == at::kFloat ? cpu.avx2 : cpu.avx512);
+}
+
 }  // namespace
 
 bool kernel_channel_norm(const at::Tensor& x, const at::Tensor& gamma, double scale, bool silu, const at::Tensor& out) {
@@ -53,9 +61,7 @@ bool kernel_channel_norm(const at::Tensor& x, const at::Tensor& gamma, double sc
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::IntArrayRef stride,
                        at::IntArrayRef padding) {
   const std::vector<int64_t> ones(stride.size(), 1);
-  const auto& context = at::globalContext();
-  const bool one_dnn = context.hasMKLDNN() && context.userEnabledMkldnn() && kernels::cpu_features().avx2;
-  if (one_dnn && on_cpu_without_gradients(x)) {
+  if (one_dnn_convolves(x)) {
     return at::mkldnn_convolution(x, weight, bias, padding, stride, /*dilation=*/ones, /*groups=*/1);
   }
   const std::vector<int64_t> no_output_padding(stride.size(), 0);

@@ -12,8 +12,8 @@ namespace vorta::engine {
 /// apply: gradients on, another device or dtype, positions not dense in memory, a CPU without AVX2.
 bool kernel_channel_norm(const at::Tensor& x, const at::Tensor& gamma, double scale, bool silu, const at::Tensor& out);
 
-/// at::conv2d or at::conv3d, called at oneDNN on CPUs with AVX2 while gradients are off: left to itself, ATen takes
-/// im2col for short chunks of few channels, several times slower.
+/// at::conv2d or at::conv3d, called at oneDNN on CPUs with AVX2 (bfloat16: AVX-512) while gradients are off:
+/// left to itself, ATen takes im2col for short chunks of few channels, several times slower.
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::IntArrayRef stride,
                        at::IntArrayRef padding);
 

@@ -61,7 +61,9 @@ void measure(benchmark::State& state, bool supported, float (*loop)(), double fl
                          benchmark::Counter::kIsIterationInvariantRate);
 }
 
-void ceiling_bfloat16(benchmark::State& state) { measure(state, cpu_features().avx512_bf16, bfloat16_loop, 64 * kChains); }
+void ceiling_bfloat16(benchmark::State& state) {
+  measure(state, cpu_features().avx512_bf16, bfloat16_loop, 64 * kChains);
+}
 void ceiling_float32(benchmark::State& state) { measure(state, cpu_features().avx512, float32_loop, 32 * kChains); }
 void ceiling_float32_avx2(benchmark::State& state) {
   measure(state, cpu_features().avx2, float32_loop_avx2, 16 * kChainsAvx2);
