@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// First-block cache (ParaAttention) and its generalisation DBCache (cache-dit): the first blocks are always computed; while
-// their residual hardly changes, the blocks behind them are replaced by what they added before, or its extrapolation
-// (TaylorSeer), and the last blocks are computed again as a correction.
-#include <ATen/ATen.h>
-#include <fmt/format.h>
-
-#include <limits>
-#include <nlohmann/json.hpp>
-
+// First-block cache (ParaAttention) and its generalisation DBCache (cache-dit): the first blocks are always computed;
+// while their residual hardly changes, the blocks behind them are replaced by what they added before, or its
+// extrapolation (TaylorSeer), and the last blocks are computed again as a correction.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
+
+#include <ATen/ATen.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <limits>
 
 namespace vorta::engine {
 namespace {
@@ -22,7 +23,7 @@ struct BlockCacheOptions {
   double threshold = 0;
   /// Whether the change is measured from the last computed step, or from the step before (which cannot see a drift).
   bool from_computed = true;
-  int64_t warmup = 1;              // steps always computed at the start
+  int64_t warmup = 1;                    // steps always computed at the start
   int64_t most_cached = kUnlimited;      // in one generation
   int64_t most_continuous = kUnlimited;  // in a row
   int64_t taylor_order = 0;
@@ -36,8 +37,9 @@ class BlockCache final : public StepCache {
 
   CachePlan plan(const CacheSchedule& schedule) override {
     if (options_.first_blocks + options_.last_blocks >= schedule.layers) {
-      throw ConfigError(where_, fmt::format("expected first and last blocks to leave some of the {} for the cache, found {} and {}",
-                                            schedule.layers, options_.first_blocks, options_.last_blocks));
+      throw ConfigError(
+          where_, fmt::format("expected first and last blocks to leave some of the {} for the cache, found {} and {}",
+                              schedule.layers, options_.first_blocks, options_.last_blocks));
     }
     reset();
     return {std::nullopt, "decides while sampling"};
@@ -55,9 +57,11 @@ class BlockCache final : public StepCache {
     State& state = states_[pass];
     const int64_t layers = stack.layers(), behind = layers - options_.last_blocks;
     at::Tensor h = hidden;
-    for (int64_t layer = 0; layer < options_.first_blocks; ++layer) h = stack.block(layer, h);
+    for (int64_t layer = 0; layer < options_.first_blocks; ++layer)
+      h = stack.block(layer, h);
     const at::Tensor residual = h - hidden;
-    const double change = state.front.defined() ? relative_l1(residual, state.front) : std::numeric_limits<double>::infinity();
+    const double change =
+        state.front.defined() ? relative_l1(residual, state.front) : std::numeric_limits<double>::infinity();
     const bool reuse = may_reuse(state, step) && change < options_.threshold;
     if (!reuse || !options_.from_computed) state.front = residual;
     if (reuse) {
@@ -66,22 +70,25 @@ class BlockCache final : public StepCache {
       ++state.continuous;
     } else {
       const at::Tensor before = h;
-      for (int64_t layer = options_.first_blocks; layer < behind; ++layer) h = stack.block(layer, h);
+      for (int64_t layer = options_.first_blocks; layer < behind; ++layer)
+        h = stack.block(layer, h);
       if (state.middle.empty()) state.middle = Extrapolation(options_.taylor_order);
       state.middle.add(h - before, step);
       state.continuous = 0;
     }
-    for (int64_t layer = behind; layer < layers; ++layer) h = stack.block(layer, h);
+    for (int64_t layer = behind; layer < layers; ++layer)
+      h = stack.block(layer, h);
     CacheCall call{step, pass, std::vector<BlockAction>(static_cast<size_t>(layers), BlockAction::kComputed), change};
-    if (reuse) std::fill(call.blocks.begin() + options_.first_blocks, call.blocks.begin() + behind, BlockAction::kSkipped);
+    if (reuse)
+      std::fill(call.blocks.begin() + options_.first_blocks, call.blocks.begin() + behind, BlockAction::kSkipped);
     record(std::move(call));
     return h;
   }
 
  private:
   struct State {
-    at::Tensor front;       // residual of the first blocks
-    Extrapolation middle;   // what the blocks behind them added
+    at::Tensor front;      // residual of the first blocks
+    Extrapolation middle;  // what the blocks behind them added
     int64_t cached = 0, continuous = 0;
   };
 
@@ -131,7 +138,8 @@ std::unique_ptr<StepCache> make_dual_block_cache(const nlohmann::json& options, 
   BlockCacheOptions read;
   read.first_blocks = reader.integer("first_blocks", 8);
   read.last_blocks = reader.integer("last_blocks", 0);
-  if (read.first_blocks < 1 || read.last_blocks < 0) reader.fail("first_blocks", "expected at least 1 first block and 0 last ones");
+  if (read.first_blocks < 1 || read.last_blocks < 0)
+    reader.fail("first_blocks", "expected at least 1 first block and 0 last ones");
   read.threshold = read_threshold(reader, 0.08);
   read.from_computed = read_anchor(reader);
   read.warmup = reader.integer("warmup", 8);

@@ -2,12 +2,13 @@
 #pragma once
 
 // What the caches share, and their factories; private to this folder.
+#include "engine/cache/step_cache.h"
+
+#include <nlohmann/json_fwd.hpp>
+
 #include <array>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string_view>
-
-#include "engine/cache/step_cache.h"
 
 namespace vorta::engine {
 

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/cache/calibration.h"
 
-#include <fmt/format.h>
-
-#include <array>
-#include <cmath>
-#include <nlohmann/json.hpp>
-
-#include "cache_published.h"
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/nearest.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <cmath>
+
+#include "cache_published.h"
 
 namespace vorta::engine {
 namespace {
@@ -39,8 +40,10 @@ Record find_record(const std::string& family, const std::string& source, std::st
   const auto found = published.find(source);
   if (found != published.end()) return {*found, "published calibration " + source};
   std::vector<std::string> known;
-  for (const auto& [name, record] : published.items()) known.push_back(name);
-  throw ConfigError(where, unknown_name_message("calibration", source, known) + "; a file of `vorta-bench calibrate` ends in .json");
+  for (const auto& [name, record] : published.items())
+    known.push_back(name);
+  throw ConfigError(
+      where, unknown_name_message("calibration", source, known) + "; a file of `vorta-bench calibrate` ends in .json");
 }
 
 std::vector<double> numbers(ObjectReader& reader, std::string_view key) {
@@ -71,7 +74,8 @@ TeaCalibration tea_calibration(const std::string& source, std::string_view where
   calibration.high = domain[1];
   calibration.first_steps = reader.integer("first_steps");
   calibration.last_steps = reader.integer("last_steps");
-  if (calibration.first_steps < 1 || calibration.last_steps < 0) reader.fail("first_steps", "expected at least 1, last_steps at least 0");
+  if (calibration.first_steps < 1 || calibration.last_steps < 0)
+    reader.fail("first_steps", "expected at least 1, last_steps at least 0");
   calibration.layers = reader.integer("layers", 0);
   if (reader.has("steps")) calibration.steps = reader.integer("steps");
   reader.finish();
@@ -84,7 +88,8 @@ MagCalibration mag_calibration(const std::string& source, std::string_view where
   MagCalibration calibration;
   calibration.positive = numbers(reader, "positive");
   calibration.negative = numbers(reader, "negative");
-  if (calibration.positive.size() != calibration.negative.size()) reader.fail("negative", "expected as many ratios as in \"positive\"");
+  if (calibration.positive.size() != calibration.negative.size())
+    reader.fail("negative", "expected as many ratios as in \"positive\"");
   calibration.inclusive = reader.boolean("inclusive", false);
   calibration.layers = reader.integer("layers", 0);
   reader.finish();
@@ -92,20 +97,31 @@ MagCalibration mag_calibration(const std::string& source, std::string_view where
 }
 
 json to_json(const TeaCalibration& c) {
-  json record{{"cache", "teacache"}, {"signal", kSignals[static_cast<size_t>(c.signal)]}, {"coefficients", c.coefficients},
-              {"domain", {c.low, c.high}}, {"first_steps", c.first_steps}, {"last_steps", c.last_steps}, {"layers", c.layers}};
+  json record{{"cache", "teacache"},
+              {"signal", kSignals[static_cast<size_t>(c.signal)]},
+              {"coefficients", c.coefficients},
+              {"domain", {c.low, c.high}},
+              {"first_steps", c.first_steps},
+              {"last_steps", c.last_steps},
+              {"layers", c.layers}};
   if (c.steps) record["steps"] = *c.steps;
   return record;
 }
 
 json to_json(const MagCalibration& c) {
-  return {{"cache", "magcache"}, {"positive", c.positive}, {"negative", c.negative}, {"inclusive", c.inclusive}, {"layers", c.layers}};
+  return {{"cache", "magcache"},
+          {"positive", c.positive},
+          {"negative", c.negative},
+          {"inclusive", c.inclusive},
+          {"layers", c.layers}};
 }
 
 void require_same_model(int64_t calibrated_layers, int64_t layers, std::string_view where) {
   if (calibrated_layers == 0 || calibrated_layers == layers) return;
-  throw ConfigError(where, fmt::format("expected a calibration of a model of {} layers, found one of {}: calibrate this model "
-                                       "(`vorta-bench calibrate`)", layers, calibrated_layers));
+  throw ConfigError(where,
+                    fmt::format("expected a calibration of a model of {} layers, found one of {}: calibrate this model "
+                                "(`vorta-bench calibrate`)",
+                                layers, calibrated_layers));
 }
 
 }  // namespace vorta::engine

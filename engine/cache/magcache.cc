@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // MagCache (Ma et al., arXiv 2506.09045): calibrated ratios of the residual's magnitude say how far a kept residual has
 // drifted; steps are skipped while the summed error stays under a threshold and the run of skips is short.
-#include <fmt/format.h>
-
-#include <cmath>
-#include <nlohmann/json.hpp>
-
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
 #include "engine/cache/calibration.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
 
 namespace vorta::engine {
 namespace {
@@ -20,7 +20,8 @@ std::vector<double> resampled(const std::vector<double>& ratios, int64_t steps) 
   if (length == steps) return ratios;
   std::vector<double> out;
   for (int64_t i = 0; i < steps; ++i) {
-    const double at = steps == 1 ? 0 : static_cast<double>(i) * static_cast<double>(length - 1) / static_cast<double>(steps - 1);
+    const double at =
+        steps == 1 ? 0 : static_cast<double>(i) * static_cast<double>(length - 1) / static_cast<double>(steps - 1);
     out.push_back(ratios[static_cast<size_t>(std::nearbyint(at))]);  // halves to even, as Python's round
   }
   return out;

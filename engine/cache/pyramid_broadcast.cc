@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pyramid Attention Broadcast (Zhao et al., arXiv 2408.12588): the output of a part of a block is kept and given back for
-// the next range - 1 steps, inside a window of the schedule. Counters and outputs are kept by guidance pass.
-#include <ATen/ATen.h>
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <array>
-#include <nlohmann/json.hpp>
-
+// Pyramid Attention Broadcast (Zhao et al., arXiv 2408.12588): the output of a part of a block is kept and given back
+// for the next range - 1 steps, inside a window of the schedule. Counters and outputs are kept by guidance pass.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
+
+#include <ATen/ATen.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
 
 namespace vorta::engine {
 namespace {
@@ -34,7 +35,8 @@ StepWindow read_window(ObjectReader& reader) {
   StepWindow window;
   const nlohmann::json* timesteps = reader.value("window");
   const nlohmann::json* shares = reader.value("step_window");
-  if (timesteps != nullptr && shares != nullptr) reader.fail("step_window", "expected either \"window\" or \"step_window\"");
+  if (timesteps != nullptr && shares != nullptr)
+    reader.fail("step_window", "expected either \"window\" or \"step_window\"");
   const nlohmann::json* given = timesteps != nullptr ? timesteps : shares;
   if (given == nullptr) return window;
   const char* key = timesteps != nullptr ? "window" : "step_window";
@@ -59,7 +61,8 @@ class PyramidBroadcast final : public StepCache {
     window_ = read_window(reader);
     first_block_ = reader.integer("first_block", 0);
     last_block_ = reader.integer("last_block", -1);
-    if (first_block_ < 0 || last_block_ < -1) reader.fail("first_block", "expected blocks from 0; last_block -1 is the last");
+    if (first_block_ < 0 || last_block_ < -1)
+      reader.fail("first_block", "expected blocks from 0; last_block -1 is the last");
     reader.finish();
   }
   std::string_view name() const override { return "pab"; }
@@ -69,15 +72,18 @@ class PyramidBroadcast final : public StepCache {
     reset();
     for (size_t part = 0; part < kBlockParts; ++part) {
       if (ranges_[part] > schedule.steps()) {
-        throw ConfigError(fmt::format("{}/{}", where_, kRangeKeys[part]),
-                          fmt::format("expected at most the {} steps of the schedule, found {}", schedule.steps(), ranges_[part]));
+        throw ConfigError(
+            fmt::format("{}/{}", where_, kRangeKeys[part]),
+            fmt::format("expected at most the {} steps of the schedule, found {}", schedule.steps(), ranges_[part]));
       }
     }
     if (first_block_ >= schedule.layers || last_block_ >= schedule.layers) {
-      throw ConfigError(fmt::format("{}/last_block", where_), fmt::format("the model has blocks 0 to {}", schedule.layers - 1));
+      throw ConfigError(fmt::format("{}/last_block", where_),
+                        fmt::format("the model has blocks 0 to {}", schedule.layers - 1));
     }
     const int64_t last = last_block_ < 0 ? schedule.layers - 1 : last_block_;
-    const double share = static_cast<double>(std::max<int64_t>(0, last - first_block_ + 1)) / static_cast<double>(schedule.layers);
+    const double share =
+        static_cast<double>(std::max<int64_t>(0, last - first_block_ + 1)) / static_cast<double>(schedule.layers);
     std::vector<StepShares> shares;
     std::array<int64_t, kBlockParts> kept{};
     for (int64_t step = 0; step < schedule.steps(); ++step) {

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/cache/step_cache.h"
 
-#include <ATen/ATen.h>
-#include <fmt/format.h>
-
-#include <nlohmann/json.hpp>
-
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
+
+#include <ATen/ATen.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace vorta::engine {
 namespace {
 
 constexpr RegistryEntry<StepCacheFactory> kCaches[] = {
     {"none", "every block of every step is computed", make_no_cache},
-    {"pab", "pyramid attention broadcast: outputs of attention and feed-forward kept for some steps", make_pyramid_broadcast},
+    {"pab", "pyramid attention broadcast: outputs of attention and feed-forward kept for some steps",
+     make_pyramid_broadcast},
     {"teacache", "skips steps while a fitted polynomial of the timestep signal stays small", make_teacache},
     {"first_block", "skips the other blocks while the first one's residual hardly changes", make_first_block_cache},
-    {"dbcache", "like first_block with several first and last blocks computed, and optional extrapolation", make_dual_block_cache},
+    {"dbcache", "like first_block with several first and last blocks computed, and optional extrapolation",
+     make_dual_block_cache},
     {"taylorseer", "computes every few steps and extrapolates between", make_taylorseer},
     {"easycache", "skips whole forwards while the predicted change of the output stays small", make_easycache},
     {"magcache", "skips steps by calibrated ratios of residual magnitudes", make_magcache},
@@ -44,14 +46,19 @@ at::Tensor StepCache::run_model(const at::Tensor&, const std::function<at::Tenso
 
 at::Tensor StepCache::run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass) {
   at::Tensor h = hidden;
-  for (int64_t layer = 0; layer < stack.layers(); ++layer) h = stack.block(layer, h);
+  for (int64_t layer = 0; layer < stack.layers(); ++layer)
+    h = stack.block(layer, h);
   record({step, pass, std::vector<BlockAction>(static_cast<size_t>(stack.layers()), BlockAction::kComputed), 0});
   return h;
 }
 
-std::span<const RegistryEntry<StepCacheFactory>> step_caches() { return kCaches; }
+std::span<const RegistryEntry<StepCacheFactory>> step_caches() {
+  return kCaches;
+}
 
-std::unique_ptr<StepCache> make_step_cache(std::string_view name, const nlohmann::json& options, std::string_view where) {
+std::unique_ptr<StepCache> make_step_cache(std::string_view name,
+                                           const nlohmann::json& options,
+                                           std::string_view where) {
   if (!options.is_object()) throw ConfigError(where, fmt::format("expected an object, found {}", options.type_name()));
   return find_entry(step_caches(), "cache", name).make(options, where);
 }
@@ -90,13 +97,15 @@ at::Tensor Extrapolation::at(int64_t step) const {
 
 std::string to_string(const StepMask& computed) {
   std::string text;
-  for (const bool one : computed) text += one ? 'X' : '.';
+  for (const bool one : computed)
+    text += one ? 'X' : '.';
   return text;
 }
 
 std::vector<StepShares> shares_of(const StepMask& computed) {
   std::vector<StepShares> shares;
-  for (const bool one : computed) shares.push_back(one ? StepShares{} : StepShares{0, 0, 0});
+  for (const bool one : computed)
+    shares.push_back(one ? StepShares{} : StepShares{0, 0, 0});
   return shares;
 }
 
@@ -119,7 +128,8 @@ CachePlan MaskedCache::follow(StepMask positive, StepMask negative, std::string 
   for (size_t i = 0; i < shares.size(); ++i) {
     if (positive_[i] != negative_[i]) shares[i] = {0.5, 0.5, 0.5};
   }
-  const std::string masks = decides_alike() ? to_string(positive_) : to_string(positive_) + " / " + to_string(negative_);
+  const std::string masks =
+      decides_alike() ? to_string(positive_) : to_string(positive_) + " / " + to_string(negative_);
   return {std::move(shares), note.empty() ? masks : masks + "; " + note};
 }
 

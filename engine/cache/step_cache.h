@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "engine/base/registry.h"
+
 #include <ATen/core/TensorBody.h>
+
+#include <nlohmann/json_fwd.hpp>
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "engine/base/registry.h"
-
 namespace vorta::engine {
 
-/// The passes of a guided step. A cache keeps their states apart: the negative pass must never be given what the positive
-/// one computed. kBoth: one batch that holds both, for caches that decide alike for the two.
+/// The passes of a guided step. A cache keeps their states apart: the negative pass must never be given what the
+/// positive one computed. kBoth: one batch that holds both, for caches that decide alike for the two.
 enum class GuidancePass { kPositive, kNegative, kBoth };
 
 /// Parts of a transformer block whose outputs a cache may keep.
@@ -84,7 +85,7 @@ struct CacheCall {
 struct CacheSizes {
   int64_t batch = 1;
   int64_t tokens = 0;
-  int64_t width = 0;        // M
+  int64_t width = 0;  // M
   int64_t layers = 0;
   int64_t latent_numel = 0;
   int64_t element_bytes = 4;
@@ -106,7 +107,9 @@ class StepCache {
   virtual int64_t state_bytes(const CacheSizes& sizes) const = 0;
 
   /// A whole forward: latents [B, C, T, H, W] -> velocity, through `forward` or without it.
-  virtual at::Tensor run_model(const at::Tensor& latents, const std::function<at::Tensor()>& forward, int64_t step,
+  virtual at::Tensor run_model(const at::Tensor& latents,
+                               const std::function<at::Tensor()>& forward,
+                               int64_t step,
                                GuidancePass pass);
   /// All blocks: hidden [B, L, M] -> [B, L, M].
   virtual at::Tensor run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass);
@@ -122,12 +125,14 @@ class StepCache {
   std::vector<CacheCall> trace_;
 };
 
-/// `options` is the object a suite gives ({} for the defaults), `where` its place in messages. ConfigError on unknown keys
-/// and values out of range.
+/// `options` is the object a suite gives ({} for the defaults), `where` its place in messages. ConfigError on unknown
+/// keys and values out of range.
 using StepCacheFactory = std::unique_ptr<StepCache> (*)(const nlohmann::json& options, std::string_view where);
 
 /// The family's table: none, pab, teacache, first_block, dbcache, taylorseer, easycache, magcache.
 std::span<const RegistryEntry<StepCacheFactory>> step_caches();
-std::unique_ptr<StepCache> make_step_cache(std::string_view name, const nlohmann::json& options, std::string_view where);
+std::unique_ptr<StepCache> make_step_cache(std::string_view name,
+                                           const nlohmann::json& options,
+                                           std::string_view where);
 
 }  // namespace vorta::engine

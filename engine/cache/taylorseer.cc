@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// TaylorSeer (Liu et al., arXiv 2503.06923) on the residual of the whole block stack: one tensor an order and pass, where
-// extrapolating every module keeps two orders of magnitude more.
-#include <nlohmann/json.hpp>
-
+// TaylorSeer (Liu et al., arXiv 2503.06923) on the residual of the whole block stack: one tensor an order and pass,
+// where extrapolating every module keeps two orders of magnitude more.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
+
+#include <nlohmann/json.hpp>
 
 namespace vorta::engine {
 namespace {
@@ -16,11 +16,13 @@ struct TaylorOptions {
 
 class TaylorSeer final : public MaskedCache {
  public:
-  TaylorSeer(const TaylorOptions& options, std::string_view where) : MaskedCache(options.order), options_(options), where_(where) {}
+  TaylorSeer(const TaylorOptions& options, std::string_view where)
+      : MaskedCache(options.order), options_(options), where_(where) {}
   std::string_view name() const override { return "taylorseer"; }
 
   CachePlan plan(const CacheSchedule& schedule) override {
-    if (options_.interval > schedule.steps()) throw ConfigError(where_ + "/interval", "expected at most the steps of the schedule");
+    if (options_.interval > schedule.steps())
+      throw ConfigError(where_ + "/interval", "expected at most the steps of the schedule");
     StepMask mask;
     for (int64_t step = 0; step < schedule.steps(); ++step) {
       mask.push_back(step < options_.warmup || (step - options_.warmup + 1) % options_.interval == 0);

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// TeaCache (Liu et al., arXiv 2411.19108): the change of a cheap signal, through a fitted polynomial, stands for the change
-// of the blocks' output; steps are skipped until the sum reaches the threshold.
-#include <ATen/ATen.h>
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <nlohmann/json.hpp>
-
+// TeaCache (Liu et al., arXiv 2411.19108): the change of a cheap signal, through a fitted polynomial, stands for the
+// change of the blocks' output; steps are skipped until the sum reaches the threshold.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
 #include "engine/cache/calibration.h"
 
+#include <ATen/ATen.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
 namespace vorta::engine {
 namespace {
 
-// What to do where the signal leaves the calibrated range. The published code uses the polynomial as it is (kRaw), which
-// is negative outside and then keeps skipping.
+// What to do where the signal leaves the calibrated range. The published code uses the polynomial as it is (kRaw),
+// which is negative outside and then keeps skipping.
 enum class Outside { kClamp, kRefuse, kRaw };
 
 struct TeaOptions {
@@ -69,12 +70,15 @@ class Accumulator {
     const bool inside = change >= c.low && change <= c.high;
     if (!inside) ++outside_;
     if (!inside && options_->outside == Outside::kRefuse) {
-      throw ConfigError(options_->where, fmt::format("step {}: the signal changes by {:.4f}, outside the calibrated {:.4f} to {:.4f}: "
-                                                     "another flow shift or number of steps than the calibration's", step + 1, change, c.low, c.high));
+      throw ConfigError(options_->where,
+                        fmt::format("step {}: the signal changes by {:.4f}, outside the calibrated {:.4f} to {:.4f}: "
+                                    "another flow shift or number of steps than the calibration's",
+                                    step + 1, change, c.low, c.high));
     }
     const double x = options_->outside == Outside::kRaw ? change : std::clamp(change, c.low, c.high);
     double value = 0;
-    for (const double coefficient : c.coefficients) value = value * x + coefficient;
+    for (const double coefficient : c.coefficients)
+      value = value * x + coefficient;
     return options_->outside == Outside::kRaw ? value : std::max(value, 0.0);
   }
 
@@ -85,7 +89,8 @@ class Accumulator {
 
 std::string outside_note(int64_t count, Outside outside) {
   if (count == 0) return "";
-  return fmt::format("{} steps outside the calibrated range ({})", count, outside == Outside::kRaw ? "used as they are" : "clamped");
+  return fmt::format("{} steps outside the calibrated range ({})", count,
+                     outside == Outside::kRaw ? "used as they are" : "clamped");
 }
 
 void check(const TeaOptions& options, const CacheSchedule& schedule) {

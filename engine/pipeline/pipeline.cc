@@ -102,6 +102,7 @@ class Pipeline::Impl {
   void load_routers();
   void prepare_routes();
   void prepare_cache();
+  CacheSizes cache_sizes(const VideoSize& size);  // of one pass
   std::unique_ptr<AttentionBackend> backend_for(const VideoGrid& tokens);
   at::Tensor initial_latents(const GenerationRequest& request, const VideoSize& size);
   TextFeatures encode(const GenerationRequest& request, int64_t batch);
@@ -207,7 +208,9 @@ void Pipeline::Impl::prepare_cache() {
   schedule.layers = model().num_layers();
   schedule.time_signals = [this, timesteps](CacheSignal which) {
     std::vector<at::Tensor> signals;
-    for (int64_t i = 0; i < timesteps.size(0); ++i) signals.push_back(model().time_signal(which, timesteps.narrow(0, i, 1)));
+    for (int64_t i = 0; i < timesteps.size(0); ++i) {
+      signals.push_back(model().time_signal(which, timesteps.narrow(0, i, 1)));
+    }
     return at::cat(signals).cpu();
   };
   cache_plan_ = cache_->plan(schedule);
@@ -220,6 +223,16 @@ std::unique_ptr<AttentionBackend> Pipeline::Impl::backend_for(const VideoGrid& t
   auto backend = make_attention(config.attention, options);
   backend->plan(tokens);
   return backend;
+}
+
+CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size) {
+  const VideoGrid& grid = size.latents;
+  return {.batch = 1,
+          .tokens = size.tokens.tokens(),
+          .width = model().embedding_dim(),
+          .layers = model().num_layers(),
+          .latent_numel = model().latent_channels() * grid.frames * grid.height * grid.width,
+          .element_bytes = static_cast<int64_t>(c10::elementSize(config.dtype))};
 }
 
 PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
@@ -246,13 +259,7 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   }
   plan.cache_is_static = cache_plan_.steps.has_value();
   plan.cache_note = cache_plan_.note;
-  const VideoGrid& grid = plan.size.latents;
-  plan.cache_bytes = plan.passes * cache_->state_bytes({.batch = 1,
-                                                        .tokens = plan.size.tokens.tokens(),
-                                                        .width = model().embedding_dim(),
-                                                        .layers = model().num_layers(),
-                                                        .latent_numel = model().latent_channels() * grid.frames * grid.height * grid.width,
-                                                        .element_bytes = static_cast<int64_t>(c10::elementSize(config.dtype))});
+  plan.cache_bytes = plan.passes * cache_->state_bytes(cache_sizes(plan.size));
   plan.branch_density[static_cast<size_t>(Branch::kDense)] = 1.0;
   constexpr std::pair<Branch, const char*> sparse[] = {{Branch::kCoreset, "coreset"}, {Branch::kSlidingTile, "sliding"}};
   const auto counts = routes_->counts();
@@ -366,7 +373,8 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
   }
   {
     const StageScope stage(observer, Stage::kDenoise);
-    const bool batched = guided() && cache_->decides_alike() && batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
+    const bool small = batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
+    const bool batched = guided() && small && cache_->decides_alike();
     both_texts_ = batched ? at::cat({features.positive, features.negative}) : at::Tensor();
     result.latents = denoise(noise, features, *attention, observer);
     both_texts_ = at::Tensor();

@@ -109,7 +109,7 @@ class BaseJob {
     }
     Networks nets = networks(replica.parameters);
     const uint64_t noise_seed = derive_seed(seed, kNoise, index);
-    const at::Tensor sigmas = logit_normal_sigmas(slots.size(), training_.defaults.flow_shift, training_.uniform_share,
+    const at::Tensor sigmas = logit_normal_sigmas(slots.size(), training_.noise_shift, training_.uniform_share,
                                                   generator_on(at::kCPU, noise_seed));
     const FlowSample sample = noisy_sample(pool_.gather(slots).to(replica.device), sigmas, generator_on(replica.device, noise_seed + 1));
     const at::Tensor text = encode_captions(nets.text, captions, training_.max_tokens, replica.device);

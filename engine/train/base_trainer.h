@@ -12,7 +12,7 @@
 namespace vorta::engine {
 
 /// Flow matching on encoded clips, transformer and text encoder together: x_s = (1 - s) x0 + s eps, target eps - x0,
-/// s = shift u / (1 + (shift - 1) u) with u = sigmoid(normal), or uniform for a share of the samples.
+/// s = noise_shift u / (1 + (noise_shift - 1) u) with u = sigmoid(normal), or uniform for a share of the samples.
 struct BaseTraining {
   TrainOptions options;
   WanTransformerConfig transformer;
@@ -25,6 +25,7 @@ struct BaseTraining {
   int64_t max_tokens = kEmbeddedTextRows;  // rows of text that the transformer sees; as the pipeline pads
   double caption_dropout = 0.1;
   double uniform_share = 0.1;
+  double noise_shift = 3;               // of the training noise; sampling has its own in `defaults`
   int64_t evaluation_prompts = 8;
 };
 

@@ -19,8 +19,8 @@ inline constexpr int64_t kEmbeddedTextRows = 64;
 struct SamplingDefaults {
   ClipSize clip = kEmbeddedClip;
   int64_t steps = 20;
-  double guidance = 4;
-  double flow_shift = 3;
+  double guidance = 5;
+  double flow_shift = 7;
   double fps = 12;
 };
 

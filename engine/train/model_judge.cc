@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/train/model_judge.h"
 
-#include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
-#include <fmt/format.h>
-
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
-
 #include "engine/base/error.h"
 #include "engine/base/log.h"
 #include "engine/train/captions.h"
 #include "engine/train/export.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <fstream>
+#include <map>
 
 namespace vorta::engine {
 namespace {
@@ -20,7 +21,11 @@ namespace {
 using nlohmann::json;
 
 json to_json(const Verdict& verdict) {
-  return {{"color", verdict.color}, {"shape", verdict.shape}, {"motion", verdict.motion}, {"relation", verdict.relation}, {"count", verdict.count}};
+  return {{"color", verdict.color},
+          {"shape", verdict.shape},
+          {"motion", verdict.motion},
+          {"relation", verdict.relation},
+          {"count", verdict.count}};
 }
 
 Verdict verdict_of(const json& line) {
@@ -30,7 +35,8 @@ Verdict verdict_of(const json& line) {
 json to_json(const std::vector<SeenObject>& seen) {
   json list = json::array();
   for (const SeenObject& object : seen) {
-    list.push_back(fmt::format("{} {} {} x{}", to_string(object.color), to_string(object.shape), to_string(object.motion), object.count));
+    list.push_back(fmt::format("{} {} {} x{}", to_string(object.color), to_string(object.shape),
+                               to_string(object.motion), object.count));
   }
   return list;
 }
@@ -41,7 +47,8 @@ std::map<int64_t, json> judged_before(const std::filesystem::path& file) {
   std::ifstream in(file);
   for (std::string text; std::getline(in, text);) {
     json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (line.is_object() && line.contains("number") && line.contains("verdict")) lines[line["number"]] = std::move(line);
+    if (line.is_object() && line.contains("number") && line.contains("verdict"))
+      lines[line["number"]] = std::move(line);
   }
   return lines;
 }
@@ -62,7 +69,10 @@ class Judge {
     const std::span<const float> pixels(video.data_ptr<float>(), static_cast<size_t>(video.numel()));
     const std::vector<SeenObject> seen = see_objects(pixels, judging_.clip);
     save_sample(judging_.output / "clips", fmt::format("{:03}", number), video.unsqueeze(0) * 2 - 1);
-    return {{"number", number}, {"prompt", prompt}, {"seen", to_json(seen)}, {"verdict", to_json(vorta::engine::judge(seen, scene))}};
+    return {{"number", number},
+            {"prompt", prompt},
+            {"seen", to_json(seen)},
+            {"verdict", to_json(vorta::engine::judge(seen, scene))}};
   }
 
  private:
@@ -85,7 +95,8 @@ CheckerScore judge_model(const ModelJudging& judging) {
     const std::string prompt = caption(scene, static_cast<uint64_t>(number));
     const auto found = before.find(number);
     if (found != before.end() && found->second.at("prompt") != prompt) {
-      throw DataError(file.string(), fmt::format("expected the prompt \"{}\" as number {}, found another", prompt, number));
+      throw DataError(file.string(),
+                      fmt::format("expected the prompt \"{}\" as number {}, found another", prompt, number));
     }
     const json line = found != before.end() ? found->second : judge.judge(number, scene, prompt);
     if (found == before.end()) out << line.dump() << std::endl;

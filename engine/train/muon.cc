@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/train/muon.h"
 
+#include "engine/base/error.h"
+#include "engine/train/optimizer.h"
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
-
-#include "engine/base/error.h"
-#include "engine/train/optimizer.h"
 
 namespace vorta::engine {
 
@@ -24,7 +25,8 @@ Muon::Muon(const TensorMap& parameters, const MuonOptions& options) : options_(o
     group.parameters.push_back(parameter);
     group.momenta.push_back(at::zeros_like(parameter.detach()));
   }
-  for (auto& [shape, group] : by_shape) groups_.push_back(std::move(group));
+  for (auto& [shape, group] : by_shape)
+    groups_.push_back(std::move(group));
 }
 
 void Muon::step(double learning_rate) {
@@ -51,7 +53,8 @@ void Muon::step(double learning_rate) {
 TensorMap Muon::state() const {
   TensorMap state;
   for (const Group& group : groups_) {
-    for (size_t i = 0; i < group.names.size(); ++i) state["momentum." + group.names[i]] = group.momenta[i];
+    for (size_t i = 0; i < group.names.size(); ++i)
+      state["momentum." + group.names[i]] = group.momenta[i];
   }
   return state;
 }
@@ -59,7 +62,8 @@ TensorMap Muon::state() const {
 void Muon::load(const TensorMap& state, const std::string& source) {
   const at::NoGradGuard no_grad;
   for (Group& group : groups_) {
-    for (size_t i = 0; i < group.names.size(); ++i) copy_named(state, "momentum." + group.names[i], group.momenta[i], source);
+    for (size_t i = 0; i < group.names.size(); ++i)
+      copy_named(state, "momentum." + group.names[i], group.momenta[i], source);
   }
 }
 

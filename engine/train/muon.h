@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "engine/weights/tensor_map.h"
+
 #include <ATen/core/TensorBody.h>
 
 #include <string>
 #include <vector>
 
-#include "engine/weights/tensor_map.h"
-
 namespace vorta::engine {
 
-/// Momentum orthogonalised by Newton-Schulz iterations (Jordan et al. 2024, "Muon"), with the update scaled to the RMS of
-/// AdamW's so that both share one learning rate (Liu et al., arXiv 2502.16982, section 2.2).
+/// Momentum orthogonalised by Newton-Schulz iterations (Jordan et al. 2024, "Muon"), with the update scaled to the RMS
+/// of AdamW's so that both share one learning rate (Liu et al., arXiv 2502.16982, section 2.2).
 struct MuonOptions {
   double momentum = 0.95;
   double weight_decay = 0.01;

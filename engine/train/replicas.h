@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "engine/weights/tensor_map.h"
+
 #include <ATen/core/TensorBody.h>
 
 #include <cstdint>
@@ -8,8 +10,6 @@
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "engine/weights/tensor_map.h"
 
 namespace vorta::engine {
 
@@ -24,15 +24,16 @@ struct Replica {
 /// The first copy is the one that is optimised; the others are sent its values after every step.
 class Replicas {
  public:
-  /// `parameters` are the first copy, on device 0 of `device`; with "cpu" all copies share it. MachineError when there are
-  /// fewer devices than copies.
+  /// `parameters` are the first copy, on device 0 of `device`; with "cpu" all copies share it. MachineError when there
+  /// are fewer devices than copies.
   Replicas(const TensorMap& parameters, const std::string& device, int64_t count);
   ~Replicas();
   Replicas(const Replicas&) = delete;
   Replicas& operator=(const Replicas&) = delete;
 
   int64_t size() const { return static_cast<int64_t>(replicas_.size()); }
-  /// Calls `work` once for each replica, all at the same time, each always on the same thread; rethrows the first exception.
+  /// Calls `work` once for each replica, all at the same time, each always on the same thread; rethrows the first
+  /// exception.
   void each(const std::function<void(const Replica&)>& work);
   /// Adds every copy's gradients to the first copy's, and clears them.
   void gather_gradients();

@@ -132,7 +132,8 @@ void add_base(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--average", base.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
   app.add_option("--sampling-steps", base.defaults.steps)->capture_default_str();
   app.add_option("--guidance", base.defaults.guidance)->capture_default_str();
-  app.add_option("--flow-shift", base.defaults.flow_shift)->capture_default_str();
+  app.add_option("--noise-shift", base.noise_shift, "Shift of the training noise")->capture_default_str();
+  app.add_option("--flow-shift", base.defaults.flow_shift, "Shift of the sampling schedule")->capture_default_str();
   app.add_option("--fps", base.defaults.fps)->capture_default_str();
   app.add_option("--evaluation-prompts", base.evaluation_prompts)->capture_default_str();
 }

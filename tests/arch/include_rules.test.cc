@@ -53,6 +53,7 @@ const std::map<std::string, std::vector<std::string>> kForbidden{
     {"engine/base/", {"ATen/", "c10/", "torch/", "kernels/", "metrics/", "reports/", "harness/"}},
     {"engine/", {"metrics/", "reports/", "harness/"}},
     {"engine/attention/", {"engine/models/", "engine/pipeline/", "engine/train/"}},
+    {"engine/cache/", {"engine/attention/", "engine/models/", "engine/pipeline/", "engine/train/"}},
     {"engine/media/", {"ATen/", "c10/", "torch/"}},
     {"metrics/", {"engine/models/", "engine/pipeline/", "engine/train/", "harness/", "reports/"}},
     {"reports/", {"ATen/", "c10/", "torch/", "metrics/", "harness/", "kernels/"}},

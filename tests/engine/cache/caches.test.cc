@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nlohmann/json.hpp>
+#include "engine/cache/caches.h"
 
 #include "engine/base/json_io.h"
-#include "engine/cache/caches.h"
 #include "tests/engine/cache/toy_stack.h"
 #include "tests/support/catch.h"
+
+#include <nlohmann/json.hpp>
 
 namespace vorta::engine {
 namespace {
@@ -18,19 +19,39 @@ struct CacheCase {
 };
 
 std::vector<CacheCase> cases() {
-  const std::string calibration = std::string(VORTA_BINARY_DIR) + "/caches-teacache.json", ratios = std::string(VORTA_BINARY_DIR) + "/caches-magcache.json";
-  write_file_atomically(calibration, json{{"cache", "teacache"}, {"signal", "time_embedding"}, {"coefficients", {1.0, 0.0}},
-                                          {"domain", {0.0, 1.0}}, {"first_steps", 1}, {"last_steps", 1}}.dump());
+  const std::string calibration = std::string(VORTA_BINARY_DIR) + "/caches-teacache.json",
+                    ratios = std::string(VORTA_BINARY_DIR) + "/caches-magcache.json";
+  write_file_atomically(calibration, json{{"cache", "teacache"},
+                                          {"signal", "time_embedding"},
+                                          {"coefficients", {1.0, 0.0}},
+                                          {"domain", {0.0, 1.0}},
+                                          {"first_steps", 1},
+                                          {"last_steps", 1}}
+                                         .dump());
   const std::string content = std::string(VORTA_BINARY_DIR) + "/caches-content.json";
-  write_file_atomically(content, json{{"cache", "teacache"}, {"signal", "first_block"}, {"coefficients", {1.0, 0.0}},
-                                      {"domain", {0.0, 1.0}}, {"first_steps", 1}, {"last_steps", 1}}.dump());
-  write_file_atomically(ratios, json{{"cache", "magcache"}, {"positive", std::vector<double>(12, 0.99)}, {"negative", std::vector<double>(12, 0.99)}}.dump());
+  write_file_atomically(content, json{{"cache", "teacache"},
+                                      {"signal", "first_block"},
+                                      {"coefficients", {1.0, 0.0}},
+                                      {"domain", {0.0, 1.0}},
+                                      {"first_steps", 1},
+                                      {"last_steps", 1}}
+                                     .dump());
+  write_file_atomically(ratios, json{{"cache", "magcache"},
+                                     {"positive", std::vector<double>(12, 0.99)},
+                                     {"negative", std::vector<double>(12, 0.99)}}
+                                    .dump());
   return {{"none", json::object(), json::object()},
-          {"pab", {{"self_range", 1}, {"cross_range", 1}, {"mlp_range", 1}}, {{"self_range", 2}, {"cross_range", 3}, {"mlp_range", 2}, {"window", {0, 1000}}}},
-          {"teacache", {{"threshold", 0}, {"calibration", calibration}}, {{"threshold", 0.35}, {"calibration", calibration}}},
+          {"pab",
+           {{"self_range", 1}, {"cross_range", 1}, {"mlp_range", 1}},
+           {{"self_range", 2}, {"cross_range", 3}, {"mlp_range", 2}, {"window", {0, 1000}}}},
+          {"teacache",
+           {{"threshold", 0}, {"calibration", calibration}},
+           {{"threshold", 0.35}, {"calibration", calibration}}},
           {"teacache", {{"threshold", 0}, {"calibration", content}}, {{"threshold", 0.2}, {"calibration", content}}},
           {"first_block", {{"threshold", 0}}, {{"threshold", 0.5}}},
-          {"dbcache", {{"threshold", 0}, {"first_blocks", 1}, {"last_blocks", 1}}, {{"threshold", 0.5}, {"first_blocks", 1}, {"last_blocks", 1}, {"warmup", 2}, {"taylor_order", 1}}},
+          {"dbcache",
+           {{"threshold", 0}, {"first_blocks", 1}, {"last_blocks", 1}},
+           {{"threshold", 0.5}, {"first_blocks", 1}, {"last_blocks", 1}, {"warmup", 2}, {"taylor_order", 1}}},
           {"taylorseer", {{"interval", 1}}, {{"interval", 3}}},
           {"easycache", {{"threshold", 0}}, {{"threshold", 0.5}, {"first_steps", 3}}},
           {"magcache", {{"threshold", 0}, {"calibration", ratios}}, {{"threshold", 0.12}, {"calibration", ratios}}}};
@@ -48,14 +69,16 @@ Generation generate(StepCache& cache, const std::vector<GuidancePass>& passes) {
   for (int64_t step = 0; step < 12; ++step) {
     for (const GuidancePass pass : passes) {
       const at::Tensor hidden = toy_hidden(step, pass);
-      done.outputs.push_back(cache.run_model(hidden, [&] { return cache.run_blocks(stack, hidden, step, pass); }, step, pass));
+      done.outputs.push_back(cache.run_model(
+          hidden, [&] { return cache.run_blocks(stack, hidden, step, pass); }, step, pass));
     }
   }
   done.blocks = stack.blocks;
   return done;
 }
 
-const std::vector<GuidancePass> kOne{GuidancePass::kPositive}, kBothPasses{GuidancePass::kPositive, GuidancePass::kNegative};
+const std::vector<GuidancePass> kOne{GuidancePass::kPositive},
+    kBothPasses{GuidancePass::kPositive, GuidancePass::kNegative};
 
 }  // namespace
 
@@ -84,7 +107,8 @@ TEST_CASE("a pass never sees what the other one computed", "[cache][caches]") {
     const bool skips_blocks = c.name != "none" && c.name != "pab";
     CHECK((skips_blocks ? together.blocks < 12 * 2 * 4 : together.blocks == 12 * 2 * 4));
     for (size_t step = 0; step < 12; ++step) {
-      if (c.name != "magcache") CHECK(at::equal(together.outputs[2 * step], single.outputs[step]));  // its warm-up counts both passes
+      if (c.name != "magcache")
+        CHECK(at::equal(together.outputs[2 * step], single.outputs[step]));  // its warm-up counts both passes
       // The negative latents lie five away: an output that came from the positive pass would too.
       const at::Tensor own = toy_forward(toy_hidden(static_cast<int64_t>(step), GuidancePass::kNegative));
       CHECK((together.outputs[2 * step + 1] - own).abs().max().item<double>() < 1.0);
@@ -103,7 +127,8 @@ TEST_CASE("after a reset a generation repeats", "[cache][caches]") {
     const Generation second = generate(*cache, kBothPasses);
     CHECK(first.blocks == second.blocks);
     CHECK(cache->trace().size() == calls);
-    for (size_t i = 0; i < first.outputs.size(); ++i) CHECK(at::equal(first.outputs[i], second.outputs[i]));
+    for (size_t i = 0; i < first.outputs.size(); ++i)
+      CHECK(at::equal(first.outputs[i], second.outputs[i]));
   }
 }
 
@@ -116,15 +141,19 @@ TEST_CASE("the trace tells what was computed, and a plan tells it before", "[cac
     int64_t traced = 0;
     for (int64_t step = 0; step < 12; ++step) {
       const at::Tensor hidden = toy_hidden(step, GuidancePass::kPositive);
-      cache->run_model(hidden, [&] { return cache->run_blocks(stack, hidden, step, GuidancePass::kPositive); }, step, GuidancePass::kPositive);
+      cache->run_model(
+          hidden, [&] { return cache->run_blocks(stack, hidden, step, GuidancePass::kPositive); }, step,
+          GuidancePass::kPositive);
     }
     double planned = 0;
     for (const CacheCall& call : cache->trace()) {
-      for (const BlockAction action : call.blocks) traced += action != BlockAction::kSkipped;
+      for (const BlockAction action : call.blocks)
+        traced += action != BlockAction::kSkipped;
     }
     CHECK(traced == stack.blocks);
     if (!plan.steps) continue;
-    for (const StepShares& share : *plan.steps) planned += share.self_attention;
+    for (const StepShares& share : *plan.steps)
+      planned += share.self_attention;
     CHECK(4 * planned == Approx(static_cast<double>(stack.parts[0])));
   }
 }
@@ -133,7 +162,8 @@ TEST_CASE("pab computes a part every range-th step inside its window", "[cache][
   const auto cache = make_step_cache("pab", {{"self_range", 2}, {"cross_range", 3}, {"window", {200, 800}}}, "test");
   cache->plan(toy_schedule(10));  // timesteps 1000, 900, .. 100: steps 3 to 7 are inside
   ToyStack stack;
-  for (int64_t step = 0; step < 10; ++step) cache->run_blocks(stack, toy_hidden(step, GuidancePass::kPositive), step, GuidancePass::kPositive);
+  for (int64_t step = 0; step < 10; ++step)
+    cache->run_blocks(stack, toy_hidden(step, GuidancePass::kPositive), step, GuidancePass::kPositive);
   CHECK(stack.parts[0] == 4 * (10 - 3));  // kept at 3, 5, 7
   CHECK(stack.parts[1] == 4 * (10 - 3));  // kept at 4, 5, 7
   CHECK(stack.parts[2] == 4 * 10);
@@ -156,7 +186,8 @@ TEST_CASE("limits of dbcache hold", "[cache][caches]") {
     cache->plan(toy_schedule(12));
     generate(*cache, kOne);
     std::string text;
-    for (const CacheCall& call : cache->trace()) text += call.blocks.back() == BlockAction::kComputed ? 'X' : '.';
+    for (const CacheCall& call : cache->trace())
+      text += call.blocks.back() == BlockAction::kComputed ? 'X' : '.';
     return text;
   };
   CHECK(mask() == "XX..X..X..X.");

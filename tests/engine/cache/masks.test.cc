@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nlohmann/json.hpp>
-
 #include "engine/base/json_io.h"
 #include "tests/engine/cache/toy_stack.h"
 #include "tests/support/catch.h"
+
+#include <nlohmann/json.hpp>
 
 namespace vorta::engine {
 
@@ -15,7 +15,8 @@ using nlohmann::json;
 std::string mask_of(const std::string& name, const json& options, const CacheSchedule& schedule) {
   const CachePlan plan = make_step_cache(name, options, "test")->plan(schedule);
   std::string mask;
-  for (const StepShares& share : plan.steps.value()) mask += share.self_attention == 1 ? 'X' : share.self_attention == 0 ? '.' : '/';
+  for (const StepShares& share : plan.steps.value())
+    mask += share.self_attention == 1 ? 'X' : share.self_attention == 0 ? '.' : '/';
   return mask;
 }
 
@@ -33,7 +34,9 @@ TEST_CASE("magcache: the masks of the released ratios", "[cache][masks]") {
   for (const json& row : rows) {
     const std::string calibration = row["calibration"];
     const bool hunyuan = calibration.starts_with("hunyuan");
-    const json options{{"calibration", calibration}, {"threshold", row["threshold"]}, {"longest", row["longest"]},
+    const json options{{"calibration", calibration},
+                       {"threshold", row["threshold"]},
+                       {"longest", row["longest"]},
                        {"retention", row["retention"]}};
     const int64_t layers = hunyuan ? 60 : calibration.ends_with("1.3b") ? 30 : 40;
     INFO(row.dump());
@@ -43,8 +46,8 @@ TEST_CASE("magcache: the masks of the released ratios", "[cache][masks]") {
 
 TEST_CASE("teacache: changes add up through the polynomial until the threshold", "[cache][masks]") {
   const std::string file = std::string(VORTA_BINARY_DIR) + "/teacache-identity.json";
-  json calibration{{"cache", "teacache"}, {"signal", "time_embedding"}, {"coefficients", {1.0, 0.0}}, {"domain", {0.0, 0.5}},
-                   {"first_steps", 1}, {"last_steps", 1}};
+  json calibration{{"cache", "teacache"},  {"signal", "time_embedding"}, {"coefficients", {1.0, 0.0}},
+                   {"domain", {0.0, 0.5}}, {"first_steps", 1},           {"last_steps", 1}};
   write_file_atomically(file, calibration.dump());
   // A change of 0.1 a step: two are kept under 0.25, the third reaches it.
   CHECK(mask_of("teacache", {{"threshold", 0.25}, {"calibration", file}}, toy_schedule(11)) == "X..X..X..XX");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nlohmann/json.hpp>
-
 #include "engine/base/error.h"
 #include "tests/engine/cache/toy_stack.h"
 #include "tests/support/catch.h"
+
+#include <nlohmann/json.hpp>
 
 namespace vorta::engine {
 
@@ -18,7 +18,8 @@ TEST_CASE("bad options are refused with their place and the nearest name", "[cac
   CHECK_THROWS_WITH(make_step_cache("pab", {{"self_range", 0}}, "x"), Contains("at least 1"));
   CHECK_THROWS_WITH(make_step_cache("pab", {{"window", {800, 100}}}, "x"), Contains("low < high"));
   CHECK_THROWS_WITH(make_step_cache("pab", {{"window", {1, 2}}, {"step_window", {0, 1}}}, "x"), Contains("either"));
-  CHECK_THROWS_WITH(make_step_cache("teacache", {{"threshold", 0.1}, {"calibration", "wan2.1-t2v-1.3"}}, "x"), Contains("wan2.1-t2v-1.3b"));
+  CHECK_THROWS_WITH(make_step_cache("teacache", {{"threshold", 0.1}, {"calibration", "wan2.1-t2v-1.3"}}, "x"),
+                    Contains("wan2.1-t2v-1.3b"));
   CHECK_THROWS_WITH(make_step_cache("teacache", {{"calibration", "hunyuanvideo"}}, "x"), Contains("threshold"));
   CHECK_THROWS_AS(make_step_cache("magcache", {{"calibration", "/no/such/file.json"}}, "x"), DataError);
   CHECK_THROWS_WITH(make_step_cache("first_block", {{"anchor", "last"}}, "x"), Contains("computed or previous"));
@@ -27,7 +28,9 @@ TEST_CASE("bad options are refused with their place and the nearest name", "[cac
 }
 
 TEST_CASE("options that do not fit the schedule or the model are refused", "[cache][options]") {
-  const auto plan = [](const char* name, const json& options) { make_step_cache(name, options, "x")->plan(toy_schedule(6)); };
+  const auto plan = [](const char* name, const json& options) {
+    make_step_cache(name, options, "x")->plan(toy_schedule(6));
+  };
   CHECK_THROWS_WITH(plan("pab", {{"cross_range", 7}}), Contains("cross_range") && Contains("6 steps"));
   CHECK_THROWS_WITH(plan("pab", {{"cross_range", 2}, {"last_block", 4}}), Contains("blocks 0 to 3"));
   CHECK_THROWS_WITH(plan("dbcache", {{"first_blocks", 3}, {"last_blocks", 1}}), Contains("found 3 and 1"));
@@ -39,7 +42,8 @@ TEST_CASE("options that do not fit the schedule or the model are refused", "[cac
 TEST_CASE("every row of the table has a name of its own and a description", "[cache][options]") {
   for (const auto& row : step_caches()) {
     CHECK_FALSE(row.description.empty());
-    CHECK(std::count_if(step_caches().begin(), step_caches().end(), [&](const auto& other) { return other.name == row.name; }) == 1);
+    CHECK(std::count_if(step_caches().begin(), step_caches().end(),
+                        [&](const auto& other) { return other.name == row.name; }) == 1);
   }
 }
 

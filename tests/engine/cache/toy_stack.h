@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "engine/cache/step_cache.h"
+
 #include <ATen/ATen.h>
 
 #include <array>
 #include <string>
 #include <vector>
-
-#include "engine/cache/step_cache.h"
 
 namespace vorta::engine {
 
@@ -36,11 +36,13 @@ class ToyStack final : public BlockStack {
 inline at::Tensor toy_forward(const at::Tensor& hidden) {
   ToyStack stack;
   at::Tensor h = hidden;
-  for (int64_t layer = 0; layer < stack.layers(); ++layer) h = stack.block(layer, h, {});
+  for (int64_t layer = 0; layer < stack.layers(); ++layer)
+    h = stack.block(layer, h, {});
   return h;
 }
 
-/// `steps` steps with timesteps falling from 1000; every signal is `signals` (or 1, 1.1, 1.21, ..: a change of 0.1 a step).
+/// `steps` steps with timesteps falling from 1000; every signal is `signals` (or 1, 1.1, 1.21, ..: a change of 0.1 a
+/// step).
 inline CacheSchedule toy_schedule(int64_t steps, int64_t passes = 1, std::vector<double> signals = {}) {
   CacheSchedule schedule;
   for (int64_t i = 0; i < steps; ++i) {
@@ -49,7 +51,9 @@ inline CacheSchedule toy_schedule(int64_t steps, int64_t passes = 1, std::vector
   }
   schedule.passes = passes;
   schedule.layers = 4;
-  schedule.time_signals = [signals](CacheSignal) { return at::tensor(signals, at::kFloat).unsqueeze(1).repeat({1, 3}); };
+  schedule.time_signals = [signals](CacheSignal) {
+    return at::tensor(signals, at::kFloat).unsqueeze(1).repeat({1, 3});
+  };
   return schedule;
 }
 

@@ -123,6 +123,38 @@ TEST_CASE("stage-by-stage loading and a batch of videos give the same numbers", 
   CHECK(relative_error(both.narrow(0, 1, 1), kept) < 1e-5);
 }
 
+TEST_CASE("a cache that may not skip changes nothing, with dense and with routed attention", "[pipeline][parity]") {
+  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
+  f.request.output = Output::kLatents;
+  for (const char* attention : {"dense", "vorta"}) {
+    f.config.attention = attention;
+    f.config.routers_dir = kGolden / "routers";
+    f.config.cache = "none";
+    f.config.cache_options = "{}";
+    const GenerationResult plain = Pipeline::load(f.config).generate(f.request);
+    CHECK(plain.cache_calls.size() == static_cast<size_t>(f.config.steps));  // both passes of a step are one batch
+    f.config.cache = "pab";
+    f.config.cache_options = R"({"self_range": 1, "cross_range": 1})";
+    CHECK(at::equal(Pipeline::load(f.config).generate(f.request).latents, plain.latents));
+    f.config.cache = "first_block";
+    f.config.cache_options = R"({"threshold": 0})";
+    const GenerationResult apart = Pipeline::load(f.config).generate(f.request);
+    CHECK(relative_error(apart.latents, plain.latents) < 1e-5);  // a batch of two sums in another order
+    CHECK(apart.cache_calls.size() == static_cast<size_t>(2 * f.config.steps));
+    f.config.cache = "pab";
+    f.config.cache_options = R"({"self_range": 2, "cross_range": 2, "step_window": [0, 1]})";
+    Pipeline broadcasting = Pipeline::load(f.config);
+    const PlanSummary plan = broadcasting.plan(f.request);
+    CHECK(plan.cache_is_static);
+    CHECK(plan.cache_bytes > 0);
+    CHECK(plan.denoise_flops() < plan.dense_step_flops * static_cast<double>(f.config.steps));
+    const GenerationResult kept = broadcasting.generate(f.request);
+    CHECK_FALSE(at::equal(kept.latents, plain.latents));
+    CHECK(at::equal(broadcasting.generate(f.request).latents, kept.latents));  // nothing is left of the first generation
+  }
+}
+
 TEST_CASE("sizes and latents that do not fit are refused with what fits", "[pipeline][parity]") {
   using Catch::Matchers::Contains;
   const nlohmann::json cases = read_json_file(kGolden / "cases.json");
