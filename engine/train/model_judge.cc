@@ -47,8 +47,9 @@ std::map<int64_t, json> judged_before(const std::filesystem::path& file) {
   std::ifstream in(file);
   for (std::string text; std::getline(in, text);) {
     json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (line.is_object() && line.contains("number") && line.contains("verdict"))
-      lines[line["number"]] = std::move(line);
+    if (!line.is_object() || !line.contains("number") || !line.contains("verdict")) continue;
+    const auto number = line.at("number").get<int64_t>();
+    lines[number] = std::move(line);
   }
   return lines;
 }

@@ -87,6 +87,19 @@ class Train(unittest.TestCase):
                          "--output", video)
         self.assertIn("attention vorta", said)
         self.assertGreater(video.stat().st_size, 500)
+        self.check_judge(self.tmp / "base" / "model")
+
+    def check_judge(self, model):
+        """Two captions are judged; asked for a third, it makes the third clip alone."""
+        out = self.tmp / "judge"
+        command = ["train", "judge", "--model", model, "--out", out, *CLIP, "--steps", 2, "--prompts"]
+        self.assertIn("of 2 held-out captions", self.call(*command, 2))
+        first = (out / "verdicts.jsonl").read_text()
+        self.assertIn("of 3 held-out captions", self.call(*command, 3))
+        lines = (out / "verdicts.jsonl").read_text().splitlines()
+        self.assertTrue("\n".join(lines).startswith(first.strip()))
+        self.assertEqual([json.loads(line)["number"] for line in lines], [0, 1, 2])
+        self.assertEqual(sorted(file.name for file in (out / "clips").iterdir()), ["000.png", "001.png", "002.png"])
 
 
 if __name__ == "__main__":
