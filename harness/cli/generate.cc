@@ -273,16 +273,20 @@ void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& con
                        config.attention, percent(engine::Branch::kDense), percent(engine::Branch::kCoreset),
                        percent(engine::Branch::kSlidingTile), flops_text(plan.denoise_flops()), plan.speedup()));
   if (config.cache == "none") return;
-  log_info(fmt::format("cache {}: {}; {:.1f} of {} forwards, {:.1f} MiB kept", config.cache, plan.cache_note, plan.forwards,
-                       plan.passes * static_cast<int64_t>(plan.step_flops.size()), static_cast<double>(plan.cache_bytes) / (1 << 20)));
+  const int64_t forwards = plan.passes * static_cast<int64_t>(plan.step_flops.size());
+  const std::string known = plan.cache_is_static ? fmt::format("; {:.1f} of {} forwards", plan.forwards, forwards) : "";
+  log_info(fmt::format("cache {}: {}{}; {:.1f} MiB kept", config.cache, plan.cache_note, known,
+                       static_cast<double>(plan.cache_bytes) / (1 << 20)));
 }
 
 // What the cache did: one letter a forward, for all blocks computed, some of them or some of their parts, or none.
 void log_cache_calls(const std::vector<engine::CacheCall>& calls) {
   std::string letters;
   for (const engine::CacheCall& call : calls) {
-    const auto is = [&](engine::BlockAction action) { return std::count(call.blocks.begin(), call.blocks.end(), action) == static_cast<int64_t>(call.blocks.size()); };
-    letters += is(engine::BlockAction::kComputed) ? 'X' : is(engine::BlockAction::kSkipped) ? '.' : 'p';
+    const auto all = [&](engine::BlockAction action) {
+      return std::all_of(call.blocks.begin(), call.blocks.end(), [action](engine::BlockAction one) { return one == action; });
+    };
+    letters += all(engine::BlockAction::kComputed) ? 'X' : all(engine::BlockAction::kSkipped) ? '.' : 'p';
   }
   log_info(fmt::format("forwards computed (X), in part (p), skipped (.): {}", letters));
 }
