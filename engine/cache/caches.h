@@ -44,7 +44,6 @@ class Extrapolation {
   void add(const at::Tensor& value, int64_t step);
   at::Tensor at(int64_t step) const;
   bool empty() const { return differences_.empty(); }
-  const at::Tensor& last() const { return differences_.front(); }
 
  private:
   int64_t order_ = 0;
@@ -72,12 +71,9 @@ class MaskedCache : public StepCache {
   CachePlan follow(StepMask positive, StepMask negative, std::string note);
 
  private:
-  struct State {
-    Extrapolation residual;
-  };
   int64_t order_;
   StepMask positive_, negative_;
-  ByPass<State> states_;
+  ByPass<Extrapolation> residuals_;
 };
 
 }  // namespace vorta::engine

@@ -81,9 +81,8 @@ class PyramidBroadcast final : public StepCache {
       throw ConfigError(fmt::format("{}/last_block", where_),
                         fmt::format("the model has blocks 0 to {}", schedule.layers - 1));
     }
-    const int64_t last = last_block_ < 0 ? schedule.layers - 1 : last_block_;
-    const double share =
-        static_cast<double>(std::max<int64_t>(0, last - first_block_ + 1)) / static_cast<double>(schedule.layers);
+    const double share = static_cast<double>(std::max<int64_t>(0, last_block(schedule.layers) - first_block_ + 1)) /
+                         static_cast<double>(schedule.layers);
     std::vector<StepShares> shares;
     std::array<int64_t, kBlockParts> kept{};
     for (int64_t step = 0; step < schedule.steps(); ++step) {
@@ -105,8 +104,7 @@ class PyramidBroadcast final : public StepCache {
   bool decides_alike() const override { return true; }
   int64_t state_bytes(const CacheSizes& s) const override {
     const auto kept = std::count_if(ranges_.begin(), ranges_.end(), [](int64_t range) { return range > 1; });
-    const int64_t last = last_block_ < 0 ? s.layers - 1 : last_block_;
-    return kept * (last - first_block_ + 1) * s.batch * s.tokens * s.width * s.element_bytes;
+    return kept * (last_block(s.layers) - first_block_ + 1) * s.batch * s.tokens * s.width * s.element_bytes;
   }
 
   at::Tensor run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass) override {
@@ -140,9 +138,8 @@ class PyramidBroadcast final : public StepCache {
   bool broadcasts(size_t part, int64_t step) const {
     return step > 0 && step % ranges_[part] != 0 && window_.holds(step, schedule_);
   }
-  bool covers(int64_t layer, int64_t layers) const {
-    return layer >= first_block_ && layer <= (last_block_ < 0 ? layers - 1 : last_block_);
-  }
+  bool covers(int64_t layer, int64_t layers) const { return layer >= first_block_ && layer <= last_block(layers); }
+  int64_t last_block(int64_t layers) const { return last_block_ < 0 ? layers - 1 : last_block_; }
 
   std::string where_;
   std::array<int64_t, kBlockParts> ranges_{};

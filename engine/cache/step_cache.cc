@@ -110,7 +110,7 @@ std::vector<StepShares> shares_of(const StepMask& computed) {
 }
 
 void MaskedCache::reset() {
-  states_.clear();
+  residuals_.clear();
   clear_trace();
 }
 
@@ -135,14 +135,14 @@ CachePlan MaskedCache::follow(StepMask positive, StepMask negative, std::string 
 
 at::Tensor MaskedCache::run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass) {
   const StepMask& mask = pass == GuidancePass::kNegative ? negative_ : positive_;
-  State& state = states_[pass];
+  Extrapolation& residual = residuals_[pass];
   if (!mask.at(static_cast<size_t>(step))) {
     record({step, pass, std::vector<BlockAction>(static_cast<size_t>(stack.layers()), BlockAction::kSkipped), 0});
-    return hidden + state.residual.at(step);
+    return hidden + residual.at(step);
   }
   const at::Tensor out = StepCache::run_blocks(stack, hidden, step, pass);
-  if (state.residual.empty()) state.residual = Extrapolation(order_);
-  state.residual.add(out - hidden, step);
+  if (residual.empty()) residual = Extrapolation(order_);
+  residual.add(out - hidden, step);
   return out;
 }
 
