@@ -31,9 +31,12 @@ set(VORTA_RPATH "${torch_lib_dir}" "${VORTA_TORCH_DIR}/nvidia/cu13/lib")
 add_library(torch_headers INTERFACE)
 add_library(Torch::headers ALIAS torch_headers)
 target_include_directories(torch_headers SYSTEM INTERFACE "${VORTA_TORCH_DIR}/torch/include")
-# The wheel's include folder carries its own fmt headers, newer than the system's library: users of Torch take it
-# header-only (its inline namespace keeps both apart).
-target_compile_definitions(torch_headers INTERFACE _GLIBCXX_USE_CXX11_ABI=1 FMT_HEADER_ONLY=1)
+target_compile_definitions(torch_headers INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
+# The wheel's include folder carries fmt headers newer than the system's library (another inline namespace): their
+# bodies are compiled once here. Header-only, they would double the time of every file.
+add_library(torch_fmt STATIC "${CMAKE_CURRENT_LIST_DIR}/torch_fmt.cc")
+target_include_directories(torch_fmt SYSTEM PRIVATE "${VORTA_TORCH_DIR}/torch/include")
+target_link_libraries(torch_headers INTERFACE torch_fmt)
 
 add_library(torch_cpu INTERFACE)
 add_library(Torch::cpu ALIAS torch_cpu)

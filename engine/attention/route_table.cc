@@ -52,7 +52,7 @@ RouteTable make_routes(const Router& router, const at::Tensor& embeddings, doubl
       const at::Tensor scores = router.scores(embedding, layer).select(0, 0);  // [N, 3]
       const auto [top, index] = scores.topk(1, -1);                            // [N, 1]
       // The scalar is compared in the dtype of the scores, so tau is rounded to it.
-      const at::Tensor branch = index.masked_fill(top < tau, static_cast<int64_t>(Branch::kDense)).squeeze(-1);
+      const at::Tensor branch = index.masked_fill(top < tau, static_cast<int64_t>(Branch::kDense)).squeeze(-1).cpu();
       for (int64_t head = 0; head < table.heads; ++head) {
         *route++ = static_cast<uint8_t>(branch[head].item<int64_t>());
       }

@@ -11,10 +11,10 @@
 namespace vorta::engine {
 namespace {
 
-std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, c10::ScalarType dtype) {
+std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, const Placement& placement) {
   const std::filesystem::path config = dir / "config.json";
   const WanTransformerConfig parsed = parse_wan_config(read_json_file(config), config.string() + "#");
-  return std::make_unique<WanTransformer>(parsed, read_weight_folder(dir), dir.string(), dtype);
+  return std::make_unique<WanTransformer>(parsed, read_weight_folder(dir), dir.string(), placement);
 }
 
 constexpr RegistryEntry<VideoDitFactory> kModels[] = {
@@ -29,14 +29,14 @@ double DitCost::speedup(double density) const {
 
 std::span<const RegistryEntry<VideoDitFactory>> video_dits() { return kModels; }
 
-std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, c10::ScalarType dtype) {
+std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement) {
   const std::filesystem::path config = dir / "config.json";
   const nlohmann::json json = read_json_file(config);
   const auto name = json.is_object() ? json.find("_class_name") : json.end();
   if (name == json.end() || !name->is_string()) {
     throw ConfigError(config.string() + "#/_class_name", "expected the name of a transformer class");
   }
-  return find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, dtype);
+  return find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, placement);
 }
 
 }  // namespace vorta::engine

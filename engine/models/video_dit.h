@@ -12,6 +12,7 @@
 #include "engine/base/registry.h"
 #include "engine/base/shapes.h"
 #include "engine/cache/step_cache.h"
+#include "engine/weights/placement.h"
 
 namespace vorta::engine {
 
@@ -71,11 +72,11 @@ class VideoDit {
   virtual std::string_view class_name() const = 0;
 };
 
-using VideoDitFactory = std::unique_ptr<VideoDit> (*)(const std::filesystem::path& dir, c10::ScalarType dtype);
+using VideoDitFactory = std::unique_ptr<VideoDit> (*)(const std::filesystem::path& dir, const Placement& placement);
 
 /// The family's table, keyed by the "_class_name" of a transformer folder's config.json.
 std::span<const RegistryEntry<VideoDitFactory>> video_dits();
 /// Loads `dir` (config.json and weights). ConfigError for an unknown class or config, DataError for the weights.
-std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, c10::ScalarType dtype);
+std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement);
 
 }  // namespace vorta::engine

@@ -81,7 +81,8 @@ at::Tensor WanTransformer::Impl::embed_patches(const at::Tensor& latents) const 
 }
 
 at::Tensor WanTransformer::Impl::embed_time(const at::Tensor& timestep) const {
-  const at::Tensor sinusoid = timestep_sinusoid(timestep, config.freq_dim).to(weights.time_in.weight.scalar_type());
+  const at::Tensor& like = weights.time_in.weight;
+  const at::Tensor sinusoid = timestep_sinusoid(timestep.to(like.device()), config.freq_dim).to(like.scalar_type());
   return weights.time_out(at::silu(weights.time_in(sinusoid))).to(dtype);  // [B, M]
 }
 
@@ -169,11 +170,11 @@ at::Tensor WanTransformer::Impl::head(const at::Tensor& hidden, const at::Tensor
 }
 
 WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::map<std::string, at::Tensor>& weights,
-                               std::string source, c10::ScalarType dtype, WanPrecision precision)
+                               std::string source, const Placement& placement, WanPrecision precision)
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
-  impl_->dtype = dtype;
-  impl_->weights = read_wan_weights(config, {&weights, std::move(source), dtype, precision});
+  impl_->dtype = placement.dtype;
+  impl_->weights = read_wan_weights(config, {&weights, std::move(source), placement, precision});
 }
 
 WanTransformer::~WanTransformer() = default;

@@ -39,7 +39,7 @@ class WanTransformer : public VideoDit {
   /// Keeps the tensors' handles when grad mode is on (training); otherwise may fuse them. DataError names missing,
   /// unknown and misshapen keys.
   WanTransformer(const WanTransformerConfig& config, const std::map<std::string, at::Tensor>& weights,
-                 std::string source, c10::ScalarType dtype, WanPrecision precision = WanPrecision::kInference);
+                 std::string source, const Placement& placement, WanPrecision precision = WanPrecision::kInference);
   ~WanTransformer() override;
 
   at::Tensor forward(const at::Tensor& latents, const at::Tensor& timestep, const at::Tensor& text,

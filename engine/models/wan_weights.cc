@@ -78,7 +78,7 @@ WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightS
   if (source.precision == WanPrecision::kInference) {
     keep_float32 = {"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"};
   }
-  WeightReader reader(*source.tensors, source.name, source.dtype, keep_float32);
+  WeightReader reader(*source.tensors, source.name, source.placement, keep_float32);
   const int64_t dim = config.inner_dim();
   const Size3& p = config.patch_size;
   WanWeights weights;

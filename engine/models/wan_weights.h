@@ -55,7 +55,7 @@ struct WanWeights {
 struct WanWeightSource {
   const std::map<std::string, at::Tensor>* tensors = nullptr;
   std::string name;  // for messages
-  c10::ScalarType dtype = c10::ScalarType::Float;
+  Placement placement = c10::ScalarType::Float;
   WanPrecision precision = WanPrecision::kInference;
 };
 

@@ -16,6 +16,7 @@
 #include "engine/attention/router.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
+#include "engine/nn/device.h"
 #include "engine/pipeline/video_size.h"
 #include "engine/schedule/sampler.h"
 #include "engine/text/prompt_encoder.h"
@@ -90,9 +91,11 @@ class Pipeline::Impl {
   GenerationResult generate(const GenerationRequest& request, PipelineObserver& observer);
 
   PipelineConfig config;
+  at::Device device;
   std::unique_ptr<Sampler> sampler;
 
  private:
+  Placement placed(c10::ScalarType dtype) const { return {dtype, device}; }
   bool guided() const { return config.guidance > 1.0; }
   PromptEncoder& text();
   VideoDit& model();
@@ -123,7 +126,8 @@ class Pipeline::Impl {
   at::Tensor both_texts_;  // [2B, S, text_dim]: one object a generation, which the model's cache recognises
 };
 
-Pipeline::Impl::Impl(const PipelineConfig& wanted) : config(wanted), folder_(open_model_folder(wanted.model_dir)) {
+Pipeline::Impl::Impl(const PipelineConfig& wanted)
+    : config(wanted), device(open_device(wanted.device)), folder_(open_model_folder(wanted.model_dir)) {
   check_config(config);
   SamplerOptions options;
   options.steps = config.steps;
@@ -142,17 +146,17 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted) : config(wanted), folder_(ope
 }
 
 PromptEncoder& Pipeline::Impl::text() {
-  if (!text_) text_ = load_umt5_prompt_encoder(folder_.root, config.dtype, config.max_sequence_length);
+  if (!text_) text_ = load_umt5_prompt_encoder(folder_.root, placed(config.dtype), config.max_sequence_length);
   return *text_;
 }
 
 VideoDit& Pipeline::Impl::model() {
-  if (!model_) model_ = load_video_dit(folder_.transformer, config.dtype);
+  if (!model_) model_ = load_video_dit(folder_.transformer, placed(config.dtype));
   return *model_;
 }
 
 VideoVae& Pipeline::Impl::vae() {
-  if (!vae_) vae_ = load_vae(folder_.vae, config.vae_dtype, config.vae);
+  if (!vae_) vae_ = load_vae(folder_.vae, placed(config.vae_dtype), config.vae);
   return *vae_;
 }
 
@@ -167,7 +171,7 @@ void Pipeline::Impl::load_routers() {
   geometry_ = checkpoint.geometry;
   if (config.attention != "vorta") return;
   TensorMap tensors = read_router_checkpoint(checkpoint.router_file);
-  for (auto& [name, tensor] : tensors) tensor = tensor.to(config.dtype);
+  for (auto& [name, tensor] : tensors) tensor = tensor.to(device, config.dtype);
   router_.emplace(tensors, checkpoint.router_file.string(),
                   RouterSize{model().num_layers(), model().num_heads(), model().embedding_dim()});
 }
@@ -308,6 +312,7 @@ TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t ba
   TextFeatures out;
   out.positive = features(request.prompt);
   if (guided()) out.negative = features(request.negative_prompt);
+  synchronize(device);  // or the text's time would be counted into the first step
   const int64_t width = out.positive.size(2);
   if (width != model().text_dim()) {
     throw DataError(folder_.root.string(), fmt::format("the transformer takes text of width {}, the text encoder gives {}",
@@ -321,7 +326,7 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
                                     AttentionBackend& attention, int64_t step) {
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
-  const at::Tensor timestep = sampler->timesteps()[step].expand({batch});
+  const at::Tensor timestep = sampler->timesteps()[step].to(device).expand({batch});
   StepCache* cache = cache_.get();
   if (!guided()) return model().forward(input, timestep, features.positive, {attention, step, cache});
   at::Tensor with_prompt, without;
@@ -361,7 +366,7 @@ at::Tensor Pipeline::Impl::decode(const at::Tensor& latents) {
 
 GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, PipelineObserver& observer) {
   const VideoSize size = resolve_video_size(request, model(), vae());
-  const at::Tensor noise = initial_latents(request, size);
+  const at::Tensor noise = initial_latents(request, size).to(device);
   const auto attention = backend_for(size.tokens);
   const int64_t batch = noise.size(0);
   GenerationResult result;
@@ -384,8 +389,9 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
   }
   if (request.output == Output::kVideo) {
     const StageScope stage(observer, Stage::kVae);
-    result.video = decode(result.latents);
+    result.video = decode(result.latents).cpu();
   }
+  result.latents = result.latents.cpu();
   release(vae_);
   return result;
 }
@@ -412,6 +418,7 @@ GenerationResult Pipeline::generate(const GenerationRequest& request, PipelineOb
 }
 
 const PipelineConfig& Pipeline::config() const { return impl_->config; }
+at::Device Pipeline::device() const { return impl_->device; }
 const at::Tensor& Pipeline::timesteps() const { return impl_->sampler->timesteps(); }
 
 }  // namespace vorta::engine

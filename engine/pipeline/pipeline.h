@@ -37,6 +37,7 @@ struct PipelineConfig {
   std::string attention = "dense";    // a row of attention_backends()
   /// Geometry of sliding and coreset attention where there is no router checkpoint to take it from.
   std::optional<AttentionGeometry> geometry;
+  std::string device = "auto";        // auto, cpu or cuda: see open_device
   c10::ScalarType dtype = c10::ScalarType::Float;      // text encoder and transformer: kFloat or kBFloat16
   c10::ScalarType vae_dtype = c10::ScalarType::Float;
   /// Routed attention: a head whose top score is lower is dense. Absent: none; the published 0.3 never triggers either.
@@ -69,6 +70,7 @@ struct GenerationRequest {
   Output output = Output::kVideo;
 };
 
+/// Tensors on the CPU.
 struct GenerationResult {
   std::vector<CacheCall> cache_calls;  // every forward of the denoising, in order
   at::Tensor latents;  // [B, C, T, H, W] fp32, as the VAE takes them (normalised)
@@ -109,7 +111,8 @@ struct PlanSummary {
 enum class Stage { kText, kDenoise, kVae };
 std::string_view to_string(Stage stage);  // "text", "denoise", "vae"
 
-/// Listens to a generation. Calls come from the generating thread, outside any kernel.
+/// Listens to a generation. Calls come from the generating thread, outside any kernel: the device has finished what came
+/// before the call.
 class PipelineObserver {
  public:
   virtual ~PipelineObserver() = default;
@@ -131,10 +134,11 @@ class Pipeline {
 
   /// Checks the sizes, computes the routes and the cost. ConfigError names the nearest sizes that work.
   PlanSummary plan(const GenerationRequest& request);
-  /// @throws ConfigError as `plan`; NotFiniteError. Deterministic by seed on one machine and thread count.
+  /// @throws ConfigError as `plan`; NotFiniteError. Deterministic by seed on one device and thread count.
   GenerationResult generate(const GenerationRequest& request, PipelineObserver* observer = nullptr);
 
   const PipelineConfig& config() const;
+  at::Device device() const;
   /// Timesteps of the schedule, [steps].
   const at::Tensor& timesteps() const;
 

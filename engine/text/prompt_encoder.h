@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/weights/placement.h"
+
 namespace vorta::engine {
 
 /// Prompts in, text features out.
@@ -29,7 +31,8 @@ class PromptEncoder {
 /// Reads `model_dir`/text_encoder (config.json, safetensors) and `model_dir`/tokenizer: the text path of diffusers'
 /// WanPipeline (clean, tokenise to `max_tokens`, encode with the mask, zero the rest).
 /// @throws DataError when a file is not what it claims to be.
-std::unique_ptr<PromptEncoder> load_umt5_prompt_encoder(const std::filesystem::path& model_dir, c10::ScalarType dtype,
+std::unique_ptr<PromptEncoder> load_umt5_prompt_encoder(const std::filesystem::path& model_dir,
+                                                        const Placement& placement,
                                                         int64_t max_tokens = 512);
 
 }  // namespace vorta::engine

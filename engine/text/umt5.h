@@ -45,6 +45,7 @@ class Umt5Encoder {
   at::Tensor forward(const at::Tensor& ids, const at::Tensor& mask) const;
 
   const Umt5Config& config() const { return config_; }
+  at::Device device() const { return embedding_.device(); }
   /// Multiply-adds times two for one sequence of `tokens`.
   double flops(int64_t tokens) const;
 

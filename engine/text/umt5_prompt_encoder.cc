@@ -31,6 +31,8 @@ class Umt5PromptEncoder : public PromptEncoder {
       ids[b].slice(0, 0, count).copy_(at::tensor(row, at::kLong));
       mask[b].slice(0, 0, count).fill_(1);
     }
+    ids = ids.to(encoder_.device());
+    mask = mask.to(encoder_.device());
     const auto features = encoder_.forward(ids, mask);
     // Not a product with the mask: a padded row may hold anything, and 0 * inf is no zero.
     return at::where(mask.unsqueeze(-1) != 0, features, at::zeros({}, features.options()));
@@ -61,13 +63,13 @@ class Umt5PromptEncoder : public PromptEncoder {
   int64_t max_tokens_;
 };
 
-Umt5Encoder load_encoder(const std::filesystem::path& dir, c10::ScalarType dtype) {
+Umt5Encoder load_encoder(const std::filesystem::path& dir, const Placement& placement) {
   const auto config_path = dir / "config.json";
   const auto config = parse_umt5_config(read_json_file(config_path), config_path.string());
   // "wo" stays in float32 only in half precision, where it overflows (transformers, _keep_in_fp32_modules).
   std::vector<std::string> keep;
-  if (dtype == at::kHalf) keep.emplace_back(".wo.");
-  const WeightReader weights(read_weight_folder(dir), dir.string(), dtype, keep);
+  if (placement.dtype == at::kHalf) keep.emplace_back(".wo.");
+  const WeightReader weights(read_weight_folder(dir), dir.string(), placement, keep);
   Umt5Encoder encoder(config, weights);
   weights.finish();
   return encoder;
@@ -75,11 +77,12 @@ Umt5Encoder load_encoder(const std::filesystem::path& dir, c10::ScalarType dtype
 
 }  // namespace
 
-std::unique_ptr<PromptEncoder> load_umt5_prompt_encoder(const std::filesystem::path& model_dir, c10::ScalarType dtype,
+std::unique_ptr<PromptEncoder> load_umt5_prompt_encoder(const std::filesystem::path& model_dir,
+                                                        const Placement& placement,
                                                         int64_t max_tokens) {
   if (max_tokens < 1) throw ConfigError("max_tokens", fmt::format("expected at least 1, found {}", max_tokens));
   auto tokenizer = load_tokenizer(model_dir / "tokenizer");
-  auto encoder = load_encoder(model_dir / "text_encoder", dtype);
+  auto encoder = load_encoder(model_dir / "text_encoder", placement);
   return std::make_unique<Umt5PromptEncoder>(std::move(encoder), std::move(tokenizer), max_tokens);
 }
 

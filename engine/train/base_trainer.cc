@@ -50,7 +50,7 @@ class BaseJob {
  public:
   explicit BaseJob(const BaseTraining& training)
       : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
-        vae_(load_vae_to(training.vae_dir, dtype_, device_)),
+        vae_(load_vae(training.vae_dir, {dtype_, device_})),
         pool_(*vae_, training.defaults.clip, training.pool, device_) {
     parameters_ = trainable(initial_weights(), training.options.device);
   }
@@ -91,8 +91,9 @@ class BaseJob {
   };
   Networks networks(const TensorMap& weights) const {
     const TensorMap text = with_prefix_removed(weights, kTextPrefix);
-    return {WanTransformer(training_.transformer, with_prefix_removed(weights, kTransformerPrefix), "the transformer in training", dtype_),
-            Umt5Encoder(training_.text_encoder, WeightReader(text, "the text encoder in training", dtype_))};
+    const Placement placement{dtype_, weights.begin()->second.device()};
+    return {WanTransformer(training_.transformer, with_prefix_removed(weights, kTransformerPrefix), "the transformer in training", placement),
+            Umt5Encoder(training_.text_encoder, WeightReader(text, "the text encoder in training", placement))};
   }
 
   MicroBatch forward(int64_t step, int64_t micro, const Replica& replica) {

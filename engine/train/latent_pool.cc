@@ -30,13 +30,6 @@ std::vector<T> batch_of(const std::vector<T>& all, int64_t batch) {
 }
 }  // namespace
 
-std::unique_ptr<VideoVae> load_vae_to(const std::filesystem::path& dir, at::ScalarType dtype, at::Device device) {
-  const at::NoGradGuard no_grad;
-  TensorMap weights = read_weight_folder(dir);
-  for (auto& [name, tensor] : weights) tensor = tensor.to(device);
-  return std::make_unique<WanVae>(read_wan_vae_config(dir / "config.json"), WeightReader(weights, dir.string(), dtype), dtype);
-}
-
 LatentPool::LatentPool(const VideoVae& vae, const ClipSize& clip, const PoolOptions& options, at::Device device)
     : vae_(vae), clip_(clip), options_(options), device_(device), scenes_(static_cast<size_t>(options.clips)),
       numbers_(static_cast<size_t>(options.clips), kNothing) {}

@@ -16,9 +16,6 @@
 
 namespace vorta::engine {
 
-/// Loads the VAE folder that the trainer wrote, its weights on `device`.
-std::unique_ptr<VideoVae> load_vae_to(const std::filesystem::path& dir, at::ScalarType dtype, at::Device device);
-
 /// How many encoded clips are kept, and how they are exchanged for new ones while training goes on.
 struct PoolOptions {
   int64_t clips = 512;

@@ -26,11 +26,6 @@ enum Stream : uint64_t { kInit = 1, kSlots = 2, kWording = 3, kNoise = 4, kInter
 constexpr int kIntervals = 5;
 constexpr double kRebalanceBelow = 200;  // timestep
 
-TensorMap moved(TensorMap weights, at::Device device) {
-  for (auto& [name, tensor] : weights) tensor = tensor.to(device);
-  return weights;
-}
-
 WanTransformerConfig transformer_config(const std::filesystem::path& model) {
   const auto path = model / "transformer" / "config.json";
   return parse_wan_config(read_json_file(path), path.string());
@@ -46,11 +41,11 @@ class RouterJob {
   // Built with grad mode on, or the model would fuse weights into kernels without gradients.
   explicit RouterJob(const RouterTraining& training)
       : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
-        transformer_(transformer_config(training.model), moved(read_weight_folder(training.model / "transformer"), device_),
-                     (training.model / "transformer").string(), dtype_, WanPrecision::kUniform),
+        transformer_(transformer_config(training.model), read_weight_folder(training.model / "transformer"),
+                     (training.model / "transformer").string(), {dtype_, device_}, WanPrecision::kUniform),
         text_(text_config(training.model),
-              WeightReader(moved(read_weight_folder(training.model / "text_encoder"), device_), (training.model / "text_encoder").string(), dtype_)),
-        vae_(load_vae_to(training.model / "vae", dtype_, device_)), pool_(*vae_, training.clip, training.pool, device_),
+              WeightReader(read_weight_folder(training.model / "text_encoder"), (training.model / "text_encoder").string(), {dtype_, device_})),
+        vae_(load_vae(training.model / "vae", {dtype_, device_})), pool_(*vae_, training.clip, training.pool, device_),
         geometry_(training.geometry), mixed_(geometry_) {
     pool_.advance(0);
     const at::Tensor like = pool_.gather({0});

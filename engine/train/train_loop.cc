@@ -254,6 +254,12 @@ uint64_t derive_seed(uint64_t seed, uint64_t stream, uint64_t index) {
   return random.next();
 }
 
+at::ScalarType parse_train_dtype(const std::string& name) {
+  if (name == "float32") return at::kFloat;
+  if (name == "bfloat16") return at::kBFloat16;
+  throw ConfigError("--dtype", fmt::format("expected float32 or bfloat16, found '{}'", name));
+}
+
 TensorMap trainable(const TensorMap& weights, const std::string& device) {
   const at::Device where = open_device(device);
   TensorMap leaves;

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/nn/device.h"
 #include "engine/train/muon.h"
 #include "engine/train/optimizer.h"
 #include "engine/train/replicas.h"
@@ -82,11 +83,6 @@ TensorMap trainable(const TensorMap& weights, const std::string& device);
 /// The same handles without gradients.
 TensorMap detached(const TensorMap& weights);
 
-/// Where tensors of a job live. "cuda" loads libtorch_cuda.so from beside libtorch_cpu.so; MachineError when it or GPU
-/// `index` is missing. "cpu" is one device for every index.
-at::Device open_device(const std::string& name, int64_t index = 0);
-/// A generator for random tensors made on `device`; the same seed gives the same numbers on the same kind of device.
-at::Generator generator_on(at::Device device, uint64_t seed);
 at::ScalarType parse_train_dtype(const std::string& name);
 
 }  // namespace vorta::engine

@@ -78,7 +78,8 @@ class VaeJob {
 
   // Built anew from the parameters each step: with bf16 the cast is then part of the graph.
   WanVae network(const TensorMap& weights) const {
-    return {training_.config, WeightReader(weights, "the vae in training", dtype_), dtype_, {.chunk_latent_frames = -1, .tiling = std::nullopt}};
+    const Placement placement{dtype_, weights.begin()->second.device()};
+    return {training_.config, WeightReader(weights, "the vae in training", placement), dtype_, {.chunk_latent_frames = -1, .tiling = std::nullopt}};
   }
 
   // A pure function of the number of the micro-batch.

@@ -14,10 +14,10 @@
 namespace vorta::engine {
 namespace {
 
-std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, at::ScalarType dtype, const VaeOptions& options) {
+std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options) {
   const WanVaeConfig config = read_wan_vae_config(dir / "config.json");
   const TensorMap tensors = read_weight_folder(dir);
-  return std::make_unique<WanVae>(config, WeightReader(tensors, dir.string(), dtype), dtype, options);
+  return std::make_unique<WanVae>(config, WeightReader(tensors, dir.string(), placement), placement.dtype, options);
 }
 
 constexpr std::array<RegistryEntry<VaeFactory>, 1> kTable{{
@@ -28,7 +28,8 @@ constexpr std::array<RegistryEntry<VaeFactory>, 1> kTable{{
 
 std::span<const RegistryEntry<VaeFactory>> vae_table() { return kTable; }
 
-std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, at::ScalarType dtype, const VaeOptions& options) {
+std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options) {
+  const at::ScalarType dtype = placement.dtype;
   if (dtype != at::kFloat && dtype != at::kBFloat16) {
     throw ConfigError("VAE dtype", fmt::format("expected float32 or bfloat16, found {}", at::toString(dtype)));
   }
@@ -38,7 +39,7 @@ std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, at::ScalarT
   if (name == object.end() || !name->is_string()) {
     throw DataError(config.string(), "has no \"_class_name\", so the kind of VAE is unknown");
   }
-  return find_entry(vae_table(), "VAE _class_name", name->get<std::string>()).make(dir, dtype, options);
+  return find_entry(vae_table(), "VAE _class_name", name->get<std::string>()).make(dir, placement, options);
 }
 
 }  // namespace vorta::engine

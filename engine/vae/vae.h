@@ -10,6 +10,7 @@
 #include <span>
 
 #include "engine/base/registry.h"
+#include "engine/weights/placement.h"
 
 namespace vorta::engine {
 
@@ -65,15 +66,15 @@ class VideoVae {
   virtual double decode_flops(int64_t frames, int64_t height, int64_t width) const = 0;
 };
 
-using VaeFactory = std::unique_ptr<VideoVae> (*)(const std::filesystem::path& dir, at::ScalarType dtype,
+using VaeFactory = std::unique_ptr<VideoVae> (*)(const std::filesystem::path& dir, const Placement& placement,
                                                  const VaeOptions& options);
 
 /// Known VAEs by the `_class_name` of their config.json.
 std::span<const RegistryEntry<VaeFactory>> vae_table();
 
-/// Loads a diffusers VAE folder (config.json and safetensors). `dtype` is kFloat or kBFloat16.
+/// Loads a diffusers VAE folder (config.json and safetensors). The type is kFloat or kBFloat16.
 /// @throws DataError when a file or tensor is not as the config says, ConfigError for an unknown class or bad config.
-std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, at::ScalarType dtype,
+std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Placement& placement,
                                    const VaeOptions& options = {});
 
 }  // namespace vorta::engine

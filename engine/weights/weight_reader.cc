@@ -16,20 +16,20 @@ namespace vorta::engine {
 struct WeightReader::State {
   TensorMap weights;
   std::string source;
-  c10::ScalarType dtype;
+  Placement placement;
   std::vector<std::string> keep_float32;
   std::set<std::string, std::less<>> taken;
 
   c10::ScalarType target(std::string_view key) const {
     const bool keep = std::any_of(keep_float32.begin(), keep_float32.end(),
                                   [&](const auto& word) { return key.find(word) != std::string_view::npos; });
-    return keep ? c10::ScalarType::Float : dtype;
+    return keep ? c10::ScalarType::Float : placement.dtype;
   }
 };
 
-WeightReader::WeightReader(const TensorMap& weights, std::string source, c10::ScalarType dtype,
+WeightReader::WeightReader(const TensorMap& weights, std::string source, const Placement& placement,
                            std::vector<std::string> keep_float32)
-    : state_(std::make_shared<State>(State{weights, std::move(source), dtype, std::move(keep_float32), {}})) {}
+    : state_(std::make_shared<State>(State{weights, std::move(source), placement, std::move(keep_float32), {}})) {}
 
 WeightReader WeightReader::scope(std::string_view prefix) const {
   WeightReader inner = *this;
@@ -62,7 +62,8 @@ at::Tensor WeightReader::take(std::string_view name, at::IntArrayRef shape) cons
                                                 fmt::join(shape, ", "), fmt::join(tensor.sizes(), ", ")));
   }
   state_->taken.insert(key);
-  return tensor.is_floating_point() ? tensor.to(state_->target(key)) : tensor;
+  const c10::ScalarType type = tensor.is_floating_point() ? state_->target(key) : tensor.scalar_type();
+  return tensor.to(state_->placement.device, type);
 }
 
 bool WeightReader::has(std::string_view name) const { return state_->weights.contains(full_name(name)); }
@@ -75,7 +76,7 @@ void WeightReader::ignore(std::string_view prefix) const {
   }
 }
 
-c10::ScalarType WeightReader::dtype() const { return state_->dtype; }
+c10::ScalarType WeightReader::dtype() const { return state_->placement.dtype; }
 
 const std::string& WeightReader::source() const { return state_->source; }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/weights/placement.h"
 #include "engine/weights/tensor_map.h"
 
 namespace vorta::engine {
@@ -16,16 +17,17 @@ namespace vorta::engine {
 /// share one memory of what was taken. Not for use from several threads at once.
 class WeightReader {
  public:
-  /// `source` names the file or folder in messages. Floating tensors are cast to `dtype`, or to float32 when the full
-  /// name contains one of the words in `keep_float32`; tensors of other kinds are left alone.
-  WeightReader(const TensorMap& weights, std::string source, c10::ScalarType dtype,
+  /// `source` names the file or folder in messages. Every tensor moves to the placement's device when it is taken.
+  /// Floating tensors are cast to its dtype, or to float32 when the full name contains one of the words in
+  /// `keep_float32`; tensors of other kinds keep theirs.
+  WeightReader(const TensorMap& weights, std::string source, const Placement& placement,
                std::vector<std::string> keep_float32 = {});
 
   /// The same reader below `prefix` + ".".
   WeightReader scope(std::string_view prefix) const;
   WeightReader scope(std::string_view prefix, int64_t index) const;  // "<prefix>.<index>."
 
-  /// The tensor called `name` in this scope, with exactly `shape`; the same handle when no cast is needed.
+  /// The tensor called `name` in this scope, with exactly `shape`; the same handle when it need not change.
   /// @throws DataError naming source, key, expected and found shape.
   at::Tensor take(std::string_view name, at::IntArrayRef shape) const;
   bool has(std::string_view name) const;

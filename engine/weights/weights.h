@@ -2,6 +2,7 @@
 #pragma once
 
 // Everything of engine/weights in one include.
+#include "engine/weights/placement.h"
 #include "engine/weights/router_checkpoint.h"
 #include "engine/weights/safetensors.h"
 #include "engine/weights/tensor_map.h"

@@ -36,6 +36,7 @@ namespace fs = std::filesystem;
 /// The flags as given; what is absent takes the model folder's default.
 struct GenerateFlags {
   std::string model, published_model, routers, resume, attention, cache = "none", cache_options = "{}", scheduler, dtype;
+  std::string device = "auto";
   std::string prompt, negative_prompt, prompt_file, latents;
   std::string output, output_dir, output_type = "video", timings;
   std::optional<int64_t> frames, height, width, steps, max_sequence_length;
@@ -73,6 +74,7 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--cache", f.cache, "a row of `vorta-bench list caches`")->capture_default_str();
   sub.add_option("--cache-options", f.cache_options, "its options, a JSON object (engine/cache/README.md)")->capture_default_str();
   sub.add_option("--dtype", f.dtype, "float32 or bfloat16 (default: float32; bfloat16 with the published flags)");
+  sub.add_option("--device", f.device, "auto (a GPU where one can be used), cpu or cuda")->capture_default_str();
   sub.add_flag("--enable_cpu_offload,--enable-cpu-offload", f.cpu_offload,
                "load each network for its stage and release it after");
 }
@@ -227,6 +229,7 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   config.dtype = find_entry(std::span<const RegistryEntry<c10::ScalarType>>(kDtypes), "--dtype",
                             f.dtype.empty() ? "float32" : f.dtype)
                      .make;
+  config.device = f.device;
   config.tau = f.tau;
   config.cache = f.cache;
   config.cache_options = f.cache_options;

@@ -173,6 +173,7 @@ void add_judge(CLI::App& app, JudgeArguments& arguments) {
   app.add_option("--flow-shift", arguments.flow_shift, "Default: the model's");
   app.add_option("--scheduler", judging.pipeline.scheduler, "Default: the model's");
   app.add_option("--dtype", arguments.dtype)->capture_default_str();
+  app.add_option("--device", judging.pipeline.device, "auto, cpu or cuda")->capture_default_str();
   add_clip(app, judging.clip);
 }
 

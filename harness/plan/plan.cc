@@ -41,7 +41,8 @@ std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
   const GenerationConfig& config = variant.config;
   nlohmann::json params{{"model", spec.model},          {"attention", variant.attention.name}, {"frames", config.frames},
                         {"height", config.height},      {"width", config.width},               {"steps", config.steps},
-                        {"dtype", config.dtype}};
+                        {"dtype", config.dtype},
+                        {"device", config.device}};
   if (config.guidance) params["guidance"] = *config.guidance;
   if (config.flow_shift) params["flow_shift"] = *config.flow_shift;
   if (!config.sampler.empty()) params["sampler"] = config.sampler;

@@ -74,6 +74,7 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
   config.routers_dir = routers_folder(suite, variant);
   config.attention = variant.attention.name;
   config.dtype = variant.config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  config.device = variant.config.device;
   config.cache = variant.cache.name;
   config.cache_options = variant.cache.options_json;
   config.cache_where = "variant " + variant.name + ", cache options";

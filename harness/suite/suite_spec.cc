@@ -51,6 +51,7 @@ void read_config(const json& object, const std::string& where, GenerationConfig&
   if (reader.has("flow_shift")) config.flow_shift = reader.number("flow_shift");
   config.sampler = reader.string("sampler", config.sampler);
   config.dtype = reader.string("dtype", config.dtype);
+  config.device = reader.string("device", config.device);
   config.fps = reader.number("fps", config.fps);
   reader.finish();
 }

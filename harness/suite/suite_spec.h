@@ -23,6 +23,7 @@ struct GenerationConfig {
   std::optional<double> flow_shift;
   std::string sampler;               // empty: what the model's scheduler folder says
   std::string dtype = "float32";     // or "bfloat16"
+  std::string device = "auto";       // a GPU where one can be used; or "cpu", "cuda"
   double fps = 16;                   // of the MP4 files only
 };
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/device.h"
+
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -8,8 +10,7 @@
 #include <filesystem>
 
 #include "engine/base/error.h"
-#include "engine/train/train_loop.h"
-
+#include "engine/base/log.h"
 namespace vorta::engine {
 namespace {
 
@@ -26,11 +27,12 @@ void load_cuda_half() {
   }
 }
 
-}  // namespace
+bool cuda_is_there() {
+  // The driver's control node: asked first, so that machines without a GPU never load a gigabyte of libraries.
+  return std::filesystem::exists("/dev/nvidiactl");
+}
 
-at::Device open_device(const std::string& name, int64_t index) {
-  if (name == "cpu") return at::kCPU;
-  if (name != "cuda") throw ConfigError("--device", fmt::format("expected cpu or cuda, found '{}'", name));
+at::Device open_cuda(int64_t index) {
   // Loaded before anybody asks for CUDA: ATen looks for it once and remembers that there was none.
   static const bool loaded = (load_cuda_half(), true);
   if (!loaded || !at::hasCUDA()) throw MachineError("--device cuda", "libtorch_cuda.so is loaded but sees no GPU");
@@ -40,6 +42,26 @@ at::Device open_device(const std::string& name, int64_t index) {
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 
+// A GPU that cannot be used is worth a line, not a failure: nobody asked for it by name.
+at::Device open_best() {
+  if (!cuda_is_there()) return at::kCPU;
+  try {
+    return open_cuda(0);
+  } catch (const MachineError& error) {
+    log_warn(fmt::format("a GPU is here but not used: {}", error.what()));
+    return at::kCPU;
+  }
+}
+
+}  // namespace
+
+at::Device open_device(const std::string& name, int64_t index) {
+  if (name == "cpu") return at::kCPU;
+  if (name == "cuda") return open_cuda(index);
+  if (name == "auto") return open_best();
+  throw ConfigError("--device", fmt::format("expected auto, cpu or cuda, found '{}'", name));
+}
+
 at::Generator generator_on(at::Device device, uint64_t seed) {
   if (device.is_cpu()) return at::detail::createCPUGenerator(seed);
   at::Generator generator = at::detail::getCUDAHooks().getNewGenerator(device.index());
@@ -47,10 +69,8 @@ at::Generator generator_on(at::Device device, uint64_t seed) {
   return generator;
 }
 
-at::ScalarType parse_train_dtype(const std::string& name) {
-  if (name == "float32") return at::kFloat;
-  if (name == "bfloat16") return at::kBFloat16;
-  throw ConfigError("--dtype", fmt::format("expected float32 or bfloat16, found '{}'", name));
+void synchronize(at::Device device) {
+  if (!device.is_cpu()) at::detail::getCUDAHooks().deviceSynchronize(device.index());
 }
 
 }  // namespace vorta::engine

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+namespace vorta::engine {
+
+/// Where the weights of a network live and in which type it computes. A type alone means on the CPU.
+struct Placement {
+  Placement(c10::ScalarType type, c10::Device where = c10::Device(c10::kCPU)) : dtype(type), device(where) {}  // NOLINT: implicit
+  c10::ScalarType dtype;
+  c10::Device device;
+};
+
+}  // namespace vorta::engine
