@@ -77,7 +77,7 @@ at::Tensor WanTransformer::Impl::embed_patches(const at::Tensor& latents) const 
                                  .reshape({b, c, t, p[0], h, p[1], w, p[2]})
                                  .permute({0, 2, 4, 6, 1, 3, 5, 7})
                                  .reshape({b, t * h * w, c * config.patch_volume()});
-  return at::linear(patches, weights.patch.weight.flatten(1), weights.patch.bias);  // [B, L, M]
+  return linear(patches, weights.patch.weight.flatten(1), weights.patch.bias);  // [B, L, M]
 }
 
 at::Tensor WanTransformer::Impl::embed_time(const at::Tensor& timestep) const {

@@ -92,6 +92,10 @@ std::optional<at::Tensor> kernel_linear(const at::Tensor& x,
                                         const at::Tensor& weight,
                                         const at::Tensor& bias,
                                         bool gelu) {
+  if (x.dim() == 2) {
+    const auto out = kernel_linear(x.unsqueeze(0), weight, bias, gelu);
+    return out ? std::optional(out->squeeze(0)) : std::nullopt;
+  }
   if (!rows_of_bfloat16(x) || !contiguous_bfloat16(weight) || (bias.defined() && !contiguous_bfloat16(bias))) {
     return std::nullopt;
   }

@@ -63,15 +63,17 @@ VORTA_AVX2_INLINE __m256 power_of_two(__m256 n) {
 /// 2^x for x <= 0, relative error below 4e-6; 0 below 2^-126.5, NaN for NaN.
 VORTA_AVX2_INLINE __m256 exp2_nonpositive(__m256 x) {
   x = _mm256_max_ps(_mm256_set1_ps(-127.0f), x);  // the second operand, x, passes when it is NaN
-  const __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m256 f = _mm256_sub_ps(x, n);
+  // Added to x, its last bit is worth 1: the sum holds the nearest whole number n, and n + 127 in its lowest bits.
+  const __m256 whole = _mm256_set1_ps(0x1.8p23f + 127.0f);
+  const __m256 sum = _mm256_add_ps(x, whole);
+  const __m256 f = _mm256_sub_ps(x, _mm256_sub_ps(sum, whole));
   __m256 p = _mm256_set1_ps(1.339887440e-3f);  // minimax polynomial of 2^f on [-1/2, 1/2]
   p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(9.618437357e-3f));
   p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(5.550332548e-2f));
   p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(2.402264791e-1f));
   p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(6.931471825e-1f));
   p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1.0f));
-  return _mm256_mul_ps(p, power_of_two(n));
+  return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(sum), 23)));
 }
 
 }  // namespace vorta::kernels
