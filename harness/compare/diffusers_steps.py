@@ -55,7 +55,7 @@ def vorta_steps(args, attention, dtype, settings, scratch):
         "--prompt", PROMPT, "--frames", str(settings["frames"]), "--height", str(settings["height"]),
         "--width", str(settings["width"]), "--steps", str(settings["steps"]), "--guidance", str(settings["guidance"]),
         "--seed", "0", "--output-type", "latent", "--output", str(Path(scratch) / "latents.safetensors"),
-        "--timings", str(timings),
+        "--timings", str(timings), "--device", "cpu",
     ]
     if attention == "vorta":
         command += ["--routers", str(args.routers)]
