@@ -3,9 +3,15 @@
 set(VORTA_CUDA AUTO CACHE STRING "CUDA variants of the kernels: ON, OFF, or AUTO (on where nvcc and an NVIDIA GPU are)")
 set_property(CACHE VORTA_CUDA PROPERTY STRINGS AUTO ON OFF)
 
+function(vorta_is_cuda_13 result candidate)
+  execute_process(COMMAND "${candidate}" --version OUTPUT_VARIABLE version ERROR_QUIET)
+  if(NOT version MATCHES "release 13\\.")
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
 # The wheels' compiler first: set-up installs it only where the system has no CUDA 13.
 find_program(VORTA_NVCC nvcc HINTS "${VORTA_TORCH_DIR}/nvidia/cu13/bin" PATHS "$ENV{CUDA_HOME}/bin" /usr/local/cuda/bin
-             DOC "CUDA 13 compiler; cmake/requirements-cuda.txt holds it as wheels")
+             VALIDATOR vorta_is_cuda_13 DOC "CUDA 13 compiler; cmake/requirements-cuda.txt holds it as wheels")
 
 set(VORTA_CUDA_KERNELS OFF)
 if(VORTA_CUDA STREQUAL "AUTO")
@@ -17,7 +23,7 @@ if(VORTA_CUDA STREQUAL "AUTO")
   endforeach()
 elseif(VORTA_CUDA)
   if(NOT VORTA_NVCC)
-    message(FATAL_ERROR "VORTA_CUDA=ON needs nvcc: install CUDA 13, or the wheels of cmake/requirements-cuda.txt "
+    message(FATAL_ERROR "VORTA_CUDA=ON needs nvcc of CUDA 13: install it, or the wheels of cmake/requirements-cuda.txt "
                         "beside the torch wheel.")
   endif()
   set(VORTA_CUDA_KERNELS ON)
@@ -36,9 +42,6 @@ set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_COMPILER "${VORTA_NVCC}")
 set(CMAKE_CUDA_HOST_COMPILER "${CMAKE_CXX_COMPILER}")
 enable_language(CUDA)
-if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 13)
-  message(FATAL_ERROR "${VORTA_NVCC} is CUDA ${CMAKE_CUDA_COMPILER_VERSION}; CUDA 13 is needed.")
-endif()
 message(STATUS "CUDA variants of the kernels: built by ${VORTA_NVCC} ${CMAKE_CUDA_COMPILER_VERSION}")
 
 # vorta_cuda_library(name SOURCES a.cu b.cu ...): the only sources that may include CUDA's headers.

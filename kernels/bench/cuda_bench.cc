@@ -3,9 +3,11 @@
 // that a pass must move, each tensor once; tables that stay in cache are not counted.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/coreset_pool/coreset_pool_cases.h"
@@ -17,7 +19,8 @@
 namespace vorta::kernels {
 namespace {
 
-constexpr int kLaunches = 20;  // between two waits, so that waiting does not count
+constexpr int kLaunches = 20;   // between two waits, so that waiting does not count
+constexpr int kIterations = 20;  // fixed, or every guess of their number would fill the tensors anew
 const Stream kStream = cuda_stream(nullptr);
 
 bool skip_without_gpu(benchmark::State& state) {
@@ -32,9 +35,13 @@ bool succeeded(benchmark::State& state, KernelStatus status) {
   return false;
 }
 
-// Times `launch`, which moves `bytes` of memory.
-template <typename Launch>
-void measure(benchmark::State& state, double bytes, Launch launch) {
+// Times `launch`, which moves `bytes` of `tensors`.
+template <typename Tensors, typename Launch>
+void measure(benchmark::State& state, const Tensors& tensors, double bytes, Launch launch) {
+  if (!tensors.filled()) {
+    state.SkipWithError("the GPU has too little memory");
+    return;
+  }
   if (!succeeded(state, launch()) || !succeeded(state, synchronize(kStream))) return;
   for (auto unused : state) {
     const auto start = std::chrono::steady_clock::now();
@@ -54,14 +61,17 @@ class Filled {
  public:
   explicit Filled(int64_t count) : memory_(static_cast<std::size_t>(count) * sizeof(Element)) {
     static const std::vector<Element> block = normal_block();
-    const std::size_t block_bytes = block.size() * sizeof(Element);
-    for (std::size_t at = 0; at < memory_.bytes(); at += block_bytes) {
-      const std::size_t bytes = std::min(block_bytes, memory_.bytes() - at);
-      filled_ = filled_ && memory_.copy_from_host(block.data(), bytes, at) == KernelStatus::kOk;
+    std::size_t done = std::min(block.size() * sizeof(Element), memory_.bytes());
+    filled_ = data() != nullptr && memory_.copy_from_host(block.data(), done) == KernelStatus::kOk;
+    while (filled_ && done < memory_.bytes()) {
+      const std::size_t bytes = std::min(done, memory_.bytes() - done);
+      auto* end = static_cast<std::byte*>(memory_.data()) + done;
+      filled_ = copy_on_device(kStream, end, memory_.data(), bytes) == KernelStatus::kOk;
+      done += bytes;
     }
   }
   Element* data() const { return static_cast<Element*>(memory_.data()); }
-  bool ok() const { return filled_; }
+  bool filled() const { return filled_; }
 
  private:
   static std::vector<Element> normal_block() {
@@ -105,6 +115,8 @@ struct NormTensors {
     return {x.data(), y.data(), weight.data(), residual.data(), out.data(), scale.data(), shift.data(), gate.data(),
             cosine.data(), sine.data()};
   }
+
+  bool filled() const { return x.filled() && y.filled() && residual.filled() && out.filled(); }
 
   Filled<BFloat16Bits> x, y, residual, out, weight;
   Filled<float> scale, shift, gate, cosine, sine;
@@ -162,7 +174,7 @@ void bench_norms(benchmark::State& state,
   const NormTensors tensors(which);
   const TokenNormsPointers at = tensors.pointers();
   const double pass = static_cast<double>(NormTensors::rows(which) * which.width * 2);
-  measure(state, bench.passes * pass, [&] { return bench.run(variant, which, at); });
+  measure(state, tensors, bench.passes * pass, [&] { return bench.run(variant, which, at); });
 }
 
 // ---- coreset
@@ -178,9 +190,9 @@ struct CoresetTensors {
   static int64_t pooled(const CoresetSelectionCase& which) {
     return which.batch * which.heads * coreset_pooled_rows(which) * which.head_dim;
   }
-  // 2x3x2 windows in raster order of a video 20 frames tall and as wide as its tokens make it.
+  // 2x3x2 windows in raster order, of the published grids 20x45x80 and 20x30x52.
   static std::vector<int32_t> window_rows(const CoresetSelectionCase& which) {
-    const int64_t frames = 20, width = 10, height = coreset_tokens(which) / frames / width;
+    const int64_t frames = 20, width = which.heads == 40 ? 80 : 52, height = coreset_tokens(which) / frames / width;
     std::vector<int32_t> rows;
     for (int64_t t = 0; t < frames; t += 2) {
       for (int64_t h = 0; h < height; h += 3) {
@@ -198,6 +210,11 @@ struct CoresetTensors {
             static_cast<int32_t*>(member_rows.data()), static_cast<int32_t*>(order.data()), nullptr};
   }
 
+  bool filled() const {
+    return x.filled() && k.filled() && v.filled() && out.filled() && pooled_x.filled() && pooled_k.filled() &&
+           pooled_v.filled() && member_rows.data() != nullptr && order.data() != nullptr;
+  }
+
   Filled<BFloat16Bits> x, k, v, out, pooled_x, pooled_k, pooled_v;
   DeviceMemory member_rows, order;
 };
@@ -208,7 +225,7 @@ void bench_pool(benchmark::State& state, const CoresetPoolVariant& variant, cons
   const auto args = coreset_pool_args(which, tensors.pointers(), which.heads, kStream);
   const double full = 2.0 * static_cast<double>(CoresetTensors::full(which));
   const double pooled = 2.0 * static_cast<double>(CoresetTensors::pooled(which));
-  measure(state, full + 5 * pooled, [&] { return variant.pool(args); });
+  measure(state, tensors, full + 5 * pooled, [&] { return variant.pool(args); });
 }
 
 void bench_unpool(benchmark::State& state, const CoresetPoolVariant& variant, const CoresetSelectionCase& which) {
@@ -216,35 +233,49 @@ void bench_unpool(benchmark::State& state, const CoresetPoolVariant& variant, co
   const CoresetTensors tensors(which);
   const auto pool_args = coreset_pool_args(which, tensors.pointers(), which.heads, kStream);
   const auto args = coreset_unpool_args(which, tensors.pointers(), which.heads, kStream);
-  if (!succeeded(state, variant.pool(pool_args))) return;  // makes the order
+  if (tensors.filled() && !succeeded(state, variant.pool(pool_args))) return;  // makes the order
   const double full = 2.0 * static_cast<double>(CoresetTensors::full(which));
   const double pooled = 2.0 * static_cast<double>(CoresetTensors::pooled(which));
-  measure(state, full + pooled, [&] { return variant.unpool(args); });
+  measure(state, tensors, full + pooled, [&] { return variant.unpool(args); });
 }
 
 // ---- rows
 
+struct RowTensors {
+  explicit RowTensors(const RowGatherCase& which)
+      : from(which.batch * which.heads * which.source_rows * which.dim),
+        to(which.batch * which.heads * which.rows * which.dim), rows(upload(shuffled_rows(which.rows))) {}
+  bool filled() const { return from.filled() && to.filled() && rows.data() != nullptr; }
+
+  Filled<BFloat16Bits> from, to;
+  DeviceMemory rows;
+};
+
+double bytes_of(const RowGatherCase& which) {
+  return 4.0 * static_cast<double>(which.batch * which.heads * which.rows * which.dim);
+}
+
 void bench_gather(benchmark::State& state, const RowGatherVariant& variant, const RowGatherCase& which) {
   if (skip_without_gpu(state)) return;
-  const int64_t heads = which.batch * which.heads;
-  const Filled<BFloat16Bits> from(heads * which.source_rows * which.dim), to(heads * which.rows * which.dim);
-  const DeviceMemory rows = upload(shuffled_rows(which.rows));
-  const auto args =
-      row_gather_args(which, {from.data(), to.data(), static_cast<int32_t*>(rows.data()), nullptr, nullptr}, kStream);
-  measure(state, 4.0 * static_cast<double>(heads * which.rows * which.dim), [&] { return variant.launch(args); });
+  const RowTensors tensors(which);
+  const RowGatherPointers at{tensors.from.data(), tensors.to.data(), static_cast<int32_t*>(tensors.rows.data()),
+                             nullptr, nullptr};
+  const auto args = row_gather_args(which, at, kStream);
+  measure(state, tensors, bytes_of(which), [&] { return variant.launch(args); });
 }
 
 void bench_copy(benchmark::State& state) {
   if (skip_without_gpu(state)) return;
-  const int64_t count = 72000 * 5120;
-  const Filled<BFloat16Bits> from(count), to(count);
-  measure(state, 4.0 * static_cast<double>(count),
-          [&] { return copy_on_device(kStream, to.data(), from.data(), static_cast<std::size_t>(count) * 2); });
+  const RowGatherCase& which = row_gather_gpu_bench_cases().front();
+  const RowTensors tensors(which);
+  measure(state, tensors, bytes_of(which), [&] {
+    return copy_on_device(kStream, tensors.to.data(), tensors.from.data(), static_cast<std::size_t>(bytes_of(which) / 2));
+  });
 }
 
 template <typename Bench>
 void add(const std::string& name, Bench bench) {
-  benchmark::RegisterBenchmark(name.c_str(), bench)->UseManualTime()->Unit(benchmark::kMicrosecond);
+  benchmark::RegisterBenchmark(name.c_str(), bench)->UseManualTime()->Iterations(kIterations)->Unit(benchmark::kMicrosecond);
 }
 
 // Nothing is registered in a build without CUDA.

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(RowGatherArgs args) {
   for (int v = 0; v < kVectors; ++v) {
     const unsigned at = first + v * kThreads;
     if (at >= total) break;
-    to[at / row_vectors * to_stride + at % row_vectors] = held[v];
+    __stcs(to + at / row_vectors * to_stride + at % row_vectors, held[v]);
   }
 }
 

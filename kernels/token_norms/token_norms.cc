@@ -33,14 +33,4 @@ KernelStatus gated_residual_layer_norm(const GatedResidualLayerNormArgs& args) {
   return run(&TokenNormsVariant::gated_residual_layer_norm, args);
 }
 
-GatedResidualArgs residual_of(const GatedResidualLayerNormArgs& args) {
-  return {.rows = args.rows, .x = args.x, .y = args.y, .out = args.residual, .gate = args.gate,
-          .gate_stride = args.gate_stride};
-}
-
-ModulatedLayerNormArgs layer_norm_of(const GatedResidualLayerNormArgs& args) {
-  return {.rows = args.rows, .x = args.residual, .out = args.out, .scale = args.scale, .shift = args.shift,
-          .modulation_stride = args.modulation_stride, .scale_offset = args.scale_offset, .eps = args.eps};
-}
-
 }  // namespace vorta::kernels

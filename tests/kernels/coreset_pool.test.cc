@@ -40,11 +40,11 @@ void run_reference(CoresetPoolProblem& problem) {
 }
 
 void check_equal(CoresetPoolProblem& expected, const Uploaded& got) {
-  CHECK(got.order.fetch() == expected.order);
-  CHECK(got.pooled_x.fetch() == expected.pooled_x);
-  CHECK(got.pooled_k.fetch() == expected.pooled_k);
-  CHECK(got.pooled_v.fetch() == expected.pooled_v);
-  CHECK(got.out.fetch() == expected.out);
+  check_same(got.order.fetch(), expected.order);
+  check_same(got.pooled_x.fetch(), expected.pooled_x);
+  check_same(got.pooled_k.fetch(), expected.pooled_k);
+  check_same(got.pooled_v.fetch(), expected.pooled_v);
+  check_same(got.out.fetch(), expected.out);
 }
 
 double share_of_differences(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
@@ -124,8 +124,8 @@ TEST_CASE("coreset pool on CUDA: only sums between two bfloat16 numbers may rank
       }
     }
     on_gpu.pool();
-    CHECK(on_gpu.order.fetch() == order);  // the same bits each time
-    CHECK(on_gpu.pooled_k.fetch() == packed);
+    check_same(on_gpu.order.fetch(), order);  // the same bits each time
+    check_same(on_gpu.pooled_k.fetch(), packed);
   }
 }
 
@@ -148,8 +148,8 @@ TEST_CASE("coreset pool on CUDA pools x alone where nothing follows", "[.][kerne
   REQUIRE(coreset_pool(args) == KernelStatus::kOk);
   const auto untouched = problem.pooled_k;
   run_reference(problem);
-  CHECK(on_gpu.pooled_x.fetch() == problem.pooled_x);
-  CHECK(on_gpu.pooled_k.fetch() == untouched);
+  check_same(on_gpu.pooled_x.fetch(), problem.pooled_x);
+  check_same(on_gpu.pooled_k.fetch(), untouched);
 }
 
 TEST_CASE("coreset pool on CUDA: rows of zeros, infinity and NaN still make the reference's order",
@@ -170,7 +170,7 @@ TEST_CASE("coreset pool on CUDA: rows of zeros, infinity and NaN still make the 
   const Uploaded on_gpu(problem);
   on_gpu.pool();
   run_reference(problem);
-  CHECK(on_gpu.order.fetch() == problem.order);
+  check_same(on_gpu.order.fetch(), problem.order);
 }
 
 TEST_CASE("coreset pool on CUDA refuses dimensions and windows that it was not built for", "[.][kernels][cuda]") {
@@ -182,6 +182,6 @@ TEST_CASE("coreset pool on CUDA refuses dimensions and windows that it was not b
     const Uploaded on_gpu(problem);
     CHECK(coreset_pool(coreset_pool_args(which, on_gpu.pointers(), 1, kStream)) == KernelStatus::kUnsupported);
     CHECK(coreset_unpool(coreset_unpool_args(which, on_gpu.pointers(), 1, kStream)) == KernelStatus::kUnsupported);
-    CHECK(on_gpu.order.fetch() == problem.order);
+    check_same(on_gpu.order.fetch(), problem.order);
   }
 }

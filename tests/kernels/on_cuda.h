@@ -2,6 +2,7 @@
 // Tensors of a test on the GPU, and the word of tests that need one where none is.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/launch/cuda_device.h"
@@ -12,6 +13,16 @@ inline bool cuda_runs_here() {
   const auto& device = vorta::kernels::cuda_device();
   if (!device.usable()) WARN("skipped: " << device.problem);
   return device.usable();
+}
+
+/// Checks that two vectors are equal; names the first difference instead of printing both.
+template <typename T>
+void check_same(const std::vector<T>& got, const std::vector<T>& expected) {
+  REQUIRE(got.size() == expected.size());
+  const auto at = std::mismatch(got.begin(), got.end(), expected.begin()).first - got.begin();
+  if (static_cast<std::size_t>(at) == got.size()) return;
+  INFO("first difference at element " << at << " of " << got.size());
+  CHECK(got[at] == expected[at]);
 }
 
 /// A copy of a vector in memory of the GPU.

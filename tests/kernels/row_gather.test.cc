@@ -33,7 +33,7 @@ TEST_CASE("a row gather on the CPU matches its reference, and needs no head list
     }
     REQUIRE(row_gather(args) == KernelStatus::kOk);
     row_gather_reference(reference_args);
-    CHECK(got.to == expected.to);
+    check_same(got.to, expected.to);
   }
 }
 
@@ -47,7 +47,7 @@ TEST_CASE("a row gather on CUDA matches its reference", "[.][kernels][cuda]") {
     const RowGatherPointers at{from.data(), to.data(), rows.data(), from_heads.data(), to_heads.data()};
     REQUIRE(row_gather(row_gather_args(which, at, cuda_stream(nullptr))) == KernelStatus::kOk);
     row_gather_reference(row_gather_args(which, problem.pointers(), {}));
-    CHECK(to.fetch() == problem.to);
+    check_same(to.fetch(), problem.to);
   }
 }
 
@@ -58,5 +58,5 @@ TEST_CASE("a row gather on CUDA refuses rows that are no multiple of 16 bytes", 
   const OnCuda<int32_t> rows(problem.source_rows);
   const RowGatherPointers at{from.data(), to.data(), rows.data(), nullptr, nullptr};
   CHECK(row_gather(row_gather_args(problem.which, at, cuda_stream(nullptr))) == KernelStatus::kUnsupported);
-  CHECK(to.fetch() == problem.to);
+  check_same(to.fetch(), problem.to);
 }
