@@ -44,10 +44,14 @@ set(CMAKE_CUDA_HOST_COMPILER "${CMAKE_CXX_COMPILER}")
 enable_language(CUDA)
 message(STATUS "CUDA variants of the kernels: built by ${VORTA_NVCC} ${CMAKE_CUDA_COMPILER_VERSION}")
 
-# vorta_cuda_library(name SOURCES a.cu b.cu ...): the only sources that may include CUDA's headers.
+# vorta_cuda_library(name [ARCHITECTURES 90a-real ...] SOURCES a.cu b.cu ...): sources that may include CUDA's headers.
+# ARCHITECTURES is for code that only one generation of GPUs can run.
 function(vorta_cuda_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "ARCHITECTURES;SOURCES" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
+  if(arg_ARCHITECTURES)
+    set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${arg_ARCHITECTURES}")
+  endif()
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_compile_options(${name} PRIVATE -Xcompiler=-Wall,-Wextra,-Wno-unused-parameter
                                          $<$<BOOL:${VORTA_WERROR}>:--Werror=all-warnings>)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory-bound CUDA variants at the sizes of the published models, beside a copy on the same device. Bytes are those
-// that a pass must move, each tensor once; tables that stay in cache are not counted.
+// The memory-bound CUDA variants at the sizes of the published models, beside a copy on the same device. Bytes are
+// those that a pass must move, each tensor once; tables that stay in cache are not counted.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -269,13 +269,17 @@ void bench_copy(benchmark::State& state) {
   const RowGatherCase& which = row_gather_gpu_bench_cases().front();
   const RowTensors tensors(which);
   measure(state, tensors, bytes_of(which), [&] {
-    return copy_on_device(kStream, tensors.to.data(), tensors.from.data(), static_cast<std::size_t>(bytes_of(which) / 2));
+    const auto bytes = static_cast<std::size_t>(bytes_of(which) / 2);
+    return copy_on_device(kStream, tensors.to.data(), tensors.from.data(), bytes);
   });
 }
 
 template <typename Bench>
 void add(const std::string& name, Bench bench) {
-  benchmark::RegisterBenchmark(name.c_str(), bench)->UseManualTime()->Iterations(kIterations)->Unit(benchmark::kMicrosecond);
+  benchmark::RegisterBenchmark(name.c_str(), bench)
+      ->UseManualTime()
+      ->Iterations(kIterations)
+      ->Unit(benchmark::kMicrosecond);
 }
 
 // Nothing is registered in a build without CUDA.

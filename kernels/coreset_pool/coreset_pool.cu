@@ -2,8 +2,6 @@
 // A warp owns one window of one head and holds its rows in registers: they are read once, for the similarities and for
 // the packed copy. Of the followers only survivors are read. A similarity becomes an integer whose order is that of
 // (similarity, position), so a rank is the number of smaller ones.
-#include <algorithm>
-
 #include "kernels/coreset_pool/coreset_pool.h"
 #include "kernels/launch/bfloat16.cuh"
 #include "kernels/launch/launch.cuh"
@@ -121,7 +119,8 @@ struct Moving {
       if (from.data == nullptr || survivor > selection.kept) continue;
       pooled[c] = pooled_row(selection, window, survivor);
       const int64_t row = selection.member_rows[window.group * selection.members + decision.survivor[survivor]];
-      held[c] = load(head_of(from, window.batch, window.head) + row * from.row_stride + lane % kLanes * kVectorElements);
+      const BFloat16Bits* head = head_of(from, window.batch, window.head);
+      held[c] = load(head + row * from.row_stride + lane % kLanes * kVectorElements);
     }
   }
   __device__ void store_chunk(const CoresetPoolArgs& args, int which, const Window& window) const {
@@ -130,13 +129,13 @@ struct Moving {
 #pragma unroll
     for (int c = 0; c < kChunk; ++c) {
       if (pooled[c] < 0) continue;
-      store(head_of(to, window.batch, window.position) + pooled[c] * to.row_stride + lane % kLanes * kVectorElements,
-            held[c]);
+      BFloat16Bits* head = head_of(to, window.batch, window.position);
+      store(head + pooled[c] * to.row_stride + lane % kLanes * kVectorElements, held[c]);
     }
   }
 };
 
-// Three blocks a multiprocessor (80 registers a thread) where windows are small: measured faster than two and than four.
+// Three blocks a multiprocessor (80 registers a thread) where windows are small: faster than two and than four.
 template <int kLanes, int kMembers>
 __global__ void __launch_bounds__(kWarps* kWarp, kMembers <= kSmallWindow ? 3 : 1) pool_kernel(CoresetPoolArgs args) {
   constexpr int kTogether = kWarp / kLanes, kSteps = kMembers / kTogether;

@@ -10,8 +10,8 @@ namespace vorta::kernels {
 // of `coreset_selection` instead. Everything is bfloat16; K = groups * (1 + kept) rows survive, the centers by group
 // first, then the kept rows by group from the least similar on.
 
-/// Rows that follow the decision: [batch, heads, tokens, head_dim] -> [batch, head_count, K, head_dim]. Heads of `pooled`
-/// count positions in the head list; its batch stride may leave room behind the K rows. `from.data` null: none.
+/// Rows that follow the decision: [batch, heads, tokens, head_dim] -> [batch, head_count, K, head_dim]. The heads of
+/// `pooled` are positions in the head list; its head stride may leave room behind the K rows. `from.data` null: none.
 struct PooledRows {
   RowView from;
   RowView pooled;

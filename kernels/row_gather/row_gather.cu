@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows of one head are one sequence of 16-byte vectors, so that blocks are full whatever a row's length.
-#include <algorithm>
-
 #include "kernels/launch/launch.cuh"
 #include "kernels/row_gather/row_gather.h"
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A block owns a row and keeps it in registers, so it is read once. Modulations and weights, shared by the rows of a
 // batch entry, come from cache.
-#include <algorithm>
-
 #include "kernels/launch/bfloat16.cuh"
 #include "kernels/launch/launch.cuh"
 #include "kernels/token_norms/token_norms.h"
@@ -10,7 +8,7 @@
 namespace vorta::kernels {
 namespace {
 
-constexpr int kVectors = 4;  // 16-byte vectors of a row that a thread holds: enough in flight at five warps a row of 5120
+constexpr int kVectors = 4;  // 16-byte vectors of a row that a thread holds: five warps a row of 5120
 constexpr int kMaxThreads = 512;
 constexpr int kMaxWarps = kMaxThreads / kWarp;
 constexpr int64_t kMaxWidth = static_cast<int64_t>(kMaxThreads) * kVectors * kVectorElements;
@@ -243,7 +241,8 @@ KernelStatus residual_layer_norm(const GatedResidualLayerNormArgs& args) {
                          aligned(args.shift, args.modulation_stride);
   if (!supports(args.rows) || !fits(first) || !norm_fits) return KernelStatus::kUnsupported;
   if (empty(args.rows)) return KernelStatus::kOk;
-  residual_layer_norm_kernel<<<grid_of(args.rows), threads_of(args.rows), 0, handle_of(args.rows.stream)>>>(first, second);
+  const cudaStream_t stream = handle_of(args.rows.stream);
+  residual_layer_norm_kernel<<<grid_of(args.rows), threads_of(args.rows), 0, stream>>>(first, second);
   return launch_status();
 }
 

@@ -40,8 +40,8 @@ void for_each_case(Check check) {
   }
 }
 
-// No more than `share` of the elements may differ, and those by a unit in bfloat16's last place: sums have another order.
-// `float_error` is what float32 itself loses where the shift cancels the norm.
+// No more than `share` of the elements may differ, and those by a unit in bfloat16's last place: sums have another
+// order. `float_error` is what float32 itself loses where the shift cancels the norm.
 void check_close(const std::vector<BFloat16Bits>& got,
                  const std::vector<BFloat16Bits>& expected,
                  double share,
