@@ -38,7 +38,8 @@ struct HeadCall {
   const at::Tensor& k;
   const at::Tensor& v;
   const at::Tensor& out;                // [B, N, L, D]; other heads are left alone
-  std::span<const int32_t> heads = {};  // ids; empty: all
+  std::span<const int32_t> heads = {};  // ids, on the CPU; empty: all
+  const int32_t* device_heads = nullptr;  // on a GPU: the same ids in its memory
 };
 
 /// How a model's self attention is computed. One object serves one generation at a time (not thread-safe).

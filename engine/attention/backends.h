@@ -10,6 +10,7 @@
 #include "engine/attention/attention.h"
 #include "engine/attention/kernel_attention.h"
 #include "engine/attention/tile_layout.h"
+#include "engine/nn/rows.h"
 
 namespace vorta::engine {
 
@@ -47,8 +48,8 @@ class SlidingTileAttention final : public AttentionBackend {
     int64_t groups = 0;
     int64_t queries = 0;
     int64_t keys = 0;
-    at::Tensor query_index;  // [groups * queries] raster
-    at::Tensor key_index;    // [groups * keys] raster
+    IndexTable query_index;  // [groups * queries] raster
+    IndexTable key_index;    // [groups * keys] raster
   };
   at::Tensor run_batch(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Batch& batch) const;
 
@@ -57,7 +58,7 @@ class SlidingTileAttention final : public AttentionBackend {
   VideoGrid grid_;
   std::vector<Batch> batches_;
   AttentionGroups kernel_groups_;  // the same pattern for the kernel
-  at::Tensor to_raster_;     // [L]: row of each raster token in the batches' concatenated outputs
+  IndexTable to_raster_;     // [L]: row of each raster token in the batches' concatenated outputs
   int64_t pairs_ = 0;        // visible query-key pairs
   bool covers_all_ = false;  // every query sees every key
 };
@@ -90,11 +91,11 @@ class CoresetAttention final : public AttentionBackend {
   double reduction_rate_;
   VideoGrid grid_;
   CoresetLayout layout_;
-  at::Tensor member_index_;     // [G * members] raster
-  at::Tensor margin_members_;   // [m] members without the center
-  at::Tensor margin_tokens_;    // [G, m] raster
-  at::Tensor center_tokens_;    // [G] raster
-  at::Tensor pooled_rows_;      // [L] pooled row behind each token of a selection: pooled, then merged
+  IndexTable member_index_;     // [G * members] raster
+  IndexTable margin_members_;   // [m] members without the center
+  IndexTable margin_tokens_;    // [G, m] raster
+  IndexTable center_tokens_;    // [G] raster
+  IndexTable pooled_rows_;      // [L] pooled row behind each token of a selection: pooled, then merged
   CoresetWindows windows_;      // the same windows for the kernel
 };
 
@@ -111,11 +112,13 @@ class RoutedAttention final : public AttentionBackend {
  private:
   /// Head lists of one (step, layer), by branch.
   using LayerRoutes = std::array<std::vector<int32_t>, kBranches>;
-  const LayerRoutes& routes_of(const LayerStep& where) const;
+  size_t index_of(const LayerStep& where) const;  // into routes_
 
   AttentionGeometry geometry_;
   std::shared_ptr<const RouteTable> table_;
   std::vector<LayerRoutes> routes_;  // [steps * layers]
+  IndexTable head_ids_;              // int32: the lists of routes_, one behind the other
+  std::vector<std::array<int64_t, kBranches>> head_starts_;  // [steps * layers] where each list starts there
   std::array<std::unique_ptr<AttentionBackend>, kBranches> branches_;
 };
 

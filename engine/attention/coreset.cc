@@ -12,31 +12,33 @@ void CoresetAttention::plan(const VideoGrid& grid) {
   if (grid == grid_ && member_index_.defined()) return;
   layout_ = coreset_layout(grid, window_, reduction_rate_);
   const int64_t groups = layout_.groups, members = layout_.members, kept = layout_.kept;
-  member_index_ = index_tensor(layout_.member_tokens);
+  const at::Tensor member_tokens = index_tensor(layout_.member_tokens);
   std::vector<int64_t> others;
   for (int64_t i = 0; i < members; ++i) {
     if (i != layout_.center) others.push_back(i);
   }
-  margin_members_ = index_tensor(others);
-  const at::Tensor table = member_index_.view({groups, members});
-  center_tokens_ = table.select(1, layout_.center).contiguous();
-  margin_tokens_ = table.index_select(1, margin_members_);
+  const at::Tensor margin = index_tensor(others);
+  const at::Tensor table = member_tokens.view({groups, members});
   const at::Tensor every = at::arange(groups, at::kLong);
-  pooled_rows_ = at::cat({at::arange(layout_.pooled_tokens(), at::kLong),
-                          every.repeat_interleave(layout_.margin() - kept)});
-  windows_ = {groups, members, layout_.center, kept, {layout_.member_tokens.begin(), layout_.member_tokens.end()}};
+  member_index_ = IndexTable(member_tokens);
+  margin_members_ = IndexTable(margin);
+  center_tokens_ = IndexTable(table.select(1, layout_.center).contiguous());
+  margin_tokens_ = IndexTable(table.index_select(1, margin));
+  pooled_rows_ = IndexTable(at::cat({at::arange(layout_.pooled_tokens(), at::kLong),
+                                     every.repeat_interleave(layout_.margin() - kept)}));
+  windows_ = {groups, members, layout_.center, kept, IndexTable(member_tokens.to(at::kInt))};
   grid_ = grid;
 }
 
 at::Tensor CoresetAttention::kept_order(const at::Tensor& x) const {
   const int64_t batch = x.size(0), heads = x.size(1), dim = x.size(3);
   const at::Tensor members =
-      take_tokens(x, member_index_).reshape({batch, heads, layout_.groups, layout_.members, dim});
+      take_tokens(x, member_index_.on(x.device())).reshape({batch, heads, layout_.groups, layout_.members, dim});
   // Every rounding below is the published code's: in bf16 equal similarities are common and their order decides.
   const at::Tensor norm = members.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12);
   const at::Tensor unit = members / norm;
   const at::Tensor center = unit.select(3, layout_.center);
-  const at::Tensor margin = unit.index_select(3, margin_members_.to(x.device()));
+  const at::Tensor margin = unit.index_select(3, margin_members_.on(x.device()));
   const at::Tensor similarity = at::einsum("bhgd,bhgmd->bhgm", {center, margin});
   // Stable, where the published code leaves ties to the sort: its CPU sort is stable up to 16 entries, not beyond.
   return at::argsort(similarity, /*stable=*/true, -1, /*descending=*/false);
@@ -46,11 +48,11 @@ CoresetAttention::Selection CoresetAttention::select(const at::Tensor& x) const 
   const at::NoGradGuard no_grad;
   const int64_t batch = x.size(0), heads = x.size(1), groups = layout_.groups;
   const at::Tensor order = kept_order(x);  // [B, N, G, m]
-  const at::Tensor ranked = margin_tokens_.to(x.device()).expand_as(order).gather(3, order);
-  const at::Tensor centers = center_tokens_.to(x.device()).expand({batch, heads, groups});
+  const at::Tensor ranked = margin_tokens_.on(x.device()).expand_as(order).gather(3, order);
+  const at::Tensor centers = center_tokens_.on(x.device()).expand({batch, heads, groups});
   const at::Tensor pooled = at::cat({centers, ranked.narrow(3, 0, layout_.kept).flatten(2)}, 2);
   const at::Tensor merged = ranked.narrow(3, layout_.kept, layout_.margin() - layout_.kept).flatten(2);
-  const at::Tensor rows = pooled_rows_.to(x.device()).expand({batch, heads, grid_.tokens()});
+  const at::Tensor rows = pooled_rows_.on(x.device()).expand({batch, heads, grid_.tokens()});
   const at::Tensor source = at::empty({batch, heads, grid_.tokens()}, order.options());
   source.scatter_(2, at::cat({pooled, merged}, 2), rows);
   return {pooled, merged, source};
@@ -58,6 +60,7 @@ CoresetAttention::Selection CoresetAttention::select(const at::Tensor& x) const 
 
 bool CoresetAttention::run_heads(const HeadCall& call) {
   check_qkv(call.q, call.k, call.v, grid_);
+  if (kernel_coreset_pooled(call, windows_)) return true;
   if (!kernel_coreset_applies(call)) return false;
   at::Tensor order = kernel_coreset_order(call, windows_);
   if (!order.defined()) {

@@ -9,6 +9,8 @@
 #include <cmath>
 
 #include "engine/base/error.h"
+#include "engine/nn/kernel_call.h"
+#include "kernels/coreset_pool/coreset_pool.h"
 #include "kernels/coreset_selection/coreset_selection.h"
 
 namespace vorta::engine {
@@ -16,17 +18,18 @@ namespace {
 
 using kernels::CoresetSelectionArgs;
 using kernels::GroupedAttentionArgs;
-using kernels::KernelStatus;
 using kernels::RowView;
 
-bool applies(const HeadCall& call) {
+bool plain(const HeadCall& call) {
   for (const at::Tensor* x : {&call.q, &call.k, &call.v, &call.out}) {
-    const bool plain = x->device().is_cpu() && x->dim() == 4 && x->stride(3) == 1 && x->size(2) > 0 &&
+    const bool alike = x->device() == call.q.device() && x->dim() == 4 && x->stride(3) == 1 && x->size(2) > 0 &&
                        x->scalar_type() == call.q.scalar_type();
-    if (!plain || (at::GradMode::is_enabled() && x->requires_grad())) return false;
+    if (!alike || (at::GradMode::is_enabled() && x->requires_grad())) return false;
   }
   return call.q.scalar_type() == at::kBFloat16 || call.q.scalar_type() == at::kFloat;
 }
+
+bool applies(const HeadCall& call) { return call.q.is_cpu() && plain(call); }
 
 RowView view_of(const at::Tensor& x) { return {x.data_ptr(), x.stride(0), x.stride(1), x.stride(2)}; }
 
@@ -56,14 +59,15 @@ CoresetSelectionArgs selection_args(const HeadCall& call, const CoresetWindows& 
   return {.batch = call.q.size(0),
           .head_count = head_count(call),
           .head_dim = call.q.size(3),
-          .heads = head_list(call),
+          .heads = call.q.is_cpu() ? head_list(call) : call.device_heads,
           .x = view_of(call.q),
           .groups = windows.groups,
           .members = windows.members,
           .center = windows.center,
           .kept = windows.kept,
-          .member_rows = windows.member_tokens.data(),
-          .order = static_cast<int32_t*>(order.data_ptr())};
+          .member_rows = windows.member_tokens.on(call.q.device()).const_data_ptr<int32_t>(),
+          .order = static_cast<int32_t*>(order.data_ptr()),
+          .stream = stream_of(call.q)};
 }
 
 // Scores and weighted sum of all groups, a multiply-add counted as 2.
@@ -102,7 +106,7 @@ bool launch(const GroupedAttentionArgs& args) {
   describe(record, "vorta::grouped_attention", args);
   const auto bytes = static_cast<int64_t>(kernels::grouped_attention_workspace(args));
   const at::Tensor workspace = at::empty({bytes}, at::kByte);  // ATen aligns to 64 bytes
-  return kernels::grouped_attention(args, workspace.data_ptr()) == KernelStatus::kOk;
+  return ran(kernels::grouped_attention(args, workspace.data_ptr()), "grouped_attention");
 }
 
 bool launch_dense(GroupedAttentionArgs args) {
@@ -135,6 +139,23 @@ bool kernel_grouped_attention(const HeadCall& call, const AttentionGroups& table
   return launch(args);
 }
 
+bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows) {
+  if (!call.q.is_cuda() || !plain(call) || call.q.scalar_type() != at::kBFloat16) return false;
+  VORTA_CHECK(call.heads.empty() || call.device_heads != nullptr, "chosen heads are listed on the device too");
+  const auto options = call.q.options();
+  const at::Tensor order = at::empty({call.q.size(0), head_count(call), call.q.size(2)}, options.dtype(at::kInt));
+  const std::vector<int64_t> pooled{call.q.size(0), head_count(call), windows.groups * (1 + windows.kept), call.q.size(3)};
+  const at::Tensor q = at::empty(pooled, options), k = at::empty(pooled, options), v = at::empty(pooled, options);
+  const CoresetSelectionArgs selection = selection_args(call, windows, order);
+  const kernels::CoresetPoolArgs pool{
+      selection, view_of(q), {{view_of(call.k), view_of(k)}, {view_of(call.v), view_of(v)}}};
+  if (!ran(kernels::coreset_pool(pool), "coreset_pool")) return false;
+  const at::Tensor attended = dense_attention(q, k, v);
+  const bool back = ran(kernels::coreset_unpool({selection, view_of(attended), view_of(call.out)}), "coreset_unpool");
+  VORTA_CHECK(back, "what was pooled can be unpooled");
+  return true;
+}
+
 bool kernel_coreset_applies(const HeadCall& call) {
   return applies(call) && kernels::grouped_attention_supports(base_args(call));
 }
@@ -146,7 +167,7 @@ at::Tensor kernel_coreset_order(const HeadCall& call, const CoresetWindows& wind
   if (!kernels::coreset_selection_supports(args)) return {};
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::coreset_selection", args);
-  return kernels::coreset_selection(args) == KernelStatus::kOk ? order : at::Tensor();
+  return ran(kernels::coreset_selection(args), "coreset_selection") ? order : at::Tensor();
 }
 
 bool kernel_coreset_attention(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& order) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/attention/attention.h"
+#include "engine/nn/rows.h"
 #include "kernels/grouped_attention/grouped_attention.h"
 
 namespace vorta::engine {
@@ -36,8 +37,11 @@ struct CoresetWindows {
   int64_t members = 0;
   int64_t center = 0;
   int64_t kept = 0;
-  std::vector<int32_t> member_tokens;  // [groups * members]
+  IndexTable member_tokens;  // [groups * members] int32
 };
+
+/// The whole branch on a GPU: survivors packed by `kernels/coreset_pool`, dense attention among them, and back.
+bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows);
 
 /// Whether `kernel_coreset_attention` applies: worth asking before making it an order.
 bool kernel_coreset_applies(const HeadCall& call);

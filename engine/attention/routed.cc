@@ -11,15 +11,20 @@ namespace vorta::engine {
 
 RoutedAttention::RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes)
     : geometry_(geometry), table_(std::move(routes)), branches_(make_branches(geometry)) {
+  std::vector<int32_t> all;
   for (int64_t step = 0; step < table_->steps; ++step) {
     for (int64_t layer = 0; layer < table_->layers; ++layer) {
       LayerRoutes& entry = routes_.emplace_back();
+      auto& starts = head_starts_.emplace_back();
       for (size_t e = 0; e < entry.size(); ++e) {
         const std::vector<int64_t> heads = table_->heads_of(step, layer, static_cast<Branch>(e));
         entry[e].assign(heads.begin(), heads.end());
+        starts[e] = static_cast<int64_t>(all.size());
+        all.insert(all.end(), heads.begin(), heads.end());
       }
     }
   }
+  head_ids_ = IndexTable(at::tensor(all, at::kInt));
 }
 
 void RoutedAttention::plan(const VideoGrid& grid) {
@@ -30,15 +35,17 @@ void RoutedAttention::plan(const VideoGrid& grid) {
   }
 }
 
-const RoutedAttention::LayerRoutes& RoutedAttention::routes_of(const LayerStep& where) const {
+size_t RoutedAttention::index_of(const LayerStep& where) const {
   const bool inside = where.step >= 0 && where.step < table_->steps && where.layer >= 0 && where.layer < table_->layers;
   VORTA_CHECK(inside, fmt::format("the route table has {} steps and {} layers; asked for step {}, layer {}",
                                   table_->steps, table_->layers, where.step, where.layer));
-  return routes_[static_cast<size_t>(where.step * table_->layers + where.layer)];
+  return static_cast<size_t>(where.step * table_->layers + where.layer);
 }
 
 at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) {
-  const LayerRoutes& routes = routes_of(where);
+  const size_t at = index_of(where);
+  const LayerRoutes& routes = routes_[at];
+  const int32_t* ids = head_ids_.on(q.device()).const_data_ptr<int32_t>();
   VORTA_CHECK(q.dim() == 4 && q.size(1) == table_->heads,
               fmt::format("the route table is for {} heads", table_->heads));
   at::Tensor out = empty_token_major(q);
@@ -46,7 +53,7 @@ at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const 
     const std::vector<int32_t>& heads = routes[e];
     if (heads.empty()) continue;
     if (static_cast<int64_t>(heads.size()) == table_->heads) return branches_[e]->run(q, k, v, where);
-    if (branches_[e]->run_heads({q, k, v, out, heads})) continue;
+    if (branches_[e]->run_heads({q, k, v, out, heads, ids + head_starts_[at][e]})) continue;
     const at::Tensor index = head_index(heads).to(q.device());
     out.index_copy_(
         1, index,
@@ -56,7 +63,7 @@ at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const 
 }
 
 double RoutedAttention::density(const LayerStep& where) const {
-  const LayerRoutes& routes = routes_of(where);
+  const LayerRoutes& routes = routes_[index_of(where)];
   double sum = 0;
   for (size_t e = 0; e < branches_.size(); ++e) {
     if (!routes[e].empty()) sum += static_cast<double>(routes[e].size()) * branches_[e]->density(where);
@@ -65,7 +72,7 @@ double RoutedAttention::density(const LayerStep& where) const {
 }
 
 double RoutedAttention::flops(const AttentionSize& size, const LayerStep& where) const {
-  const LayerRoutes& routes = routes_of(where);
+  const LayerRoutes& routes = routes_[index_of(where)];
   VORTA_CHECK(size.heads == table_->heads, "flops() is for the route table's heads");
   double sum = 0;
   for (size_t e = 0; e < branches_.size(); ++e) {

@@ -60,9 +60,9 @@ void SlidingTileAttention::plan(const VideoGrid& grid) {
     const auto query_count = static_cast<int64_t>(size.first);
     const auto key_count = static_cast<int64_t>(size.second);
     pairs_ += count * query_count * key_count;
-    batches_.push_back({count, query_count, key_count, index_tensor(queries), index_tensor(keys)});
+    batches_.push_back({count, query_count, key_count, IndexTable(index_tensor(queries)), IndexTable(index_tensor(keys))});
   }
-  to_raster_ = index_tensor(inverse_order(order));
+  to_raster_ = IndexTable(index_tensor(inverse_order(order)));
   kernel_groups_ = kernel_groups(groups, tile_order(grid, tile_));
   grid_ = grid;
   covers_all_ = pairs_ == grid.tokens() * grid.tokens();
@@ -80,8 +80,8 @@ at::Tensor SlidingTileAttention::run_batch(const at::Tensor& q, const at::Tensor
   std::vector<at::Tensor> outputs;
   for (int64_t first = 0; first < batch.groups; first += chunk) {
     const int64_t g = std::min(chunk, batch.groups - first);
-    const at::Tensor query_index = batch.query_index.narrow(0, first * batch.queries, g * batch.queries);
-    const at::Tensor key_index = batch.key_index.narrow(0, first * batch.keys, g * batch.keys);
+    const at::Tensor query_index = batch.query_index.on(q.device()).narrow(0, first * batch.queries, g * batch.queries);
+    const at::Tensor key_index = batch.key_index.on(q.device()).narrow(0, first * batch.keys, g * batch.keys);
     const at::Tensor out = dense_attention(split(take_tokens(q, query_index), batch.queries),
                                            split(take_tokens(k, key_index), batch.keys),
                                            split(take_tokens(v, key_index), batch.keys));
@@ -99,7 +99,7 @@ at::Tensor SlidingTileAttention::run(const at::Tensor& q, const at::Tensor& k, c
   outputs.reserve(batches_.size());
   for (const Batch& batch : batches_) outputs.push_back(run_batch(q, k, v, batch));
   const at::Tensor all = outputs.size() == 1 ? outputs.front() : at::cat(outputs, 1);  // [B, L, N, D] in query order
-  return take_tokens(all.transpose(1, 2), to_raster_);
+  return take_tokens(all.transpose(1, 2), to_raster_.on(q.device()));
 }
 
 bool SlidingTileAttention::run_heads(const HeadCall& call) {

@@ -2,8 +2,10 @@
 #include "engine/nn/layers.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
+#include <vector>
 
 #include "engine/base/error.h"
 #include "engine/nn/rope.h"
@@ -18,6 +20,14 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 
 at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   if (const auto out = kernel_linear(x, weight, bias, /*gelu=*/true)) return *out;
+  if (x.is_cuda() && x.scalar_type() == at::kBFloat16 && bias.defined() && !at::GradMode::is_enabled()) {
+    // One product whose epilogue adds the bias and applies the tanh form, which is the only one cuBLASLt has.
+    const at::Tensor rows = x.reshape({-1, x.size(-1)});
+    const at::Tensor out = at::_addmm_activation(bias, rows, weight.t(), 1, 1, /*use_gelu=*/true);
+    std::vector<int64_t> sizes = x.sizes().vec();
+    sizes.back() = weight.size(0);
+    return out.view(sizes);
+  }
   return at::gelu(at::linear(x, weight, bias), "tanh");
 }
 

@@ -7,6 +7,7 @@
 
 #include <array>
 
+#include "engine/nn/kernel_call.h"
 #include "kernels/linear/linear.h"
 #include "kernels/token_norms/token_norms.h"
 
@@ -14,23 +15,22 @@ namespace vorta::engine {
 namespace {
 
 using kernels::BFloat16Bits;
-using kernels::KernelStatus;
 
 // [B, L, M] whose rows have one stride throughout.
 bool rows_of_bfloat16(const at::Tensor& x) {
-  return x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && x.dim() == 3 && x.stride(2) == 1 &&
+  return (x.is_cpu() || x.is_cuda()) && x.scalar_type() == at::kBFloat16 && x.dim() == 3 && x.stride(2) == 1 &&
          (x.size(0) == 1 || x.stride(0) == x.size(1) * x.stride(1)) && !at::GradMode::is_enabled();
 }
 
 // fp32 [M], [1, 1, M] or [B, 1, M] with contiguous rows.
 bool modulation_of(const at::Tensor& m, const at::Tensor& x) {
-  return m.scalar_type() == at::kFloat && m.stride(-1) == 1 && m.size(-1) == x.size(2) &&
+  return m.device() == x.device() && m.scalar_type() == at::kFloat && m.stride(-1) == 1 && m.size(-1) == x.size(2) &&
          (m.dim() == 1 || (m.dim() == 3 && m.size(1) == 1 && (m.size(0) == 1 || m.size(0) == x.size(0))));
 }
 
 int64_t modulation_stride(const at::Tensor& m) { return m.dim() == 1 || m.size(0) == 1 ? 0 : m.stride(0); }
 
-kernels::TokenRows rows_of(const at::Tensor& x) { return {x.size(0), x.size(1), x.size(2)}; }
+kernels::TokenRows rows_of(const at::Tensor& x) { return {x.size(0), x.size(1), x.size(2), stream_of(x)}; }
 bool contiguous_bfloat16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && x.is_contiguous(); }
 
 const BFloat16Bits* bits_of(const at::Tensor& x) { return static_cast<const BFloat16Bits*>(x.const_data_ptr()); }
@@ -52,7 +52,7 @@ std::optional<at::Tensor> kernel_layer_norm(const at::Tensor& x, const at::Tenso
                                              .modulation_stride = modulation_stride(scale),
                                              .scale_offset = static_cast<float>(offset),
                                              .eps = static_cast<float>(eps)};
-  if (kernels::modulated_layer_norm(args) != KernelStatus::kOk) return std::nullopt;
+  if (!ran(kernels::modulated_layer_norm(args), "modulated_layer_norm")) return std::nullopt;
   return out;
 }
 
@@ -71,7 +71,7 @@ std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor&
     args.sine = sin.const_data_ptr<float>();
     args.head_dim = cos.size(1) * 2;
   }
-  if (kernels::rms_norm_rope(args) != KernelStatus::kOk) return std::nullopt;
+  if (!ran(kernels::rms_norm_rope(args), "rms_norm_rope")) return std::nullopt;
   return out;
 }
 
@@ -84,7 +84,7 @@ std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::T
                                         .out = view_of(out),
                                         .gate = gate.const_data_ptr<float>(),
                                         .gate_stride = modulation_stride(gate)};
-  if (kernels::gated_residual(args) != KernelStatus::kOk) return std::nullopt;
+  if (!ran(kernels::gated_residual(args), "gated_residual")) return std::nullopt;
   return out;
 }
 
@@ -96,7 +96,7 @@ std::optional<at::Tensor> kernel_linear(const at::Tensor& x,
     const auto out = kernel_linear(x.unsqueeze(0), weight, bias, gelu);
     return out ? std::optional(out->squeeze(0)) : std::nullopt;
   }
-  if (!rows_of_bfloat16(x) || !contiguous_bfloat16(weight) || (bias.defined() && !contiguous_bfloat16(bias))) {
+  if (!x.is_cpu() || !rows_of_bfloat16(x) || !contiguous_bfloat16(weight) || (bias.defined() && !contiguous_bfloat16(bias))) {
     return std::nullopt;
   }
   const at::Tensor out = at::empty({x.size(0), x.size(1), weight.size(0)}, x.options());
@@ -117,7 +117,7 @@ std::optional<at::Tensor> kernel_linear(const at::Tensor& x,
     record.before("vorta::linear", c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
   }
   const at::Tensor workspace = at::empty({static_cast<int64_t>(kernels::linear_workspace(args))}, at::kByte);
-  if (kernels::linear(args, workspace.data_ptr()) != KernelStatus::kOk) return std::nullopt;
+  if (!ran(kernels::linear(args, workspace.data_ptr()), "linear")) return std::nullopt;
   return out;
 }
 

@@ -13,6 +13,12 @@ at::Tensor head_index(std::span<const int32_t> heads) {
   return index_tensor(std::vector<int64_t>(heads.begin(), heads.end()));
 }
 
+const at::Tensor& IndexTable::on(at::Device device) const {
+  if (device.is_cpu()) return on_cpu_;
+  if (!copy_.defined() || copy_.device() != device) copy_ = on_cpu_.to(device);
+  return copy_;
+}
+
 at::Tensor take_tokens(const at::Tensor& x, const at::Tensor& index) {
   VORTA_CHECK(x.dim() == 4 && index.dim() == 1, "take_tokens works on [B, N, L, D] with one index a token");
   const int64_t batch = x.size(0), heads = x.size(1), tokens = x.size(2), dim = x.size(3);

@@ -4,6 +4,7 @@
 #include <ATen/core/TensorBody.h>
 
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace vorta::engine {
@@ -15,6 +16,19 @@ namespace vorta::engine {
 at::Tensor index_tensor(const std::vector<int64_t>& values);
 /// The same of head ids, as kernels take them.
 at::Tensor head_index(std::span<const int32_t> heads);
+
+/// A table of indices made on the CPU, and its copy on the GPU that last asked for one.
+class IndexTable {
+ public:
+  IndexTable() = default;
+  explicit IndexTable(at::Tensor on_cpu) : on_cpu_(std::move(on_cpu)) {}
+  bool defined() const { return on_cpu_.defined(); }
+  const at::Tensor& on(at::Device device) const;
+
+ private:
+  at::Tensor on_cpu_;
+  mutable at::Tensor copy_;
+};
 
 /// x [B, N, L, D], any strides; index [I] int64 over L -> [B, N, I, D] whose memory is [B, I, N, D].
 at::Tensor take_tokens(const at::Tensor& x, const at::Tensor& index);
