@@ -1,0 +1,621 @@
+// SPDX-License-Identifier: Apache-2.0
+// One block of threads a multiprocessor, walking over work items of 128 queries. A producer warp copies key and value
+// blocks into a ring of shared memory; two warpgroups of 64 queries each multiply. While a warpgroup takes the softmax of
+// one block, the tensor cores work on its next scores, on its last weighted values and on the other warpgroup.
+#include <cuda.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/grouped_attention/grouped_attention_sm90.h"
+#include "kernels/launch/hopper.cuh"
+
+namespace vorta::kernels {
+namespace {
+
+constexpr int kHeadDim = 128;
+constexpr int kHalfColumns = 64;  // 128 bytes: the widest row that the copy engine swizzles
+constexpr int kHalves = kHeadDim / kHalfColumns;
+constexpr int kRowBytes = kHalfColumns * 2;
+constexpr int kWarpgroupThreads = 128;
+constexpr int kConsumers = 2;  // warpgroups
+constexpr int kThreads = (1 + kConsumers) * kWarpgroupThreads;
+constexpr int kWarpgroupRows = kSm90QueryRows / kConsumers;
+constexpr int kWarpgroupQueryBytes = kWarpgroupRows * kHeadDim * 2;
+constexpr int kSwizzleBytes = 1024;  // alignment of every operand
+constexpr int kMaxHeads = 128;
+constexpr int kProducerRegisters = 24;  // 128 * (24 + 2 * 240) = 64,512 of 65,536
+constexpr int kConsumerRegisters = 240;
+constexpr int kFirstWarpgroupBarrier = 1;  // named barriers: one for each consumer,
+constexpr int kFirstTurnBarrier = 3;       // and one for each consumer's turn at the tensor cores
+constexpr float kLog2E = 1.44269504088896341f;
+// The running maximum may lag by this power of two: weights stay below 2^8, and few blocks need their sums rescaled.
+constexpr float kMaxLag = 8.0f;
+constexpr bool kTakesTurns = true;
+
+struct TensorRows {
+  __nv_bfloat16* data;
+  int64_t batch_stride;
+  int64_t head_stride;
+  int64_t row_stride;
+};
+
+struct KernelParams {
+  CUtensorMap keys[kSm90BoxClasses];
+  CUtensorMap values[kSm90BoxClasses];
+  TensorRows q, out;
+  const Sm90KeyBlockRows* blocks;
+  const Sm90WorkItem* items;
+  const int32_t* rows;
+  int32_t item_count;
+  int32_t long_items;
+  int32_t head_count;
+  int32_t batch;
+  float log2_scale;
+  int32_t box_rows[kSm90BoxClasses];
+  int32_t block_copies[kSm90BoxClasses];  // boxes of a block, each in halves of 64 columns
+  int16_t heads[kMaxHeads];
+};
+
+template <int kKeys>
+struct Ring {
+  static constexpr int kStages = kKeys <= 128 ? 6 : kKeys <= 144 ? 5 : 4;
+  static constexpr int kHalfBytes = kKeys * kRowBytes;
+  static constexpr int kStageBytes = kHalves * kHalfBytes;
+  static constexpr int kQueryBytes = kConsumers * kWarpgroupQueryBytes;
+  static constexpr int kBarriersAt = kQueryBytes + kStages * kStageBytes;
+  static constexpr int kSharedBytes = kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
+};
+
+/// Where a warpgroup, or the producer, stands in the ring.
+template <int kStages>
+struct RingPosition {
+  int stage = 0;
+  int phase = 0;
+  VORTA_DEVICE void advance() {
+    if (++stage == kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+};
+
+/// Shared memory: queries of both warpgroups, the stages, then full[kStages] and empty[kStages].
+template <int kKeys>
+struct Shared {
+  using R = Ring<kKeys>;
+  uint32_t base;
+  VORTA_DEVICE uint32_t queries(int consumer) const { return base + consumer * kWarpgroupQueryBytes; }
+  VORTA_DEVICE uint32_t stage(int index) const { return base + R::kQueryBytes + index * R::kStageBytes; }
+  VORTA_DEVICE uint32_t full(int index) const { return base + R::kBarriersAt + index * 8; }
+  VORTA_DEVICE uint32_t empty(int index) const { return base + R::kBarriersAt + (R::kStages + index) * 8; }
+};
+
+struct Work {
+  int item;
+  int head;
+  int batch;
+};
+
+VORTA_DEVICE int work_count(const KernelParams& params) { return params.item_count * params.head_count * params.batch; }
+
+// Long items of all heads come first; then head by head, so that the blocks running together share keys in L2.
+VORTA_DEVICE Work work_at(const KernelParams& params, int index) {
+  const int head_batches = params.head_count * params.batch;
+  const int front = params.long_items * head_batches;
+  int item, head_batch;
+  if (index < front) {
+    item = index / head_batches;
+    head_batch = index % head_batches;
+  } else {
+    const int rest = params.item_count - params.long_items;
+    item = params.long_items + (index - front) % rest;
+    head_batch = (index - front) / rest;
+  }
+  return {item, params.heads[head_batch % params.head_count], head_batch / params.head_count};
+}
+
+VORTA_DEVICE Sm90WorkItem load_item(const KernelParams& params, int item) {
+  const int4 words = __ldg(reinterpret_cast<const int4*>(params.items) + item);
+  return {words.x, words.y, words.z, words.w};
+}
+
+// ---- The producer: one warp, whose lanes share the boxes of a block.
+
+struct BlockBoxes {
+  int box_class;
+  int first_row;  // of the box that this lane's number names
+};
+
+VORTA_DEVICE BlockBoxes load_boxes(const KernelParams& params, int block, int lane) {
+  const int word = __ldg(reinterpret_cast<const int*>(params.blocks + block) + lane);
+  return {__shfl_sync(~0u, word, 31), word};
+}
+
+template <int kKeys>
+VORTA_DEVICE void copy_block(const KernelParams& params,
+                             const Shared<kKeys>& shared,
+                             RingPosition<Ring<kKeys>::kStages>& at,
+                             const CUtensorMap* maps,
+                             const BlockBoxes& boxes,
+                             const Work& work,
+                             int lane) {
+  using R = Ring<kKeys>;
+  barrier_wait(shared.empty(at.stage), at.phase ^ 1);
+  if (lane == 0) barrier_arrive_expecting(shared.full(at.stage), R::kStageBytes);
+  __syncwarp();
+  const int box_bytes = params.box_rows[boxes.box_class] * kRowBytes;
+  const int copies = params.block_copies[boxes.box_class];
+  for (int first = 0; first < copies; first += 32) {
+    const int copy = first + lane;
+    const int box = copy / kHalves, half = copy % kHalves;
+    const int row = __shfl_sync(~0u, boxes.first_row, box & 31);
+    if (copy < copies) {
+      copy_box(shared.stage(at.stage) + half * R::kHalfBytes + box * box_bytes, maps + boxes.box_class,
+               shared.full(at.stage), half * kHalfColumns, row, work.head, work.batch);
+    }
+  }
+  at.advance();
+}
+
+// The order in which the consumers read: keys run one block ahead of values.
+template <int kKeys>
+VORTA_DEVICE void produce(const KernelParams& params, const Shared<kKeys>& shared, int lane) {
+  RingPosition<Ring<kKeys>::kStages> at;
+  const int total = work_count(params);
+  for (int index = blockIdx.x; index < total; index += gridDim.x) {
+    const Work work = work_at(params, index);
+    const Sm90WorkItem item = load_item(params, work.item);
+    if (item.block_count == 0) continue;
+    BlockBoxes value_boxes = load_boxes(params, item.first_block, lane);
+    copy_block<kKeys>(params, shared, at, params.keys, value_boxes, work, lane);
+    for (int block = 1; block < item.block_count; ++block) {
+      const BlockBoxes key_boxes = load_boxes(params, item.first_block + block, lane);
+      copy_block<kKeys>(params, shared, at, params.keys, key_boxes, work, lane);
+      copy_block<kKeys>(params, shared, at, params.values, value_boxes, work, lane);
+      value_boxes = key_boxes;
+    }
+    copy_block<kKeys>(params, shared, at, params.values, value_boxes, work, lane);
+  }
+}
+
+// ---- The consumers.
+
+/// A warpgroup's thread holds two rows, `lane / 4` and 8 below, of every accumulator: four numbers for each 8 columns, in
+/// columns 2 (lane % 4) and the next.
+template <int kKeys>
+struct Consumer {
+  using R = Ring<kKeys>;
+  static constexpr int kScores = kKeys / 2;
+  static constexpr int kKeySteps = kKeys / 16;
+
+  float scores[kScores];
+  float sums[kHeadDim / 2];
+  uint32_t weights[kKeySteps][4];
+  float row_max[2];
+  float row_sum[2];
+
+  VORTA_DEVICE void issue_scores(uint32_t queries, uint32_t keys) {
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const int half = step / 4, within = step % 4 * 32;
+      const uint64_t a = shared_operand(queries, 0) + operand_step(half * kWarpgroupRows * kRowBytes + within);
+      const uint64_t b = shared_operand(keys, 0) + operand_step(half * R::kHalfBytes + within);
+      ScoreProduct<kKeys>::issue(scores, a, b, step > 0);
+    }
+    warpgroup_commit();
+  }
+
+  VORTA_DEVICE void issue_values(uint32_t values, int accumulate) {
+    const uint64_t operand = shared_operand(values, R::kHalfBytes);
+#pragma unroll
+    for (int step = 0; step < kKeySteps; ++step) {
+      issue_value_product(sums, weights[step], operand + operand_step(step * 16 * kRowBytes),
+                          step > 0 ? 1 : accumulate);
+    }
+    warpgroup_commit();
+  }
+
+  VORTA_DEVICE void mask(const Sm90KeyBlockRows* block, int lane) {
+    const float minus_infinity = __int_as_float(0xff800000);
+#pragma unroll
+    for (int word = 0; word < (kKeys / 8 + 7) / 8; ++word) {
+      const uint32_t valid = __ldg(&block->valid[word]);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const int piece = word * 8 + i;
+        if (piece < kKeys / 8) {
+          const int keys = static_cast<int>(valid >> (4 * i) & 15) - lane % 4 * 2;
+          if (keys < 1) scores[4 * piece] = scores[4 * piece + 2] = minus_infinity;
+          if (keys < 2) scores[4 * piece + 1] = scores[4 * piece + 3] = minus_infinity;
+        }
+      }
+    }
+  }
+
+  VORTA_DEVICE float row_top(int row) const {
+    float top = scores[2 * row], other_top = scores[2 * row + 1];
+#pragma unroll
+    for (int i = 4; i < kScores; i += 4) {
+      top = fmaxf(top, scores[i + 2 * row]);
+      other_top = fmaxf(other_top, scores[i + 2 * row + 1]);
+    }
+    top = fmaxf(top, other_top);
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    return fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+  }
+
+  // Scores -> weights in place; the sum of this thread's columns is added up, the quad's at the end.
+  VORTA_DEVICE void exponentiate(int row, float log2_scale) {
+    const float shift = -row_max[row] * log2_scale;
+    float total = 0, other_total = 0;
+#pragma unroll
+    for (int i = 2 * row; i < kScores; i += 4) {
+      scores[i] = fast_exp2(fmaf(scores[i], log2_scale, shift));
+      scores[i + 1] = fast_exp2(fmaf(scores[i + 1], log2_scale, shift));
+      total += scores[i];
+      other_total += scores[i + 1];
+    }
+    row_sum[row] += total + other_total;
+  }
+
+  VORTA_DEVICE void first_softmax(float log2_scale) {
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      row_max[row] = row_top(row);
+      row_sum[row] = 0;
+      exponentiate(row, log2_scale);
+    }
+  }
+
+  // Returns by what the sums so far must be multiplied.
+  VORTA_DEVICE float2 next_softmax(float log2_scale) {
+    float factor[2];
+    const float lag = kMaxLag / log2_scale;
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const float top = row_top(row);
+      const float new_max = top > row_max[row] + lag ? top : row_max[row];
+      factor[row] = fast_exp2((row_max[row] - new_max) * log2_scale);
+      row_max[row] = new_max;
+      row_sum[row] *= factor[row];
+      exponentiate(row, log2_scale);
+    }
+    return {factor[0], factor[1]};
+  }
+
+  VORTA_DEVICE void rescale(float2 factor) {
+    if (!__any_sync(~0u, factor.x != 1.0f || factor.y != 1.0f)) return;
+#pragma unroll
+    for (int i = 0; i < kHeadDim / 2; i += 4) {
+      sums[i] *= factor.x;
+      sums[i + 1] *= factor.x;
+      sums[i + 2] *= factor.y;
+      sums[i + 3] *= factor.y;
+    }
+  }
+
+  // The accumulator's layout of two neighbouring pieces of 8 columns is an operand's layout of 16.
+  VORTA_DEVICE void pack_weights() {
+#pragma unroll
+    for (int step = 0; step < kKeySteps; ++step) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        weights[step][i] = pack_bfloat16(scores[8 * step + 2 * i], scores[8 * step + 2 * i + 1]);
+      }
+    }
+  }
+
+  // After an exchange among the four threads of a row each holds 8 neighbouring columns: whole 64-byte segments leave.
+  VORTA_DEVICE void store_row(int row, __nv_bfloat16* to, int lane) const {
+    float total = row_sum[row];
+    total += __shfl_xor_sync(~0u, total, 1);
+    total += __shfl_xor_sync(~0u, total, 2);
+    const float factor = total == 0.0f ? 0.0f : 1.0f / total;
+#pragma unroll
+    for (int group = 0; group < kHeadDim / 32; ++group) {
+      uint32_t words[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int at = 16 * group + 4 * i + 2 * row;
+        words[i] = pack_bfloat16(sums[at] * factor, sums[at + 1] * factor);
+      }
+#pragma unroll
+      for (int bit = 1; bit <= 2; bit *= 2) {
+        const bool upper = (lane & bit) != 0;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          if ((i & bit) != 0) continue;
+          const uint32_t received = __shfl_xor_sync(~0u, upper ? words[i] : words[i | bit], bit);
+          if (upper) words[i] = received;
+          else words[i | bit] = received;
+        }
+      }
+      if (to != nullptr) {
+        *reinterpret_cast<uint4*>(to + 32 * group + 8 * (lane % 4)) = make_uint4(words[0], words[1], words[2], words[3]);
+      }
+    }
+  }
+};
+
+// Starts the copies of a warpgroup's 64 rows, 16 threads a row; the layout is the copy engine's 128-byte swizzle.
+VORTA_DEVICE void load_queries(const KernelParams& params, const Work& work, int consumer, uint32_t to, int thread) {
+  const __nv_bfloat16* head = params.q.data + work.batch * params.q.batch_stride + work.head * params.q.head_stride;
+  const int32_t* rows = params.rows + work.item * kSm90QueryRows + consumer * kWarpgroupRows;
+  const int chunk = thread % 16, half = chunk / 8;
+#pragma unroll
+  for (int i = 0; i < kWarpgroupRows / 8; ++i) {
+    const int row = thread / 16 + 8 * i;
+    const int source = __ldg(rows + row);
+    const uint32_t at = half * kWarpgroupRows * kRowBytes + row * kRowBytes + ((chunk % 8) ^ (row % 8)) * 16;
+    copy_16_bytes(to + at, head + (source < 0 ? ~source : source) * params.q.row_stride + chunk * 8);
+  }
+}
+
+VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params, const Work& work, int row) {
+  const int target = __ldg(params.rows + work.item * kSm90QueryRows + row);
+  if (target < 0) return nullptr;
+  return params.out.data + work.batch * params.out.batch_stride + work.head * params.out.head_stride +
+         target * params.out.row_stride;
+}
+
+template <int kKeys, bool kTurns>
+VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& shared, int consumer, int thread) {
+  using R = Ring<kKeys>;
+  const int lane = thread % 32, warp = thread / 32;
+  const int own_row = consumer * kWarpgroupRows + warp * 16 + lane / 4;
+  const uint32_t queries = shared.queries(consumer);
+  const float log2_scale = params.log2_scale;
+  const int own_barrier = kFirstWarpgroupBarrier + consumer;
+  const int own_turn = kFirstTurnBarrier + consumer, other_turn = kFirstTurnBarrier + 1 - consumer;
+  RingPosition<R::kStages> at;
+
+  const auto wait_full = [&](const RingPosition<R::kStages>& position) {
+    barrier_wait(shared.full(position.stage), position.phase);
+  };
+  const auto release = [&](const RingPosition<R::kStages>& position) {
+    if (lane == 0) barrier_arrive(shared.empty(position.stage));
+  };
+
+  if (kTurns && consumer == 1) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
+  const int total = work_count(params);
+  int index = blockIdx.x;
+  Work work{};
+  if (index < total) {
+    work = work_at(params, index);
+    load_queries(params, work, consumer, queries, thread);
+  }
+  while (index < total) {
+    const Sm90WorkItem item = load_item(params, work.item);
+    const bool shared_turns = kTurns && item.row_count > kWarpgroupRows;
+    const int next_index = index + gridDim.x;
+    const Work next_work = next_index < total ? work_at(params, next_index) : work;
+    wait_for_own_copies();
+    named_barrier_sync(own_barrier, kWarpgroupThreads);
+
+    if (item.block_count == 0 || item.row_count <= consumer * kWarpgroupRows) {
+      // Nothing to multiply, but the stages must be let go in step with the other warpgroup.
+      for (int i = 0; i < 2 * item.block_count; ++i) {
+        wait_full(at);
+        release(at);
+        at.advance();
+      }
+      if (item.block_count == 0) {
+        for (int row = 0; row < 2; ++row) {
+          __nv_bfloat16* to = out_row(params, work, own_row + 8 * row);
+          for (int group = 0; to != nullptr && group < kHeadDim / 32; ++group) {
+            *reinterpret_cast<uint4*>(to + 32 * group + 8 * (lane % 4)) = make_uint4(0, 0, 0, 0);
+          }
+        }
+      }
+      if (next_index < total) load_queries(params, next_work, consumer, queries, thread);
+      index = next_index;
+      work = next_work;
+      continue;
+    }
+
+    Consumer<kKeys> state;
+    const Sm90KeyBlockRows* blocks = params.blocks + item.first_block;
+    wait_full(at);
+    if (shared_turns) named_barrier_sync(own_turn, kConsumers * kWarpgroupThreads);
+    warpgroup_fence();
+    state.issue_scores(queries, shared.stage(at.stage));
+    if (shared_turns) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
+    warpgroup_wait<0>();
+    release(at);
+    at.advance();
+    if (item.masked_from == 0) state.mask(blocks, lane);
+    state.first_softmax(log2_scale);
+    state.pack_weights();
+
+    for (int block = 1; block < item.block_count; ++block) {
+      const auto keys_at = at;
+      at.advance();
+      wait_full(keys_at);
+      if (shared_turns) named_barrier_sync(own_turn, kConsumers * kWarpgroupThreads);
+      warpgroup_fence();
+      state.issue_scores(queries, shared.stage(keys_at.stage));
+      wait_full(at);
+      warpgroup_fence();
+      state.issue_values(shared.stage(at.stage), block > 1);
+      if (shared_turns) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
+      warpgroup_wait<1>();
+      release(keys_at);
+      if (block >= item.masked_from) state.mask(blocks + block, lane);
+      const float2 factor = state.next_softmax(log2_scale);
+      warpgroup_wait<0>();
+      release(at);
+      at.advance();
+      state.rescale(factor);
+      state.pack_weights();
+    }
+
+    // The queries are used up: their successors arrive during the rest.
+    named_barrier_sync(own_barrier, kWarpgroupThreads);
+    if (next_index < total) load_queries(params, next_work, consumer, queries, thread);
+    wait_full(at);
+    warpgroup_fence();
+    state.issue_values(shared.stage(at.stage), item.block_count > 1);
+    warpgroup_wait<0>();
+    release(at);
+    at.advance();
+#pragma unroll
+    for (int row = 0; row < 2; ++row) state.store_row(row, out_row(params, work, own_row + 8 * row), lane);
+    index = next_index;
+    work = next_work;
+  }
+}
+
+template <int kKeys, bool kTurns>
+__global__ void __launch_bounds__(kThreads, 1) attention_kernel(const __grid_constant__ KernelParams params) {
+  using R = Ring<kKeys>;
+  extern __shared__ char unaligned[];
+  const Shared<kKeys> shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes * kSwizzleBytes};
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < R::kStages; ++i) {
+      barrier_init(shared.full(i), 1);
+      barrier_init(shared.empty(i), kConsumers * kWarpgroupThreads / 32);
+    }
+    barrier_init_done();
+  }
+  __syncthreads();
+  // The same in all lanes, which the compiler must see, or it serialises the products.
+  const int warpgroup = __shfl_sync(~0u, threadIdx.x / kWarpgroupThreads, 0);
+  if (warpgroup == 0) {
+    give_registers<kProducerRegisters>();
+    if (threadIdx.x < 32) produce<kKeys>(params, shared, threadIdx.x);
+  } else {
+    take_registers<kConsumerRegisters>();
+    consume<kKeys, kTurns>(params, shared, warpgroup - 1, threadIdx.x % kWarpgroupThreads);
+  }
+}
+
+// ---- The host's part.
+
+using EncodeTensorMap = decltype(&cuTensorMapEncodeTiled);
+
+// From the driver, through the runtime: nothing links libcuda, which a machine without a GPU lacks.
+EncodeTensorMap encode_tensor_map() {
+  static const EncodeTensorMap encode = [] {
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    constexpr unsigned kSince = 12000;
+    const cudaError_t status =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, kSince, cudaEnableDefault, &found);
+    const bool usable = status == cudaSuccess && found == cudaDriverEntryPointSuccess;
+    return usable ? reinterpret_cast<EncodeTensorMap>(entry) : nullptr;
+  }();
+  return encode;
+}
+
+struct Device {
+  bool hopper = false;
+  int multiprocessors = 0;
+};
+
+Device current_device() {
+  Device device;
+  int id = 0, major = 0;
+  if (cudaGetDevice(&id) != cudaSuccess) return device;
+  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id) != cudaSuccess) return device;
+  if (cudaDeviceGetAttribute(&device.multiprocessors, cudaDevAttrMultiProcessorCount, id) != cudaSuccess) return device;
+  device.hopper = major == 9;
+  return device;
+}
+
+bool copyable(const RowView& view) {
+  const int64_t bits = reinterpret_cast<int64_t>(view.data) | view.batch_stride * 2 | view.head_stride * 2 |
+                       view.row_stride * 2;
+  return view.data != nullptr && bits % 16 == 0 && view.row_stride > 0;
+}
+
+// Axes of the map: column, row, head, batch.
+bool encode_map(const GroupedAttentionArgs& args, const RowView& view, int box_rows, CUtensorMap& map) {
+  int32_t heads = 1;
+  for (int64_t i = 0; i < args.head_count; ++i) {
+    heads = std::max(heads, 1 + (args.heads == nullptr ? static_cast<int32_t>(i) : args.heads[i]));
+  }
+  const cuuint64_t sizes[] = {kHeadDim, static_cast<cuuint64_t>(args.key_rows), static_cast<cuuint64_t>(heads),
+                              static_cast<cuuint64_t>(args.batch)};
+  // The stride of an axis of one entry is never used, but may not be zero.
+  const auto bytes = [](int64_t stride) { return static_cast<cuuint64_t>(stride > 0 ? stride * 2 : 16); };
+  const cuuint64_t strides[] = {bytes(view.row_stride), bytes(view.head_stride), bytes(view.batch_stride)};
+  const cuuint32_t box[] = {kHalfColumns, static_cast<cuuint32_t>(box_rows), 1, 1};
+  const cuuint32_t steps[] = {1, 1, 1, 1};
+  return encode_tensor_map()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, view.data, sizes, strides, box, steps,
+                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+TensorRows tensor_rows(const RowView& view) {
+  return {static_cast<__nv_bfloat16*>(view.data), view.batch_stride, view.head_stride, view.row_stride};
+}
+
+bool fill_params(const GroupedAttentionArgs& args,
+                 const Sm90AttentionPlan& plan,
+                 const int32_t* tables,
+                 KernelParams& params) {
+  const Sm90BoxRows boxes = sm90_box_rows(plan.key_block);
+  for (int i = 0; i < kSm90BoxClasses; ++i) {
+    if (!encode_map(args, args.k, boxes.rows[i], params.keys[i])) return false;
+    if (!encode_map(args, args.v, boxes.rows[i], params.values[i])) return false;
+    params.box_rows[i] = boxes.rows[i];
+    params.block_copies[i] = kHalves * (static_cast<int32_t>(plan.key_block) / boxes.rows[i]);
+  }
+  params.q = tensor_rows(args.q);
+  params.out = tensor_rows(args.out);
+  params.blocks = reinterpret_cast<const Sm90KeyBlockRows*>(tables);
+  params.items = reinterpret_cast<const Sm90WorkItem*>(tables + plan.items_at);
+  params.rows = tables + plan.rows_at;
+  params.item_count = plan.item_count;
+  params.long_items = plan.long_items;
+  params.head_count = static_cast<int32_t>(args.head_count);
+  params.batch = static_cast<int32_t>(args.batch);
+  params.log2_scale = args.scale * kLog2E;
+  for (int64_t i = 0; i < args.head_count; ++i) {
+    params.heads[i] = static_cast<int16_t>(args.heads == nullptr ? i : args.heads[i]);
+  }
+  return true;
+}
+
+template <int kKeys, bool kTurns>
+bool launch(const KernelParams& params, int blocks, cudaStream_t stream) {
+  const auto kernel = attention_kernel<kKeys, kTurns>;
+  constexpr int kBytes = Ring<kKeys>::kSharedBytes;
+  static_assert(kBytes <= 227 * 1024, "what a block of an H100 may have");
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes) != cudaSuccess) return false;
+  kernel<<<blocks, kThreads, kBytes, stream>>>(params);
+  return cudaGetLastError() == cudaSuccess;
+}
+
+}  // namespace
+
+bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args) {
+  bool supported = args.dtype == DType::kBFloat16 && args.head_dim == kHeadDim && args.scale > 0 &&
+                   args.head_count <= kMaxHeads && copyable(args.q) && copyable(args.k) && copyable(args.v) &&
+                   copyable(args.out);
+  return supported && current_device().hopper && encode_tensor_map() != nullptr;
+}
+
+KernelStatus grouped_attention_sm90(
+    const GroupedAttentionArgs& args, const Sm90AttentionPlan& plan, const int32_t* device_tables, void* stream) {
+  const bool planned = plan.query_rows == args.query_rows && plan.key_rows == args.key_rows;
+  if (!planned || !grouped_attention_sm90_supports(args)) return KernelStatus::kUnsupported;
+  const int64_t work = args.batch * args.head_count * plan.item_count;
+  if (work == 0) return KernelStatus::kOk;
+  KernelParams params;
+  if (!fill_params(args, plan, device_tables, params)) return KernelStatus::kUnsupported;
+  const int blocks = static_cast<int>(std::min<int64_t>(work, current_device().multiprocessors));
+  bool launched = false;
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  switch (plan.key_block) {
+    case Sm90KeyBlock::k128: launched = launch<128, kTakesTurns>(params, blocks, cuda_stream); break;
+    case Sm90KeyBlock::k144: launched = launch<144, kTakesTurns>(params, blocks, cuda_stream); break;
+    case Sm90KeyBlock::k176: launched = launch<176, kTakesTurns>(params, blocks, cuda_stream); break;
+  }
+  return launched ? KernelStatus::kOk : KernelStatus::kUnsupported;
+}
+
+}  // namespace vorta::kernels

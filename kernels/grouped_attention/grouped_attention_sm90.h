@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "kernels/grouped_attention/grouped_attention.h"
+
+namespace vorta::kernels {
+
+// Grouped attention on Hopper GPUs (compute capability 9.0). The mask is planned once, on the host; a call then only names
+// tensors, heads and the plan's tables in device memory.
+
+/// Query rows of one work item: two warpgroups of 64.
+inline constexpr int kSm90QueryRows = 128;
+
+/// Keys of one step. The last block of a list is padded to this, so fewer keys waste less there; more keys spread the
+/// bookkeeping of a step over more products.
+enum class Sm90KeyBlock : int32_t { k128 = 128, k144 = 144, k176 = 176 };
+
+/// 128 queries (fewer in the last item of a group) and the key blocks that they see, all without masks up to
+/// `masked_from`.
+struct Sm90WorkItem {
+  int32_t first_block = 0;
+  int32_t block_count = 0;
+  int32_t masked_from = 0;  ///< counted from first_block
+  int32_t row_count = 0;
+};
+
+/// Keys of one step: boxes of consecutive rows, one behind the other, that together fill the block. All boxes of a block
+/// have the same number of rows, sm90_box_rows()[box_class].
+struct Sm90KeyBlockRows {
+  static constexpr int kMaxPieces = 24;
+  int32_t first_row[kMaxPieces];  ///< of each box; the number of key rows names rows of zeros
+  uint32_t valid[3];              ///< keys that count in each piece of 8 rows, 4 bits a piece, 8 pieces a word
+  int32_t unused[4];
+  int32_t box_class;
+};
+static_assert(sizeof(Sm90KeyBlockRows) == 128);
+
+/// Rows of the boxes that a block of keys may consist of, widest first; each divides the block.
+inline constexpr int kSm90BoxClasses = 4;
+struct Sm90BoxRows {
+  int32_t rows[kSm90BoxClasses];
+};
+constexpr Sm90BoxRows sm90_box_rows(Sm90KeyBlock block) {
+  switch (block) {
+    case Sm90KeyBlock::k128: return {128, 64, 32, 8};
+    case Sm90KeyBlock::k144: return {144, 72, 24, 8};
+    case Sm90KeyBlock::k176: return {176, 88, 16, 8};
+  }
+  return {};
+}
+
+/// A mask as tables of 32-bit words. Copy `tables` to device memory, aligned to 128 bytes; the copy serves every call
+/// whose groups, ranges, row maps and row counts are those of the plan.
+struct Sm90AttentionPlan {
+  Sm90KeyBlock key_block = Sm90KeyBlock::k176;
+  int64_t query_rows = 0;
+  int64_t key_rows = 0;
+  int32_t item_count = 0;
+  int32_t long_items = 0;   ///< items at the front that take much longer than the rest: started first, for all heads
+  int64_t items_at = 0;     ///< Sm90WorkItem[item_count], in words from the start of the tables; blocks are at 0
+  int64_t rows_at = 0;      ///< int32 [item_count, 128] rows of q and out; ~row pads: read, not written
+  std::vector<int32_t> tables;
+  double useful_pairs = 0;    ///< (query, key) pairs of the mask
+  double computed_pairs = 0;  ///< the same with the padding of both
+};
+
+/// The plan of `args`' groups, ranges and row maps, read here, in host memory. Empty where the kernel does not apply: dtype
+/// other than bfloat16, head_dim other than 128, row maps that differ between heads or batches, or that break up pieces
+/// of 8 keys.
+std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args, Sm90KeyBlock key_block);
+
+/// Whether `args` and the current device can be served: tensors in device memory whose address and strides are multiples
+/// of 16 bytes, a positive scale, no more than 128 selected heads.
+bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args);
+
+/// One launch on `stream` (a cudaStream_t): no allocation, no synchronisation, fit for graph capture. q, k, v and out are
+/// device memory, args.heads and everything the plan took over are not. Rows of k and v up to 7 rows behind the end of a
+/// range must be finite: they are read, with weight zero. Results do not depend on the number of multiprocessors.
+[[nodiscard]] KernelStatus grouped_attention_sm90(
+    const GroupedAttentionArgs& args, const Sm90AttentionPlan& plan, const int32_t* device_tables, void* stream);
+
+}  // namespace vorta::kernels

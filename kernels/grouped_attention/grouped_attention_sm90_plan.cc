@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lists of key blocks and query rows for the Hopper kernel. The copy engine moves boxes of a fixed number of rows, and few
+// wide boxes are cheaper than many narrow ones: every range is cut into the widest boxes that fit, and boxes of the same
+// width are put together, from whatever ranges, since a softmax does not care about the order of its keys.
+#include <algorithm>
+#include <array>
+#include <map>
+#include <utility>
+
+#include "kernels/grouped_attention/grouped_attention_sm90.h"
+
+namespace vorta::kernels {
+namespace {
+
+constexpr int kPieceRows = 8;  // what the swizzle of shared memory keeps together
+
+bool same_rows_everywhere(const RowMap& map) {
+  return map.rows == nullptr || (map.batch_stride == 0 && map.head_stride == 0);
+}
+
+int32_t row_of(const RowMap& map, int32_t row) { return map.rows == nullptr ? row : map.rows[row]; }
+
+/// Boxes of one key list, sorted by their class.
+struct Boxes {
+  std::array<std::vector<int32_t>, kSm90BoxClasses> first_rows;
+  std::vector<std::pair<int32_t, int32_t>> partial_pieces;  // first row, number of keys that count (below 8)
+};
+
+class KeyBlockWriter {
+ public:
+  KeyBlockWriter(Sm90KeyBlock block, int32_t key_rows)
+      : box_rows_(sm90_box_rows(block)), keys_(static_cast<int32_t>(block)), zero_row_(key_rows) {}
+
+  /// Appends the blocks of `boxes` and returns how many of them have no mask.
+  int32_t append(Boxes boxes, std::vector<Sm90KeyBlockRows>& out) const {
+    const auto first = out.size();
+    for (int box_class = 0; box_class < kSm90BoxClasses; ++box_class) {
+      std::vector<int32_t>& rows = boxes.first_rows[box_class];
+      const auto per_block = static_cast<std::size_t>(keys_ / box_rows_.rows[box_class]);
+      std::size_t done = 0;
+      for (; done + per_block <= rows.size(); done += per_block) {
+        out.push_back(full_block(box_class, rows.data() + done, static_cast<int>(per_block)));
+      }
+      for (; done < rows.size() && box_class + 1 < kSm90BoxClasses; ++done) {
+        split(rows[done], box_rows_.rows[box_class], box_class + 1, boxes);
+      }
+      rows.erase(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(done));
+    }
+    const auto unmasked = static_cast<int32_t>(out.size() - first);
+    append_masked(boxes, out);
+    return unmasked;
+  }
+
+  /// Cuts `count` consecutive rows into boxes of class `box_class` and narrower.
+  void split(int32_t row, int32_t count, int box_class, Boxes& boxes) const {
+    for (; box_class < kSm90BoxClasses; ++box_class) {
+      for (; count >= box_rows_.rows[box_class]; count -= box_rows_.rows[box_class]) {
+        boxes.first_rows[box_class].push_back(row);
+        row += box_rows_.rows[box_class];
+      }
+    }
+    if (count > 0) boxes.partial_pieces.emplace_back(row, count);
+  }
+
+ private:
+  Sm90KeyBlockRows full_block(int box_class, const int32_t* rows, int count) const {
+    Sm90KeyBlockRows block{};
+    std::copy_n(rows, count, block.first_row);
+    for (int piece = 0; piece < keys_ / kPieceRows; ++piece) set_valid(block, piece, kPieceRows);
+    block.box_class = box_class;
+    return block;
+  }
+
+  // What is left over: pieces of 8 rows, whole ones first, padded with rows of zeros that do not count.
+  void append_masked(const Boxes& boxes, std::vector<Sm90KeyBlockRows>& out) const {
+    std::vector<std::pair<int32_t, int32_t>> pieces;
+    for (const int32_t row : boxes.first_rows[kSm90BoxClasses - 1]) pieces.emplace_back(row, kPieceRows);
+    pieces.insert(pieces.end(), boxes.partial_pieces.begin(), boxes.partial_pieces.end());
+    const int per_block = keys_ / kPieceRows;
+    for (std::size_t next = 0; next < pieces.size(); next += static_cast<std::size_t>(per_block)) {
+      Sm90KeyBlockRows block{};
+      block.box_class = kSm90BoxClasses - 1;
+      for (int piece = 0; piece < per_block; ++piece) {
+        const std::size_t at = next + static_cast<std::size_t>(piece);
+        block.first_row[piece] = at < pieces.size() ? pieces[at].first : zero_row_;
+        set_valid(block, piece, at < pieces.size() ? pieces[at].second : 0);
+      }
+      out.push_back(block);
+    }
+  }
+
+  static void set_valid(Sm90KeyBlockRows& block, int piece, int32_t keys) {
+    block.valid[piece / 8] |= static_cast<uint32_t>(keys) << (piece % 8 * 4);
+  }
+
+  Sm90BoxRows box_rows_;
+  int32_t keys_;
+  int32_t zero_row_;
+};
+
+/// Cuts a group's key ranges at every place where the row map jumps; false: one of the runs before the last of a range is
+/// no whole number of pieces, and the kernel would read it in slivers.
+bool cut_ranges(const GroupedAttentionArgs& args, const QueryGroup& group, const KeyBlockWriter& writer, Boxes& boxes) {
+  for (int32_t r = group.first_range; r < group.first_range + group.range_count; ++r) {
+    int32_t begin = args.ranges[r].begin;
+    while (begin < args.ranges[r].end) {
+      const int32_t row = row_of(args.key_map, begin);
+      int32_t end = begin + 1;
+      while (end < args.ranges[r].end && row_of(args.key_map, end) == row + (end - begin)) ++end;
+      if (end < args.ranges[r].end && (end - begin) % kPieceRows != 0) return false;
+      writer.split(row, end - begin, 0, boxes);
+      begin = end;
+    }
+  }
+  return true;
+}
+
+int64_t key_count(const GroupedAttentionArgs& args, const QueryGroup& group) {
+  int64_t keys = 0;
+  for (int32_t r = group.first_range; r < group.first_range + group.range_count; ++r) {
+    keys += std::max(0, args.ranges[r].end - args.ranges[r].begin);
+  }
+  return keys;
+}
+
+struct PlannedItem {
+  Sm90WorkItem item;
+  std::array<int32_t, kSm90QueryRows> rows;
+};
+
+void append_items(const GroupedAttentionArgs& args,
+                  const QueryGroup& group,
+                  const Sm90WorkItem& keys,
+                  std::vector<PlannedItem>& out) {
+  for (int32_t begin = group.query_begin; begin < group.query_end; begin += kSm90QueryRows) {
+    PlannedItem& planned = out.emplace_back();
+    planned.item = keys;
+    planned.item.row_count = std::min<int32_t>(kSm90QueryRows, group.query_end - begin);
+    for (int32_t i = 0; i < kSm90QueryRows; ++i) {
+      planned.rows[i] = i < planned.item.row_count ? row_of(args.query_map, begin + i) : ~planned.rows[0];
+    }
+  }
+}
+
+template <typename Record>
+int64_t append_words(const std::vector<Record>& records, std::vector<int32_t>& tables) {
+  const auto at = static_cast<int64_t>(tables.size());
+  const auto* words = reinterpret_cast<const int32_t*>(records.data());
+  tables.insert(tables.end(), words, words + records.size() * sizeof(Record) / sizeof(int32_t));
+  return at;
+}
+
+void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<PlannedItem>& items, Sm90AttentionPlan& plan) {
+  // Longest first, so that no long item is left for the end.
+  std::stable_sort(items.begin(), items.end(), [](const PlannedItem& a, const PlannedItem& b) {
+    return a.item.block_count > b.item.block_count;
+  });
+  plan.item_count = static_cast<int32_t>(items.size());
+  if (!items.empty()) {
+    const int32_t usual = items[items.size() / 2].item.block_count;
+    plan.long_items = static_cast<int32_t>(std::count_if(items.begin(), items.end(), [&](const PlannedItem& planned) {
+      return planned.item.block_count > 2 * usual;
+    }));
+  }
+  append_words(blocks, plan.tables);
+  std::vector<Sm90WorkItem> records;
+  std::vector<std::array<int32_t, kSm90QueryRows>> rows;
+  for (const PlannedItem& planned : items) {
+    records.push_back(planned.item);
+    rows.push_back(planned.rows);
+    const int active = planned.item.row_count > kSm90QueryRows / 2 ? kSm90QueryRows : kSm90QueryRows / 2;
+    plan.computed_pairs += static_cast<double>(active) * planned.item.block_count * static_cast<int32_t>(plan.key_block);
+  }
+  plan.items_at = append_words(records, plan.tables);
+  plan.rows_at = append_words(rows, plan.tables);
+}
+
+}  // namespace
+
+std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args, Sm90KeyBlock key_block) {
+  const bool applies = args.dtype == DType::kBFloat16 && args.head_dim == 128 && same_rows_everywhere(args.query_map) &&
+                       same_rows_everywhere(args.key_map);
+  if (!applies) return std::nullopt;
+  Sm90AttentionPlan plan;
+  plan.key_block = key_block;
+  plan.query_rows = args.query_rows;
+  plan.key_rows = args.key_rows;
+  const KeyBlockWriter writer(key_block, static_cast<int32_t>(args.key_rows));
+  std::vector<Sm90KeyBlockRows> blocks;
+  std::vector<PlannedItem> items;
+  std::map<std::pair<int32_t, int32_t>, Sm90WorkItem> known_lists;  // groups often share one
+  for (int64_t g = 0; g < args.group_count; ++g) {
+    const QueryGroup& group = args.groups[g];
+    const auto [known, is_new] = known_lists.try_emplace({group.first_range, group.range_count});
+    if (is_new) {
+      Boxes boxes;
+      if (!cut_ranges(args, group, writer, boxes)) return std::nullopt;
+      known->second.first_block = static_cast<int32_t>(blocks.size());
+      known->second.masked_from = writer.append(std::move(boxes), blocks);
+      known->second.block_count = static_cast<int32_t>(blocks.size()) - known->second.first_block;
+    }
+    append_items(args, group, known->second, items);
+    plan.useful_pairs += static_cast<double>(group.query_end - group.query_begin) * static_cast<double>(key_count(args, group));
+  }
+  write_tables(blocks, items, plan);
+  return plan;
+}
+
+}  // namespace vorta::kernels
