@@ -26,8 +26,8 @@ constexpr int kWarpgroupRows = kSm90QueryRows / kConsumers;
 constexpr int kWarpgroupQueryBytes = kWarpgroupRows * kHeadDim * 2;
 constexpr int kSwizzleBytes = 1024;  // alignment of every operand
 constexpr int kMaxHeads = 128;
-constexpr int kProducerRegisters = 24;  // 128 * (24 + 2 * 240) = 64,512 of 65,536
-constexpr int kConsumerRegisters = 240;
+constexpr int kProducerRegisters = 40;  // 128 * (40 + 2 * 232) = 64,512 of 65,536
+constexpr int kConsumerRegisters = 232;
 constexpr int kFirstWarpgroupBarrier = 1;  // named barriers: one for each consumer,
 constexpr int kFirstTurnBarrier = 3;       // and one for each consumer's turn at the tensor cores
 constexpr float kLog2E = 1.44269504088896341f;
@@ -55,7 +55,7 @@ struct KernelParams {
   int32_t batch;
   float log2_scale;
   int32_t box_rows[kSm90BoxClasses];
-  int32_t block_copies[kSm90BoxClasses];  // boxes of a block, each in halves of 64 columns
+  int32_t block_boxes[kSm90BoxClasses];
   int16_t heads[kMaxHeads];
 };
 
@@ -119,7 +119,8 @@ VORTA_DEVICE Work work_at(const KernelParams& params, int index) {
 
 VORTA_DEVICE Sm90WorkItem load_item(const KernelParams& params, int item) {
   const int4 words = __ldg(reinterpret_cast<const int4*>(params.items) + item);
-  return {words.x, words.y, words.z, words.w};
+  return {same_in_all_lanes(words.x), same_in_all_lanes(words.y), same_in_all_lanes(words.z),
+          same_in_all_lanes(words.w)};
 }
 
 // ---- The producer: one warp, whose lanes share the boxes of a block.
@@ -134,7 +135,7 @@ VORTA_DEVICE BlockBoxes load_boxes(const KernelParams& params, int block, int la
   return {__shfl_sync(~0u, word, 31), word};
 }
 
-template <int kKeys>
+template <int kKeys, int kSharing>
 VORTA_DEVICE void copy_block(const KernelParams& params,
                              const Shared<kKeys>& shared,
                              RingPosition<Ring<kKeys>::kStages>& at,
@@ -147,37 +148,42 @@ VORTA_DEVICE void copy_block(const KernelParams& params,
   if (lane == 0) barrier_arrive_expecting(shared.full(at.stage), R::kStageBytes);
   __syncwarp();
   const int box_bytes = params.box_rows[boxes.box_class] * kRowBytes;
-  const int copies = params.block_copies[boxes.box_class];
-  for (int first = 0; first < copies; first += 32) {
-    const int copy = first + lane;
-    const int box = copy / kHalves, half = copy % kHalves;
-    const int row = __shfl_sync(~0u, boxes.first_row, box & 31);
-    if (copy < copies) {
-      copy_box(shared.stage(at.stage) + half * R::kHalfBytes + box * box_bytes, maps + boxes.box_class,
-               shared.full(at.stage), half * kHalfColumns, row, work.head, work.batch);
+  if (lane < params.block_boxes[boxes.box_class]) {
+    const CUtensorMap* map = maps + boxes.box_class;
+    const uint32_t to = shared.stage(at.stage) + lane * box_bytes;
+    if constexpr (kSharing == 1) {
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) {
+        copy_box(to + half * R::kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row, work.head,
+                 work.batch);
+      }
+    } else {  // each block of the pair reads one half for both
+      const int half = cluster_rank();
+      copy_box_to_cluster(to + half * R::kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row,
+                          work.head, work.batch, 3);
     }
   }
   at.advance();
 }
 
 // The order in which the consumers read: keys run one block ahead of values.
-template <int kKeys>
+template <int kKeys, int kSharing>
 VORTA_DEVICE void produce(const KernelParams& params, const Shared<kKeys>& shared, int lane) {
   RingPosition<Ring<kKeys>::kStages> at;
   const int total = work_count(params);
-  for (int index = blockIdx.x; index < total; index += gridDim.x) {
+  for (int index = blockIdx.x / kSharing; index < total; index += gridDim.x / kSharing) {
     const Work work = work_at(params, index);
     const Sm90WorkItem item = load_item(params, work.item);
     if (item.block_count == 0) continue;
     BlockBoxes value_boxes = load_boxes(params, item.first_block, lane);
-    copy_block<kKeys>(params, shared, at, params.keys, value_boxes, work, lane);
+    copy_block<kKeys, kSharing>(params, shared, at, params.keys, value_boxes, work, lane);
     for (int block = 1; block < item.block_count; ++block) {
       const BlockBoxes key_boxes = load_boxes(params, item.first_block + block, lane);
-      copy_block<kKeys>(params, shared, at, params.keys, key_boxes, work, lane);
-      copy_block<kKeys>(params, shared, at, params.values, value_boxes, work, lane);
+      copy_block<kKeys, kSharing>(params, shared, at, params.keys, key_boxes, work, lane);
+      copy_block<kKeys, kSharing>(params, shared, at, params.values, value_boxes, work, lane);
       value_boxes = key_boxes;
     }
-    copy_block<kKeys>(params, shared, at, params.values, value_boxes, work, lane);
+    copy_block<kKeys, kSharing>(params, shared, at, params.values, value_boxes, work, lane);
   }
 }
 
@@ -259,6 +265,7 @@ struct Consumer {
       other_total += scores[i + 1];
     }
     row_sum[row] += total + other_total;
+    compute_now(row_sum[row]);
   }
 
   VORTA_DEVICE void first_softmax(float log2_scale) {
@@ -284,6 +291,12 @@ struct Consumer {
       exponentiate(row, log2_scale);
     }
     return {factor[0], factor[1]};
+  }
+
+  // Never true, which the assembler cannot know: a branch that needs every weight is the only thing that keeps it from
+  // moving the wait that follows in front of the softmax, and with it all overlap away.
+  VORTA_DEVICE void finish_softmax() const {
+    if (row_sum[0] + row_sum[1] < 0.0f) __trap();
   }
 
   VORTA_DEVICE void rescale(float2 factor) {
@@ -341,9 +354,8 @@ struct Consumer {
 };
 
 // Starts the copies of a warpgroup's 64 rows, 16 threads a row; the layout is the copy engine's 128-byte swizzle.
-VORTA_DEVICE void load_queries(const KernelParams& params, const Work& work, int consumer, uint32_t to, int thread) {
+VORTA_DEVICE void load_queries(const KernelParams& params, const Work& work, const int32_t* rows, uint32_t to, int thread) {
   const __nv_bfloat16* head = params.q.data + work.batch * params.q.batch_stride + work.head * params.q.head_stride;
-  const int32_t* rows = params.rows + work.item * kSm90QueryRows + consumer * kWarpgroupRows;
   const int chunk = thread % 16, half = chunk / 8;
 #pragma unroll
   for (int i = 0; i < kWarpgroupRows / 8; ++i) {
@@ -354,48 +366,58 @@ VORTA_DEVICE void load_queries(const KernelParams& params, const Work& work, int
   }
 }
 
-VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params, const Work& work, int row) {
-  const int target = __ldg(params.rows + work.item * kSm90QueryRows + row);
+VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params, const Work& work, const int32_t* row) {
+  const int target = __ldg(row);
   if (target < 0) return nullptr;
   return params.out.data + work.batch * params.out.batch_stride + work.head * params.out.head_stride +
          target * params.out.row_stride;
 }
 
-template <int kKeys, bool kTurns>
+template <int kKeys, int kSharing>
 VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& shared, int consumer, int thread) {
   using R = Ring<kKeys>;
   const int lane = thread % 32, warp = thread / 32;
-  const int own_row = consumer * kWarpgroupRows + warp * 16 + lane / 4;
+  const int block_rows = kSharing == 1 ? 0 : cluster_rank() * kSm90QueryRows;  // first of this block in an item
+  const int warpgroup_rows = block_rows + consumer * kWarpgroupRows;
   const uint32_t queries = shared.queries(consumer);
   const float log2_scale = params.log2_scale;
   const int own_barrier = kFirstWarpgroupBarrier + consumer;
   const int own_turn = kFirstTurnBarrier + consumer, other_turn = kFirstTurnBarrier + 1 - consumer;
+  const uint32_t first_empty = kSharing == 1 ? 0 : barrier_in_block(shared.empty(0), lane % kSharing);
   RingPosition<R::kStages> at;
 
   const auto wait_full = [&](const RingPosition<R::kStages>& position) {
     barrier_wait(shared.full(position.stage), position.phase);
   };
   const auto release = [&](const RingPosition<R::kStages>& position) {
-    if (lane == 0) barrier_arrive(shared.empty(position.stage));
+    if constexpr (kSharing == 1) {
+      if (lane == 0) barrier_arrive(shared.empty(position.stage));
+    } else {  // one lane a block
+      if (lane < kSharing) barrier_arrive_in_cluster(first_empty + position.stage * 8);
+    }
   };
 
-  if (kTurns && consumer == 1) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
+  const auto rows_of = [&](const Work& work) {
+    return params.rows + work.item * (kSharing * kSm90QueryRows) + warpgroup_rows;
+  };
+
+  if (kTakesTurns && consumer == 1) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
   const int total = work_count(params);
-  int index = blockIdx.x;
+  int index = blockIdx.x / kSharing;
   Work work{};
   if (index < total) {
     work = work_at(params, index);
-    load_queries(params, work, consumer, queries, thread);
+    load_queries(params, work, rows_of(work), queries, thread);
   }
   while (index < total) {
     const Sm90WorkItem item = load_item(params, work.item);
-    const bool shared_turns = kTurns && item.row_count > kWarpgroupRows;
-    const int next_index = index + gridDim.x;
+    const bool shared_turns = kTakesTurns && item.row_count > block_rows + kWarpgroupRows;
+    const int next_index = index + gridDim.x / kSharing;
     const Work next_work = next_index < total ? work_at(params, next_index) : work;
     wait_for_own_copies();
     named_barrier_sync(own_barrier, kWarpgroupThreads);
 
-    if (item.block_count == 0 || item.row_count <= consumer * kWarpgroupRows) {
+    if (item.block_count == 0 || item.row_count <= warpgroup_rows) {
       // Nothing to multiply, but the stages must be let go in step with the other warpgroup.
       for (int i = 0; i < 2 * item.block_count; ++i) {
         wait_full(at);
@@ -404,13 +426,13 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
       }
       if (item.block_count == 0) {
         for (int row = 0; row < 2; ++row) {
-          __nv_bfloat16* to = out_row(params, work, own_row + 8 * row);
+          __nv_bfloat16* to = out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row);
           for (int group = 0; to != nullptr && group < kHeadDim / 32; ++group) {
             *reinterpret_cast<uint4*>(to + 32 * group + 8 * (lane % 4)) = make_uint4(0, 0, 0, 0);
           }
         }
       }
-      if (next_index < total) load_queries(params, next_work, consumer, queries, thread);
+      if (next_index < total) load_queries(params, next_work, rows_of(next_work), queries, thread);
       index = next_index;
       work = next_work;
       continue;
@@ -445,6 +467,7 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
       release(keys_at);
       if (block >= item.masked_from) state.mask(blocks + block, lane);
       const float2 factor = state.next_softmax(log2_scale);
+      state.finish_softmax();
       warpgroup_wait<0>();
       release(at);
       at.advance();
@@ -454,7 +477,7 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
 
     // The queries are used up: their successors arrive during the rest.
     named_barrier_sync(own_barrier, kWarpgroupThreads);
-    if (next_index < total) load_queries(params, next_work, consumer, queries, thread);
+    if (next_index < total) load_queries(params, next_work, rows_of(next_work), queries, thread);
     wait_full(at);
     warpgroup_fence();
     state.issue_values(shared.stage(at.stage), item.block_count > 1);
@@ -462,13 +485,13 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
     release(at);
     at.advance();
 #pragma unroll
-    for (int row = 0; row < 2; ++row) state.store_row(row, out_row(params, work, own_row + 8 * row), lane);
+    for (int row = 0; row < 2; ++row) state.store_row(row, out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row), lane);
     index = next_index;
     work = next_work;
   }
 }
 
-template <int kKeys, bool kTurns>
+template <int kKeys, int kSharing>
 __global__ void __launch_bounds__(kThreads, 1) attention_kernel(const __grid_constant__ KernelParams params) {
   using R = Ring<kKeys>;
   extern __shared__ char unaligned[];
@@ -476,20 +499,21 @@ __global__ void __launch_bounds__(kThreads, 1) attention_kernel(const __grid_con
   if (threadIdx.x == 0) {
     for (int i = 0; i < R::kStages; ++i) {
       barrier_init(shared.full(i), 1);
-      barrier_init(shared.empty(i), kConsumers * kWarpgroupThreads / 32);
+      barrier_init(shared.empty(i), kSharing * kConsumers * kWarpgroupThreads / 32);
     }
     barrier_init_done();
   }
   __syncthreads();
-  // The same in all lanes, which the compiler must see, or it serialises the products.
-  const int warpgroup = __shfl_sync(~0u, threadIdx.x / kWarpgroupThreads, 0);
+  if constexpr (kSharing > 1) cluster_sync();
+  const int warpgroup = same_in_all_lanes(threadIdx.x / kWarpgroupThreads);
   if (warpgroup == 0) {
     give_registers<kProducerRegisters>();
-    if (threadIdx.x < 32) produce<kKeys>(params, shared, threadIdx.x);
+    if (threadIdx.x < 32) produce<kKeys, kSharing>(params, shared, threadIdx.x);
   } else {
     take_registers<kConsumerRegisters>();
-    consume<kKeys, kTurns>(params, shared, warpgroup - 1, threadIdx.x % kWarpgroupThreads);
+    consume<kKeys, kSharing>(params, shared, warpgroup - 1, threadIdx.x % kWarpgroupThreads);
   }
+  if constexpr (kSharing > 1) cluster_sync();  // the other block may still write here
 }
 
 // ---- The host's part.
@@ -557,12 +581,12 @@ bool fill_params(const GroupedAttentionArgs& args,
                  const Sm90AttentionPlan& plan,
                  const int32_t* tables,
                  KernelParams& params) {
-  const Sm90BoxRows boxes = sm90_box_rows(plan.key_block);
+  const Sm90BoxRows boxes = sm90_box_rows(plan.options.key_block);
   for (int i = 0; i < kSm90BoxClasses; ++i) {
     if (!encode_map(args, args.k, boxes.rows[i], params.keys[i])) return false;
     if (!encode_map(args, args.v, boxes.rows[i], params.values[i])) return false;
     params.box_rows[i] = boxes.rows[i];
-    params.block_copies[i] = kHalves * (static_cast<int32_t>(plan.key_block) / boxes.rows[i]);
+    params.block_boxes[i] = static_cast<int32_t>(plan.options.key_block) / boxes.rows[i];
   }
   params.q = tensor_rows(args.q);
   params.out = tensor_rows(args.out);
@@ -580,14 +604,29 @@ bool fill_params(const GroupedAttentionArgs& args,
   return true;
 }
 
-template <int kKeys, bool kTurns>
-bool launch(const KernelParams& params, int blocks, cudaStream_t stream) {
-  const auto kernel = attention_kernel<kKeys, kTurns>;
+template <int kKeys, int kSharing>
+bool launch(const KernelParams& params, int64_t work, cudaStream_t stream) {
+  const auto kernel = attention_kernel<kKeys, kSharing>;
   constexpr int kBytes = Ring<kKeys>::kSharedBytes;
   static_assert(kBytes <= 227 * 1024, "what a block of an H100 may have");
   if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes) != cudaSuccess) return false;
-  kernel<<<blocks, kThreads, kBytes, stream>>>(params);
-  return cudaGetLastError() == cudaSuccess;
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {kSharing, 1, 1};
+  cudaLaunchConfig_t config{};
+  const int64_t clusters = std::min<int64_t>(work, current_device().multiprocessors / kSharing);
+  config.gridDim = static_cast<unsigned>(clusters * kSharing);
+  config.blockDim = kThreads;
+  config.dynamicSmemBytes = kBytes;
+  config.stream = stream;
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, kernel, params) == cudaSuccess;
+}
+
+template <int kKeys>
+bool launch(Sm90Sharing sharing, const KernelParams& params, int64_t work, cudaStream_t stream) {
+  return sharing == Sm90Sharing::kSingle ? launch<kKeys, 1>(params, work, stream) : launch<kKeys, 2>(params, work, stream);
 }
 
 }  // namespace
@@ -607,13 +646,13 @@ KernelStatus grouped_attention_sm90(
   if (work == 0) return KernelStatus::kOk;
   KernelParams params;
   if (!fill_params(args, plan, device_tables, params)) return KernelStatus::kUnsupported;
-  const int blocks = static_cast<int>(std::min<int64_t>(work, current_device().multiprocessors));
   bool launched = false;
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  switch (plan.key_block) {
-    case Sm90KeyBlock::k128: launched = launch<128, kTakesTurns>(params, blocks, cuda_stream); break;
-    case Sm90KeyBlock::k144: launched = launch<144, kTakesTurns>(params, blocks, cuda_stream); break;
-    case Sm90KeyBlock::k176: launched = launch<176, kTakesTurns>(params, blocks, cuda_stream); break;
+  const Sm90Sharing sharing = plan.options.sharing;
+  switch (plan.options.key_block) {
+    case Sm90KeyBlock::k128: launched = launch<128>(sharing, params, work, cuda_stream); break;
+    case Sm90KeyBlock::k144: launched = launch<144>(sharing, params, work, cuda_stream); break;
+    case Sm90KeyBlock::k176: launched = launch<176>(sharing, params, work, cuda_stream); break;
   }
   return launched ? KernelStatus::kOk : KernelStatus::kUnsupported;
 }

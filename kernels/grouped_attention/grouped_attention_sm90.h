@@ -12,15 +12,24 @@ namespace vorta::kernels {
 // Grouped attention on Hopper GPUs (compute capability 9.0). The mask is planned once, on the host; a call then only names
 // tensors, heads and the plan's tables in device memory.
 
-/// Query rows of one work item: two warpgroups of 64.
+/// Query rows of one block of threads: two warpgroups of 64.
 inline constexpr int kSm90QueryRows = 128;
+
+/// Blocks of threads that share a work item, and with it one reading of its keys. Pairs halve the traffic from L2, which
+/// long key lists live on; single blocks waste fewer rows at the end of a group.
+enum class Sm90Sharing : int32_t { kSingle = 1, kPair = 2 };
 
 /// Keys of one step. The last block of a list is padded to this, so fewer keys waste less there; more keys spread the
 /// bookkeeping of a step over more products.
 enum class Sm90KeyBlock : int32_t { k128 = 128, k144 = 144, k176 = 176 };
 
-/// 128 queries (fewer in the last item of a group) and the key blocks that they see, all without masks up to
-/// `masked_from`.
+struct Sm90PlanOptions {
+  Sm90KeyBlock key_block = Sm90KeyBlock::k176;
+  Sm90Sharing sharing = Sm90Sharing::kPair;
+};
+
+/// Queries of one group, 128 for each sharing block (fewer in the group's last item), and the key blocks that they see,
+/// all without masks up to `masked_from`.
 struct Sm90WorkItem {
   int32_t first_block = 0;
   int32_t block_count = 0;
@@ -56,22 +65,25 @@ constexpr Sm90BoxRows sm90_box_rows(Sm90KeyBlock block) {
 /// A mask as tables of 32-bit words. Copy `tables` to device memory, aligned to 128 bytes; the copy serves every call
 /// whose groups, ranges, row maps and row counts are those of the plan.
 struct Sm90AttentionPlan {
-  Sm90KeyBlock key_block = Sm90KeyBlock::k176;
+  Sm90PlanOptions options;
   int64_t query_rows = 0;
   int64_t key_rows = 0;
   int32_t item_count = 0;
   int32_t long_items = 0;   ///< items at the front that take much longer than the rest: started first, for all heads
   int64_t items_at = 0;     ///< Sm90WorkItem[item_count], in words from the start of the tables; blocks are at 0
-  int64_t rows_at = 0;      ///< int32 [item_count, 128] rows of q and out; ~row pads: read, not written
+  int64_t rows_at = 0;      ///< int32 [item_count, item_rows()] rows of q and out; ~row pads: read, not written
   std::vector<int32_t> tables;
   double useful_pairs = 0;    ///< (query, key) pairs of the mask
   double computed_pairs = 0;  ///< the same with the padding of both
+
+  int32_t item_rows() const { return static_cast<int32_t>(options.sharing) * kSm90QueryRows; }
 };
 
 /// The plan of `args`' groups, ranges and row maps, read here, in host memory. Empty where the kernel does not apply: dtype
 /// other than bfloat16, head_dim other than 128, row maps that differ between heads or batches, or that break up pieces
 /// of 8 keys.
-std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args, Sm90KeyBlock key_block);
+std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args,
+                                                             const Sm90PlanOptions& options);
 
 /// Whether `args` and the current device can be served: tensors in device memory whose address and strides are multiples
 /// of 16 bytes, a positive scale, no more than 128 selected heads.

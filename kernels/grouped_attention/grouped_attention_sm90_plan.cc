@@ -123,21 +123,24 @@ int64_t key_count(const GroupedAttentionArgs& args, const QueryGroup& group) {
   return keys;
 }
 
+constexpr int kWarpgroupRows = 64;
+
 struct PlannedItem {
   Sm90WorkItem item;
-  std::array<int32_t, kSm90QueryRows> rows;
+  std::vector<int32_t> rows;
 };
 
 void append_items(const GroupedAttentionArgs& args,
                   const QueryGroup& group,
                   const Sm90WorkItem& keys,
+                  int32_t item_rows,
                   std::vector<PlannedItem>& out) {
-  for (int32_t begin = group.query_begin; begin < group.query_end; begin += kSm90QueryRows) {
+  for (int32_t begin = group.query_begin; begin < group.query_end; begin += item_rows) {
     PlannedItem& planned = out.emplace_back();
     planned.item = keys;
-    planned.item.row_count = std::min<int32_t>(kSm90QueryRows, group.query_end - begin);
-    for (int32_t i = 0; i < kSm90QueryRows; ++i) {
-      planned.rows[i] = i < planned.item.row_count ? row_of(args.query_map, begin + i) : ~planned.rows[0];
+    planned.item.row_count = std::min(item_rows, group.query_end - begin);
+    for (int32_t i = 0; i < item_rows; ++i) {
+      planned.rows.push_back(i < planned.item.row_count ? row_of(args.query_map, begin + i) : ~planned.rows[0]);
     }
   }
 }
@@ -164,12 +167,13 @@ void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<Plann
   }
   append_words(blocks, plan.tables);
   std::vector<Sm90WorkItem> records;
-  std::vector<std::array<int32_t, kSm90QueryRows>> rows;
+  std::vector<int32_t> rows;
   for (const PlannedItem& planned : items) {
     records.push_back(planned.item);
-    rows.push_back(planned.rows);
-    const int active = planned.item.row_count > kSm90QueryRows / 2 ? kSm90QueryRows : kSm90QueryRows / 2;
-    plan.computed_pairs += static_cast<double>(active) * planned.item.block_count * static_cast<int32_t>(plan.key_block);
+    rows.insert(rows.end(), planned.rows.begin(), planned.rows.end());
+    const int32_t active = (planned.item.row_count + kWarpgroupRows - 1) / kWarpgroupRows * kWarpgroupRows;
+    const auto keys = static_cast<double>(planned.item.block_count) * static_cast<int32_t>(plan.options.key_block);
+    plan.computed_pairs += active * keys;
   }
   plan.items_at = append_words(records, plan.tables);
   plan.rows_at = append_words(rows, plan.tables);
@@ -177,15 +181,16 @@ void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<Plann
 
 }  // namespace
 
-std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args, Sm90KeyBlock key_block) {
+std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args,
+                                                             const Sm90PlanOptions& options) {
   const bool applies = args.dtype == DType::kBFloat16 && args.head_dim == 128 && same_rows_everywhere(args.query_map) &&
                        same_rows_everywhere(args.key_map);
   if (!applies) return std::nullopt;
   Sm90AttentionPlan plan;
-  plan.key_block = key_block;
+  plan.options = options;
   plan.query_rows = args.query_rows;
   plan.key_rows = args.key_rows;
-  const KeyBlockWriter writer(key_block, static_cast<int32_t>(args.key_rows));
+  const KeyBlockWriter writer(options.key_block, static_cast<int32_t>(args.key_rows));
   std::vector<Sm90KeyBlockRows> blocks;
   std::vector<PlannedItem> items;
   std::map<std::pair<int32_t, int32_t>, Sm90WorkItem> known_lists;  // groups often share one
@@ -199,7 +204,7 @@ std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttent
       known->second.masked_from = writer.append(std::move(boxes), blocks);
       known->second.block_count = static_cast<int32_t>(blocks.size()) - known->second.first_block;
     }
-    append_items(args, group, known->second, items);
+    append_items(args, group, known->second, plan.item_rows(), items);
     plan.useful_pairs += static_cast<double>(group.query_end - group.query_begin) * static_cast<double>(key_count(args, group));
   }
   write_tables(blocks, items, plan);

@@ -15,6 +15,10 @@ VORTA_DEVICE uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+/// `x`, which all lanes of the warp hold, in a way that tells the compiler so: operands and branches of warpgroup products
+/// must be the same in all lanes to stay fast.
+VORTA_DEVICE int same_in_all_lanes(int x) { return __shfl_sync(~0u, x, 0); }
+
 // ---- Barriers in shared memory, 8 bytes each.
 
 VORTA_DEVICE void barrier_init(uint32_t barrier, int arrivals) {
@@ -31,21 +35,33 @@ VORTA_DEVICE void barrier_arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+/// The barrier that has this address in block `rank` of the cluster.
+VORTA_DEVICE uint32_t barrier_in_block(uint32_t barrier, int rank) {
+  uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(barrier), "r"(rank));
+  return there;
+}
+/// At what `barrier_in_block` returned. Releases no writes to the other block: it says that reads are done.
+VORTA_DEVICE void barrier_arrive_in_cluster(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 VORTA_DEVICE void barrier_arrive_expecting(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-/// Waits until the phase of that parity has completed.
+/// Waits, as a whole warp, until the phase of that parity has completed.
 VORTA_DEVICE void barrier_wait(uint32_t barrier, int parity) {
-  asm volatile(
-      "{\n.reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@done bra finished;\n"
-      "bra again;\n"
-      "finished:\n}\n" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
+  uint32_t done;
+  do {
+    asm volatile(
+        "{\n.reg .pred done;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, done;\n}\n"
+        : "=r"(done)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+  } while (!__all_sync(~0u, done != 0));  // the vote keeps the warp together, and the compiler sure of it
 }
 
 // ---- Named barriers of the block: 0 is __syncthreads'.
@@ -55,6 +71,18 @@ VORTA_DEVICE void named_barrier_sync(int id, int threads) {
 }
 VORTA_DEVICE void named_barrier_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// ---- Clusters of blocks.
+
+VORTA_DEVICE int cluster_rank() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return static_cast<int>(rank);
+}
+/// All threads of all blocks of the cluster.
+VORTA_DEVICE void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 // ---- Copies.
@@ -70,6 +98,22 @@ VORTA_DEVICE void copy_box(
   asm volatile(
       "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
       ::"r"(to), "l"(map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch)
+      : "memory");
+}
+
+/// The same, to the same place in all blocks of the cluster that `block_mask` names, and to their barriers.
+VORTA_DEVICE void copy_box_to_cluster(uint32_t to,
+                                      const CUtensorMap* map,
+                                      uint32_t barrier,
+                                      int column,
+                                      int row,
+                                      int head,
+                                      int batch,
+                                      uint16_t block_mask) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch), "h"(block_mask)
       : "memory");
 }
 
@@ -204,10 +248,14 @@ VORTA_DEVICE uint32_t pack_bfloat16(float low, float high) {
   return packed;
 }
 
-/// 2^x, relative error 2^-22; 0 for minus infinity.
+/// Keeps what computes `x` before the waits that follow.
+VORTA_DEVICE void compute_now(float& x) { asm volatile("" : "+f"(x)); }
+
+/// 2^x, relative error 2^-22; 0 for minus infinity. Stays on its side of every wait, where it may overlap products: the
+/// compiler would rather compute it next to its use.
 VORTA_DEVICE float fast_exp2(float x) {
   float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 
