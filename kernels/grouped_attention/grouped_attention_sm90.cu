@@ -241,62 +241,78 @@ struct Consumer {
     }
   }
 
-  VORTA_DEVICE float row_top(int row) const {
-    float top = scores[2 * row], other_top = scores[2 * row + 1];
+  // In eight chains, four a row: fewer would wait for themselves.
+  VORTA_DEVICE float2 row_tops() const {
+    float top[8];
 #pragma unroll
-    for (int i = 4; i < kScores; i += 4) {
-      top = fmaxf(top, scores[i + 2 * row]);
-      other_top = fmaxf(other_top, scores[i + 2 * row + 1]);
+    for (int i = 0; i < kScores; ++i) top[i % 8] = i < 8 ? scores[i] : fmaxf(top[i % 8], scores[i]);
+    float2 tops = {fmaxf(fmaxf(top[0], top[1]), fmaxf(top[4], top[5])),
+                   fmaxf(fmaxf(top[2], top[3]), fmaxf(top[6], top[7]))};
+#pragma unroll
+    for (int distance = 1; distance <= 2; distance *= 2) {
+      tops.x = fmaxf(tops.x, __shfl_xor_sync(~0u, tops.x, distance));
+      tops.y = fmaxf(tops.y, __shfl_xor_sync(~0u, tops.y, distance));
     }
-    top = fmaxf(top, other_top);
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-    return fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+    return tops;
   }
 
-  // Scores -> weights in place; the sum of this thread's columns is added up, the quad's at the end.
-  VORTA_DEVICE void exponentiate(int row, float log2_scale) {
-    const float shift = -row_max[row] * log2_scale;
-    float total = 0, other_total = 0;
+  // Scores -> weights in place; the sums of this thread's columns are added up, the quad's at the end. Sums lag by half
+  // the weights, so that no addition waits for an exponential.
+  VORTA_DEVICE void exponentiate(float log2_scale) {
+    const float shift[2] = {-row_max[0] * log2_scale, -row_max[1] * log2_scale};
+    float total[4] = {};
 #pragma unroll
-    for (int i = 2 * row; i < kScores; i += 4) {
-      scores[i] = fast_exp2(fmaf(scores[i], log2_scale, shift));
-      scores[i + 1] = fast_exp2(fmaf(scores[i + 1], log2_scale, shift));
-      total += scores[i];
-      other_total += scores[i + 1];
+    for (int row = 0; row < 2; ++row) {
+#pragma unroll
+      for (int i = 0; i < kScores; i += 4) {
+#pragma unroll
+        for (int column = 0; column < 2; ++column) {
+          const int at = i + 2 * row + column;
+          scores[at] = fast_exp2(fmaf(scores[at], log2_scale, shift[row]));
+          if (row == 1) add_now(total[column], scores[i + column]);
+        }
+      }
     }
-    row_sum[row] += total + other_total;
-    compute_now(row_sum[row]);
+#pragma unroll
+    for (int i = 0; i < kScores; i += 4) {
+      add_now(total[2], scores[i + 2]);
+      add_now(total[3], scores[i + 3]);
+    }
+    row_sum[0] += total[0] + total[1];
+    row_sum[1] += total[2] + total[3];
+    compute_now(row_sum[0]);
+    compute_now(row_sum[1]);
   }
 
   VORTA_DEVICE void first_softmax(float log2_scale) {
-#pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      row_max[row] = row_top(row);
-      row_sum[row] = 0;
-      exponentiate(row, log2_scale);
-    }
+    const float2 tops = row_tops();
+    row_max[0] = tops.x;
+    row_max[1] = tops.y;
+    row_sum[0] = row_sum[1] = 0;
+    exponentiate(log2_scale);
   }
 
   // Returns by what the sums so far must be multiplied.
   VORTA_DEVICE float2 next_softmax(float log2_scale) {
-    float factor[2];
+    const float2 tops = row_tops();
     const float lag = kMaxLag / log2_scale;
+    const float new_max[2] = {tops.x > row_max[0] + lag ? tops.x : row_max[0],
+                              tops.y > row_max[1] + lag ? tops.y : row_max[1]};
+    float factor[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      const float top = row_top(row);
-      const float new_max = top > row_max[row] + lag ? top : row_max[row];
-      factor[row] = fast_exp2((row_max[row] - new_max) * log2_scale);
-      row_max[row] = new_max;
+      factor[row] = fast_exp2((row_max[row] - new_max[row]) * log2_scale);
+      row_max[row] = new_max[row];
       row_sum[row] *= factor[row];
-      exponentiate(row, log2_scale);
     }
+    exponentiate(log2_scale);
     return {factor[0], factor[1]};
   }
 
   // Never true, which the assembler cannot know: a branch that needs every weight is the only thing that keeps it from
   // moving the wait that follows in front of the softmax, and with it all overlap away.
   VORTA_DEVICE void finish_softmax() const {
-    if (row_sum[0] + row_sum[1] < 0.0f) __trap();
+    if (__any_sync(~0u, row_sum[0] + row_sum[1] < 0.0f)) __trap();
   }
 
   VORTA_DEVICE void rescale(float2 factor) {
@@ -383,18 +399,22 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
   const float log2_scale = params.log2_scale;
   const int own_barrier = kFirstWarpgroupBarrier + consumer;
   const int own_turn = kFirstTurnBarrier + consumer, other_turn = kFirstTurnBarrier + 1 - consumer;
-  const uint32_t first_empty = kSharing == 1 ? 0 : barrier_in_block(shared.empty(0), lane % kSharing);
+  const uint32_t first_empty = kSharing == 1 ? shared.empty(0) : barrier_in_block(shared.empty(0), lane % kSharing);
+  uint32_t next_empty = first_empty;
   RingPosition<R::kStages> at;
 
   const auto wait_full = [&](const RingPosition<R::kStages>& position) {
     barrier_wait(shared.full(position.stage), position.phase);
   };
-  const auto release = [&](const RingPosition<R::kStages>& position) {
+  // Stages are let go in the order of the ring. Their barriers' addresses, which differ between lanes, are counted apart
+  // from `at`, which must not: it names operands of products.
+  const auto release = [&] {
     if constexpr (kSharing == 1) {
-      if (lane == 0) barrier_arrive(shared.empty(position.stage));
+      if (lane == 0) barrier_arrive(next_empty);
     } else {  // one lane a block
-      if (lane < kSharing) barrier_arrive_in_cluster(first_empty + position.stage * 8);
+      if (lane < kSharing) barrier_arrive_in_cluster(next_empty);
     }
+    next_empty = next_empty + 8 == first_empty + R::kStages * 8 ? first_empty : next_empty + 8;
   };
 
   const auto rows_of = [&](const Work& work) {
@@ -421,7 +441,7 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
       // Nothing to multiply, but the stages must be let go in step with the other warpgroup.
       for (int i = 0; i < 2 * item.block_count; ++i) {
         wait_full(at);
-        release(at);
+        release();
         at.advance();
       }
       if (item.block_count == 0) {
@@ -446,7 +466,7 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
     state.issue_scores(queries, shared.stage(at.stage));
     if (shared_turns) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
     warpgroup_wait<0>();
-    release(at);
+    release();
     at.advance();
     if (item.masked_from == 0) state.mask(blocks, lane);
     state.first_softmax(log2_scale);
@@ -464,12 +484,12 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
       state.issue_values(shared.stage(at.stage), block > 1);
       if (shared_turns) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
       warpgroup_wait<1>();
-      release(keys_at);
+      release();
       if (block >= item.masked_from) state.mask(blocks + block, lane);
       const float2 factor = state.next_softmax(log2_scale);
       state.finish_softmax();
       warpgroup_wait<0>();
-      release(at);
+      release();
       at.advance();
       state.rescale(factor);
       state.pack_weights();
@@ -482,7 +502,7 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
     warpgroup_fence();
     state.issue_values(shared.stage(at.stage), item.block_count > 1);
     warpgroup_wait<0>();
-    release(at);
+    release();
     at.advance();
 #pragma unroll
     for (int row = 0; row < 2; ++row) state.store_row(row, out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row), lane);

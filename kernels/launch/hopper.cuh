@@ -248,6 +248,9 @@ VORTA_DEVICE uint32_t pack_bfloat16(float low, float high) {
   return packed;
 }
 
+/// total += x, in the order of the text among other such statements.
+VORTA_DEVICE void add_now(float& total, float x) { asm volatile("add.f32 %0, %0, %1;" : "+f"(total) : "f"(x)); }
+
 /// Keeps what computes `x` before the waits that follow.
 VORTA_DEVICE void compute_now(float& x) { asm volatile("" : "+f"(x)); }
 
