@@ -47,7 +47,7 @@ struct KernelParams {
   CUtensorMap values[kSm90BoxClasses];
   TensorRows q, out;
   const Sm90KeyBlockRows* blocks;
-  const Sm90WorkItem* items;
+  const Sm90ItemPart* parts;
   const int32_t* rows;
   int32_t item_count;
   int32_t long_items;
@@ -117,8 +117,8 @@ VORTA_DEVICE Work work_at(const KernelParams& params, int index) {
   return {item, params.heads[head_batch % params.head_count], head_batch / params.head_count};
 }
 
-VORTA_DEVICE Sm90WorkItem load_item(const KernelParams& params, int item) {
-  const int4 words = __ldg(reinterpret_cast<const int4*>(params.items) + item);
+VORTA_DEVICE Sm90ItemPart load_part(const KernelParams& params, int part) {
+  const int4 words = __ldg(reinterpret_cast<const int4*>(params.parts) + part);
   return {same_in_all_lanes(words.x), same_in_all_lanes(words.y), same_in_all_lanes(words.z),
           same_in_all_lanes(words.w)};
 }
@@ -142,6 +142,7 @@ VORTA_DEVICE void copy_block(const KernelParams& params,
                              const CUtensorMap* maps,
                              const BlockBoxes& boxes,
                              const Work& work,
+                             bool same_keys,
                              int lane) {
   using R = Ring<kKeys>;
   barrier_wait(shared.empty(at.stage), at.phase ^ 1);
@@ -151,7 +152,7 @@ VORTA_DEVICE void copy_block(const KernelParams& params,
   if (lane < params.block_boxes[boxes.box_class]) {
     const CUtensorMap* map = maps + boxes.box_class;
     const uint32_t to = shared.stage(at.stage) + lane * box_bytes;
-    if constexpr (kSharing == 1) {
+    if (kSharing == 1 || !same_keys) {
 #pragma unroll
       for (int half = 0; half < kHalves; ++half) {
         copy_box(to + half * R::kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row, work.head,
@@ -173,17 +174,20 @@ VORTA_DEVICE void produce(const KernelParams& params, const Shared<kKeys>& share
   const int total = work_count(params);
   for (int index = blockIdx.x / kSharing; index < total; index += gridDim.x / kSharing) {
     const Work work = work_at(params, index);
-    const Sm90WorkItem item = load_item(params, work.item);
+    const int first_part = work.item * kSharing;
+    const Sm90ItemPart item = load_part(params, kSharing == 1 ? first_part : first_part + cluster_rank());
+    const bool same_keys =
+        kSharing > 1 && load_part(params, first_part).first_block == load_part(params, first_part + 1).first_block;
     if (item.block_count == 0) continue;
     BlockBoxes value_boxes = load_boxes(params, item.first_block, lane);
-    copy_block<kKeys, kSharing>(params, shared, at, params.keys, value_boxes, work, lane);
+    copy_block<kKeys, kSharing>(params, shared, at, params.keys, value_boxes, work, same_keys, lane);
     for (int block = 1; block < item.block_count; ++block) {
       const BlockBoxes key_boxes = load_boxes(params, item.first_block + block, lane);
-      copy_block<kKeys, kSharing>(params, shared, at, params.keys, key_boxes, work, lane);
-      copy_block<kKeys, kSharing>(params, shared, at, params.values, value_boxes, work, lane);
+      copy_block<kKeys, kSharing>(params, shared, at, params.keys, key_boxes, work, same_keys, lane);
+      copy_block<kKeys, kSharing>(params, shared, at, params.values, value_boxes, work, same_keys, lane);
       value_boxes = key_boxes;
     }
-    copy_block<kKeys, kSharing>(params, shared, at, params.values, value_boxes, work, lane);
+    copy_block<kKeys, kSharing>(params, shared, at, params.values, value_boxes, work, same_keys, lane);
   }
 }
 
@@ -393,8 +397,7 @@ template <int kKeys, int kSharing>
 VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& shared, int consumer, int thread) {
   using R = Ring<kKeys>;
   const int lane = thread % 32, warp = thread / 32;
-  const int block_rows = kSharing == 1 ? 0 : cluster_rank() * kSm90QueryRows;  // first of this block in an item
-  const int warpgroup_rows = block_rows + consumer * kWarpgroupRows;
+  const int part = kSharing == 1 ? 0 : cluster_rank();  // of every item
   const uint32_t queries = shared.queries(consumer);
   const float log2_scale = params.log2_scale;
   const int own_barrier = kFirstWarpgroupBarrier + consumer;
@@ -418,7 +421,7 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
   };
 
   const auto rows_of = [&](const Work& work) {
-    return params.rows + work.item * (kSharing * kSm90QueryRows) + warpgroup_rows;
+    return params.rows + (work.item * kSharing + part) * kSm90QueryRows + consumer * kWarpgroupRows;
   };
 
   if (kTakesTurns && consumer == 1) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
@@ -430,15 +433,15 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
     load_queries(params, work, rows_of(work), queries, thread);
   }
   while (index < total) {
-    const Sm90WorkItem item = load_item(params, work.item);
-    const bool shared_turns = kTakesTurns && item.row_count > block_rows + kWarpgroupRows;
+    const Sm90ItemPart item = load_part(params, work.item * kSharing + part);
+    const bool shared_turns = kTakesTurns && item.row_count > kWarpgroupRows;
     const int next_index = index + gridDim.x / kSharing;
     const Work next_work = next_index < total ? work_at(params, next_index) : work;
     wait_for_own_copies();
     named_barrier_sync(own_barrier, kWarpgroupThreads);
 
-    if (item.block_count == 0 || item.row_count <= warpgroup_rows) {
-      // Nothing to multiply, but the stages must be let go in step with the other warpgroup.
+    if (item.block_count == 0 || item.row_count <= consumer * kWarpgroupRows) {
+      // Nothing to multiply, but the stages must be let go in step with the other warpgroups.
       for (int i = 0; i < 2 * item.block_count; ++i) {
         wait_full(at);
         release();
@@ -611,7 +614,7 @@ bool fill_params(const GroupedAttentionArgs& args,
   params.q = tensor_rows(args.q);
   params.out = tensor_rows(args.out);
   params.blocks = reinterpret_cast<const Sm90KeyBlockRows*>(tables);
-  params.items = reinterpret_cast<const Sm90WorkItem*>(tables + plan.items_at);
+  params.parts = reinterpret_cast<const Sm90ItemPart*>(tables + plan.items_at);
   params.rows = tables + plan.rows_at;
   params.item_count = plan.item_count;
   params.long_items = plan.long_items;

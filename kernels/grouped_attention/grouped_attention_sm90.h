@@ -16,7 +16,7 @@ namespace vorta::kernels {
 inline constexpr int kSm90QueryRows = 128;
 
 /// Blocks of threads that share a work item, and with it one reading of its keys. Pairs halve the traffic from L2, which
-/// long key lists live on; single blocks waste fewer rows at the end of a group.
+/// long key lists live on.
 enum class Sm90Sharing : int32_t { kSingle = 1, kPair = 2 };
 
 /// Keys of one step. The last block of a list is padded to this, so fewer keys waste less there; more keys spread the
@@ -28,13 +28,14 @@ struct Sm90PlanOptions {
   Sm90Sharing sharing = Sm90Sharing::kPair;
 };
 
-/// Queries of one group, 128 for each sharing block (fewer in the group's last item), and the key blocks that they see,
-/// all without masks up to `masked_from`.
-struct Sm90WorkItem {
+/// What one block of threads does for a work item: up to 128 queries of one group, and the key blocks that they see, all
+/// without masks up to `masked_from`. A pair's two parts have the same number of key blocks; where they have the same
+/// blocks, one reading serves both.
+struct Sm90ItemPart {
   int32_t first_block = 0;
   int32_t block_count = 0;
   int32_t masked_from = 0;  ///< counted from first_block
-  int32_t row_count = 0;
+  int32_t row_count = 0;    ///< 0: nothing but keeping step with the other part
 };
 
 /// Keys of one step: boxes of consecutive rows, one behind the other, that together fill the block. All boxes of a block
@@ -70,13 +71,11 @@ struct Sm90AttentionPlan {
   int64_t key_rows = 0;
   int32_t item_count = 0;
   int32_t long_items = 0;   ///< items at the front that take much longer than the rest: started first, for all heads
-  int64_t items_at = 0;     ///< Sm90WorkItem[item_count], in words from the start of the tables; blocks are at 0
-  int64_t rows_at = 0;      ///< int32 [item_count, item_rows()] rows of q and out; ~row pads: read, not written
+  int64_t items_at = 0;     ///< Sm90ItemPart[item_count, sharing], in words from the start of the tables; blocks are at 0
+  int64_t rows_at = 0;      ///< int32 [item_count, sharing, 128] rows of q and out; ~row pads: read, not written
   std::vector<int32_t> tables;
   double useful_pairs = 0;    ///< (query, key) pairs of the mask
   double computed_pairs = 0;  ///< the same with the padding of both
-
-  int32_t item_rows() const { return static_cast<int32_t>(options.sharing) * kSm90QueryRows; }
 };
 
 /// The plan of `args`' groups, ranges and row maps, read here, in host memory. Empty where the kernel does not apply: dtype

@@ -125,23 +125,57 @@ int64_t key_count(const GroupedAttentionArgs& args, const QueryGroup& group) {
 
 constexpr int kWarpgroupRows = 64;
 
-struct PlannedItem {
-  Sm90WorkItem item;
-  std::vector<int32_t> rows;
+struct PlannedPart {
+  Sm90ItemPart part;
+  std::array<int32_t, kSm90QueryRows> rows{};  // rows[part.row_count] and on are pads
 };
 
+/// As many parts as blocks share an item.
+using PlannedItem = std::vector<PlannedPart>;
+
+PlannedPart part_of(const GroupedAttentionArgs& args, const QueryGroup& group, const Sm90ItemPart& keys, int32_t begin) {
+  PlannedPart planned;
+  planned.part = keys;
+  planned.part.row_count = std::clamp(group.query_end - begin, 0, kSm90QueryRows);
+  const int32_t pad = ~row_of(args.query_map, group.query_begin);
+  for (int32_t i = 0; i < kSm90QueryRows; ++i) {
+    planned.rows[i] = i < planned.part.row_count ? row_of(args.query_map, begin + i) : pad;
+  }
+  return planned;
+}
+
+/// Cuts a group into items. What is left over and fits one block goes to `halves`.
 void append_items(const GroupedAttentionArgs& args,
                   const QueryGroup& group,
-                  const Sm90WorkItem& keys,
-                  int32_t item_rows,
-                  std::vector<PlannedItem>& out) {
-  for (int32_t begin = group.query_begin; begin < group.query_end; begin += item_rows) {
-    PlannedItem& planned = out.emplace_back();
-    planned.item = keys;
-    planned.item.row_count = std::min(item_rows, group.query_end - begin);
-    for (int32_t i = 0; i < item_rows; ++i) {
-      planned.rows.push_back(i < planned.item.row_count ? row_of(args.query_map, begin + i) : ~planned.rows[0]);
+                  const Sm90ItemPart& keys,
+                  int32_t sharing,
+                  std::vector<PlannedItem>& items,
+                  std::vector<PlannedPart>& halves) {
+  for (int32_t begin = group.query_begin; begin < group.query_end; begin += sharing * kSm90QueryRows) {
+    if (sharing > 1 && group.query_end - begin <= kSm90QueryRows) {
+      halves.push_back(part_of(args, group, keys, begin));
+      continue;
     }
+    PlannedItem& item = items.emplace_back();
+    for (int32_t i = 0; i < sharing; ++i) item.push_back(part_of(args, group, keys, begin + i * kSm90QueryRows));
+  }
+}
+
+int32_t warpgroups(const PlannedPart& planned) { return (planned.part.row_count + kWarpgroupRows - 1) / kWarpgroupRows; }
+
+/// Two halves make an item when their lists are as long as each other, whatever they hold. A half that finds no partner
+/// gets one without queries.
+void pair_halves(std::vector<PlannedPart> halves, std::vector<PlannedItem>& items) {
+  const auto key = [](const PlannedPart& half) { return std::pair(half.part.block_count, warpgroups(half)); };
+  std::stable_sort(halves.begin(), halves.end(),
+                   [&](const PlannedPart& a, const PlannedPart& b) { return key(a) > key(b); });
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const bool paired = i + 1 < halves.size() && halves[i + 1].part.block_count == halves[i].part.block_count;
+    PlannedPart idle = halves[i];
+    idle.part.row_count = 0;
+    for (int32_t& row : idle.rows) row = std::min(row, ~row);
+    items.push_back({halves[i], paired ? halves[i + 1] : idle});
+    if (paired) ++i;
   }
 }
 
@@ -154,28 +188,28 @@ int64_t append_words(const std::vector<Record>& records, std::vector<int32_t>& t
 }
 
 void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<PlannedItem>& items, Sm90AttentionPlan& plan) {
+  const auto length = [](const PlannedItem& item) { return item.front().part.block_count; };
   // Longest first, so that no long item is left for the end.
-  std::stable_sort(items.begin(), items.end(), [](const PlannedItem& a, const PlannedItem& b) {
-    return a.item.block_count > b.item.block_count;
-  });
+  std::stable_sort(items.begin(), items.end(),
+                   [&](const PlannedItem& a, const PlannedItem& b) { return length(a) > length(b); });
   plan.item_count = static_cast<int32_t>(items.size());
   if (!items.empty()) {
-    const int32_t usual = items[items.size() / 2].item.block_count;
-    plan.long_items = static_cast<int32_t>(std::count_if(items.begin(), items.end(), [&](const PlannedItem& planned) {
-      return planned.item.block_count > 2 * usual;
-    }));
+    const int32_t usual = length(items[items.size() / 2]);
+    plan.long_items = static_cast<int32_t>(
+        std::count_if(items.begin(), items.end(), [&](const PlannedItem& item) { return length(item) > 2 * usual; }));
   }
   append_words(blocks, plan.tables);
-  std::vector<Sm90WorkItem> records;
-  std::vector<int32_t> rows;
-  for (const PlannedItem& planned : items) {
-    records.push_back(planned.item);
-    rows.insert(rows.end(), planned.rows.begin(), planned.rows.end());
-    const int32_t active = (planned.item.row_count + kWarpgroupRows - 1) / kWarpgroupRows * kWarpgroupRows;
-    const auto keys = static_cast<double>(planned.item.block_count) * static_cast<int32_t>(plan.options.key_block);
-    plan.computed_pairs += active * keys;
+  std::vector<Sm90ItemPart> parts;
+  std::vector<std::array<int32_t, kSm90QueryRows>> rows;
+  for (const PlannedItem& item : items) {
+    for (const PlannedPart& planned : item) {
+      parts.push_back(planned.part);
+      rows.push_back(planned.rows);
+      const double keys = static_cast<double>(planned.part.block_count) * static_cast<int32_t>(plan.options.key_block);
+      plan.computed_pairs += keys * kWarpgroupRows * warpgroups(planned);
+    }
   }
-  plan.items_at = append_words(records, plan.tables);
+  plan.items_at = append_words(parts, plan.tables);
   plan.rows_at = append_words(rows, plan.tables);
 }
 
@@ -193,7 +227,8 @@ std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttent
   const KeyBlockWriter writer(options.key_block, static_cast<int32_t>(args.key_rows));
   std::vector<Sm90KeyBlockRows> blocks;
   std::vector<PlannedItem> items;
-  std::map<std::pair<int32_t, int32_t>, Sm90WorkItem> known_lists;  // groups often share one
+  std::vector<PlannedPart> halves;
+  std::map<std::pair<int32_t, int32_t>, Sm90ItemPart> known_lists;  // groups often share one
   for (int64_t g = 0; g < args.group_count; ++g) {
     const QueryGroup& group = args.groups[g];
     const auto [known, is_new] = known_lists.try_emplace({group.first_range, group.range_count});
@@ -204,9 +239,10 @@ std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttent
       known->second.masked_from = writer.append(std::move(boxes), blocks);
       known->second.block_count = static_cast<int32_t>(blocks.size()) - known->second.first_block;
     }
-    append_items(args, group, known->second, plan.item_rows(), items);
+    append_items(args, group, known->second, static_cast<int32_t>(options.sharing), items, halves);
     plan.useful_pairs += static_cast<double>(group.query_end - group.query_begin) * static_cast<double>(key_count(args, group));
   }
+  pair_halves(std::move(halves), items);
   write_tables(blocks, items, plan);
   return plan;
 }

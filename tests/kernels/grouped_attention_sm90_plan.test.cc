@@ -45,14 +45,14 @@ Sm90KeyBlockRows block_at(const Sm90AttentionPlan& plan, int32_t index) {
   return block;
 }
 
-Sm90WorkItem item_at(const Sm90AttentionPlan& plan, int32_t index) {
-  Sm90WorkItem item;
-  std::memcpy(&item, plan.tables.data() + plan.items_at + index * (sizeof(item) / sizeof(int32_t)), sizeof(item));
+Sm90ItemPart part_at(const Sm90AttentionPlan& plan, int32_t index) {
+  Sm90ItemPart item;
+  std::memcpy(static_cast<void*>(&item), plan.tables.data() + plan.items_at + index * (sizeof(item) / sizeof(int32_t)), sizeof(item));
   return item;
 }
 
 // The rows whose keys count, as the kernel reads a list: box after box, piece after piece.
-std::vector<int32_t> rows_of(const Sm90AttentionPlan& plan, const Sm90WorkItem& item) {
+std::vector<int32_t> rows_of(const Sm90AttentionPlan& plan, const Sm90ItemPart& item) {
   std::vector<int32_t> rows;
   const auto keys = static_cast<int32_t>(plan.options.key_block);
   for (int32_t b = 0; b < item.block_count; ++b) {
@@ -86,13 +86,15 @@ void check_plan(const Mask& mask, const Sm90PlanOptions& options) {
   REQUIRE(plan.has_value());
   std::vector<std::vector<int32_t>> keys_of_row(mask.rows);
   std::set<int32_t> planned;
-  for (int32_t i = 0; i < plan->item_count; ++i) {
-    const Sm90WorkItem item = item_at(*plan, i);
-    REQUIRE(item.row_count > 0);
-    REQUIRE(item.row_count <= plan->item_rows());
+  const auto sharing = static_cast<int32_t>(options.sharing);
+  for (int32_t i = 0; i < plan->item_count * sharing; ++i) {
+    const Sm90ItemPart item = part_at(*plan, i);
+    REQUIRE(item.row_count >= (i % sharing == 0 ? 1 : 0));
+    REQUIRE(item.row_count <= kSm90QueryRows);
+    REQUIRE(item.block_count == part_at(*plan, i / sharing * sharing).block_count);
     const std::vector<int32_t> keys = rows_of(*plan, item);
-    for (int32_t q = 0; q < plan->item_rows(); ++q) {
-      const int32_t row = plan->tables[plan->rows_at + i * plan->item_rows() + q];
+    for (int32_t q = 0; q < kSm90QueryRows; ++q) {
+      const int32_t row = plan->tables[plan->rows_at + i * kSm90QueryRows + q];
       CHECK((row >= 0) == (q < item.row_count));
       REQUIRE(std::max(row, ~row) < mask.rows);
       if (row < 0) continue;
@@ -158,7 +160,7 @@ TEST_CASE("a Hopper plan follows row maps", "[kernels][parity]") {
 TEST_CASE("a Hopper plan loads whole tiles in the widest boxes", "[kernels][parity]") {
   const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 5, 0).args(), {Sm90KeyBlock::k144, Sm90Sharing::kSingle});
   REQUIRE(plan.has_value());
-  const Sm90WorkItem item = item_at(*plan, 0);
+  const Sm90ItemPart item = part_at(*plan, 0);
   CHECK(item.block_count == 8);  // 1,080 keys in steps of 144
   CHECK(item.masked_from == 7);
   for (int32_t b = 0; b < item.masked_from; ++b) CHECK(block_at(*plan, item.first_block + b).box_class <= 1);
@@ -168,7 +170,7 @@ TEST_CASE("a Hopper plan puts long items first", "[kernels][parity]") {
   const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 40, 256).args(), {Sm90KeyBlock::k176, Sm90Sharing::kSingle});
   REQUIRE(plan.has_value());
   CHECK(plan->long_items == 2);
-  CHECK(item_at(*plan, 0).block_count > 2 * item_at(*plan, 2).block_count);
+  CHECK(part_at(*plan, 0).block_count > 2 * part_at(*plan, 2).block_count);
 }
 
 TEST_CASE("what the Hopper kernel cannot read has no plan", "[kernels][parity]") {
