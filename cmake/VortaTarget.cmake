@@ -15,6 +15,7 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER
       "${CMAKE_COMMAND}" -E env
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime "${CCACHE}")
+  set(CMAKE_CUDA_COMPILER_LAUNCHER "${CCACHE}")
 endif()
 
 # The precompiled header: ATen's tensor body and the ops. Torch-using libraries reuse it.

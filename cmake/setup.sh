@@ -1,5 +1,6 @@
 # Sourced by ./vorta-bench and ./run-tests: sets up the machine once and builds. All output goes to stderr.
-# Needs: root (the repository's folder). Exits 3 when this machine lacks something.
+# Needs: root (the repository's folder). cuda_everywhere=yes builds the CUDA variants on machines without a GPU, too.
+# Exits 3 when this machine lacks something.
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 lacks() { printf 'setup: %s\n' "$*" >&2; exit 3; }
@@ -55,6 +56,30 @@ install_wheels() {
   cp "$root/cmake/requirements.txt" "$stamp"
 }
 
+gpu_driver_here() { [ -e /dev/nvidiactl ] || [ -e /proc/driver/nvidia/version ] || [ -e /usr/lib/wsl/lib/libcuda.so.1 ]; }
+
+cuda_wanted() { [ "${cuda_everywhere:-no}" = yes ] || gpu_driver_here; }
+
+system_has_cuda_13() {
+  local nvcc
+  for nvcc in "$(command -v nvcc)" "${CUDA_HOME:-/nonexistent}/bin/nvcc" /usr/local/cuda/bin/nvcc; do
+    [ -x "$nvcc" ] && "$nvcc" --version | grep -q 'release 13\.' && return 0
+  done
+  return 1
+}
+
+# Goes with .venv, so that a new .venv gets them anew.
+install_cuda_wheels() {
+  local stamp="$root/.venv/.requirements-cuda-done"
+  cuda_wanted || return 0
+  cmp -s "$root/cmake/requirements-cuda.txt" "$stamp" && return 0
+  system_has_cuda_13 && return 0
+  say "no CUDA 13 compiler here: adding its wheels to .venv (270 MB)"
+  "$root/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r "$root/cmake/requirements-cuda.txt" >&2 ||
+    lacks "pip could not install the wheels of cmake/requirements-cuda.txt"
+  cp "$root/cmake/requirements-cuda.txt" "$stamp"
+}
+
 # Two gigabytes a compiler at most.
 build_jobs() {
   local cores memory_gb
@@ -69,8 +94,8 @@ build_targets() {
   local log="$root/build/build.log" cmake="$root/.venv/bin/cmake" started
   started="$(date +%s)"
   mkdir -p "$root/build"
-  if [ ! -f "$root/build/build.ninja" ]; then
-    (cd "$root" && "$cmake" --preset dev) >"$log" 2>&1 || { tail -n 30 "$log" >&2; lacks "configuring failed; log: build/build.log"; }
+  if [ ! -f "$root/build/build.ninja" ] || { cuda_wanted && ! grep -qx 'VORTA_CUDA:STRING=ON' "$root/build/CMakeCache.txt"; }; then
+    (cd "$root" && "$cmake" --preset dev -DVORTA_CUDA="$(cuda_wanted && echo ON || echo OFF)") >"$log" 2>&1 || { tail -n 30 "$log" >&2; lacks "configuring failed; log: build/build.log"; }
   fi
   say "building $* (a few minutes the first time; log: build/build.log)"
   "$cmake" --build "$root/build" --parallel "$(build_jobs)" --target "$@" >>"$log" 2>&1 ||
@@ -86,6 +111,7 @@ set_up() {
   if command -v flock >/dev/null; then flock 9; fi
   install_packages
   install_wheels
+  install_cuda_wheels
   build_targets "$@"
   exec 9>&-
 }

@@ -29,6 +29,7 @@ struct CoresetSelectionArgs {
   /// least similar on, then the merged rows by group. The first groups * (1 + kept) entries are a
   /// RowMap of the survivors.
   int32_t* order = nullptr;
+  Stream stream{};
 };
 
 /// True when a vector variant handles `args` on this CPU.

@@ -83,8 +83,8 @@ VORTA_AVX512 void select_group(const CoresetSelectionArgs& args,
 }
 
 bool supports(const CoresetSelectionArgs& args) {
-  return cpu_features().avx512_bf16 && args.head_dim > 0 && args.head_dim % 16 == 0 && args.head_dim <= kMaxHeadDim &&
-         args.members <= kMaxMembers;
+  return args.stream.device == Device::kCpu && cpu_features().avx512_bf16 && args.head_dim > 0 &&
+         args.head_dim % 16 == 0 && args.head_dim <= kMaxHeadDim && args.members <= kMaxMembers;
 }
 
 KernelStatus launch(const CoresetSelectionArgs& args) {

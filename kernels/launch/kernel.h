@@ -4,11 +4,24 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace vorta::kernels {
 
 /// What a launcher reports. `kUnsupported` means nothing was written: the caller uses its own composition instead.
-enum class KernelStatus { kOk, kUnsupported };
+/// `kLaunchFailed` is an error of CUDA (`last_launch_error()` says which): the results are lost, and often the device.
+enum class KernelStatus { kOk, kUnsupported, kLaunchFailed };
+
+enum class Device { kCpu, kCuda };
+
+/// Where a call runs. All pointers in its arguments, tables included, are memory of that device. On the CPU a call is
+/// over when it returns. On CUDA it is queued in `handle`, a cudaStream_t of the current device (null: its default
+/// stream), and that memory must live until the stream is past the call.
+struct Stream {
+  Device device = Device::kCpu;
+  void* handle = nullptr;
+};
+inline Stream cuda_stream(void* handle) { return {Device::kCuda, handle}; }
 
 enum class DType { kFloat32, kBFloat16 };
 
@@ -35,8 +48,8 @@ const CpuFeatures& cpu_features();
 /// One implementation of a kernel. A kernel lists its variants best first, and runs the first that supports a call.
 template <typename Args>
 struct Variant {
-  const char* name;                 ///< the instruction set
-  bool (*supports)(const Args&);    ///< on this CPU
+  const char* name;                 ///< the instruction set, or "cuda"
+  bool (*supports)(const Args&);    ///< on this machine; never for arguments of another device
   KernelStatus (*launch)(const Args&);
 };
 
@@ -56,6 +69,15 @@ const AnyVariant* first_supporting(std::span<const AnyVariant* const> variants, 
     if (variant->supports(args)) return variant;
   }
   return nullptr;
+}
+
+/// The variants of this build: those of the CPU, then those of the GPU.
+template <typename AnyVariant>
+std::vector<const AnyVariant*> all_variants(std::span<const AnyVariant* const> cpu,
+                                            std::span<const AnyVariant* const> gpu) {
+  std::vector<const AnyVariant*> all(cpu.begin(), cpu.end());
+  all.insert(all.end(), gpu.begin(), gpu.end());
+  return all;
 }
 
 }  // namespace vorta::kernels

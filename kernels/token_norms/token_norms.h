@@ -17,11 +17,12 @@ struct RowsView {
   int64_t row_stride = 0;
 };
 
-/// Geometry shared by the three passes.
+/// Geometry and place shared by the passes. On CUDA, pointers are aligned to 16 bytes, and so are strides.
 struct TokenRows {
   int64_t batch = 0;
   int64_t rows_per_batch = 0;
-  int64_t width = 0;
+  int64_t width = 0;  ///< on CUDA at most 16384
+  Stream stream{};
 };
 
 /// out = layer_norm(x, eps) * (1 + scale) + shift. shift, scale: float32 [batch, width] with a batch stride; for an
@@ -56,9 +57,33 @@ struct GatedResidualArgs {
   int64_t gate_stride = 0;
 };
 
+/// residual = x + y * gate, rounded to bfloat16, then out = layer_norm(residual, eps) * (1 + scale) + shift: a gated
+/// residual and the norm that follows it, in one pass. gate, scale, shift: float32 [batch, width] with batch strides.
+struct GatedResidualLayerNormArgs {
+  TokenRows rows;
+  RowsView x, y, residual, out;  ///< residual may be x
+  const float* gate = nullptr;
+  int64_t gate_stride = 0;
+  const float* scale = nullptr;
+  const float* shift = nullptr;
+  int64_t modulation_stride = 0;
+  float scale_offset = 1.0f;
+  float eps = 1e-6f;
+};
+/// The two passes that it fuses; the norm reads the residual.
+inline GatedResidualArgs residual_of(const GatedResidualLayerNormArgs& args) {
+  return {.rows = args.rows, .x = args.x, .y = args.y, .out = args.residual, .gate = args.gate,
+          .gate_stride = args.gate_stride};
+}
+inline ModulatedLayerNormArgs layer_norm_of(const GatedResidualLayerNormArgs& args) {
+  return {.rows = args.rows, .x = args.residual, .out = args.out, .scale = args.scale, .shift = args.shift,
+          .modulation_stride = args.modulation_stride, .scale_offset = args.scale_offset, .eps = args.eps};
+}
+
 [[nodiscard]] KernelStatus modulated_layer_norm(const ModulatedLayerNormArgs& args);
 [[nodiscard]] KernelStatus rms_norm_rope(const RmsNormRopeArgs& args);
 [[nodiscard]] KernelStatus gated_residual(const GatedResidualArgs& args);
+[[nodiscard]] KernelStatus gated_residual_layer_norm(const GatedResidualLayerNormArgs& args);
 
 struct TokenNormsVariant {
   const char* name;
@@ -66,12 +91,15 @@ struct TokenNormsVariant {
   KernelStatus (*modulated_layer_norm)(const ModulatedLayerNormArgs&);
   KernelStatus (*rms_norm_rope)(const RmsNormRopeArgs&);
   KernelStatus (*gated_residual)(const GatedResidualArgs&);
+  KernelStatus (*gated_residual_layer_norm)(const GatedResidualLayerNormArgs&);
 };
 extern const TokenNormsVariant token_norms_avx512, token_norms_avx2;
+extern const TokenNormsVariant token_norms_cuda;  ///< defined in builds with CUDA
 std::span<const TokenNormsVariant* const> token_norms_variants();
 
 void modulated_layer_norm_reference(const ModulatedLayerNormArgs& args);
 void rms_norm_rope_reference(const RmsNormRopeArgs& args);
 void gated_residual_reference(const GatedResidualArgs& args);
+void gated_residual_layer_norm_reference(const GatedResidualLayerNormArgs& args);
 
 }  // namespace vorta::kernels

@@ -78,7 +78,14 @@ VORTA_AVX2 void residual_row(const GatedResidualArgs& args, int64_t row) {
   }
 }
 
-bool supports(const TokenRows& rows) { return cpu_features().avx2 && rows.width > 0 && rows.width % 16 == 0; }
+VORTA_AVX2 void residual_layer_norm_row(const GatedResidualLayerNormArgs& args, int64_t row) {
+  residual_row(residual_of(args), row);  // the row stays in the cache for its norm
+  layer_norm_row(layer_norm_of(args), row);
+}
+
+bool supports(const TokenRows& rows) {
+  return rows.stream.device == Device::kCpu && cpu_features().avx2 && rows.width > 0 && rows.width % 16 == 0;
+}
 
 template <typename Args>
 KernelStatus for_each_row(const Args& args, void (*row_function)(const Args&, int64_t)) {
@@ -98,8 +105,12 @@ KernelStatus rms_norm(const RmsNormRopeArgs& args) {
 
 KernelStatus residual(const GatedResidualArgs& args) { return for_each_row(args, residual_row); }
 
+KernelStatus residual_layer_norm(const GatedResidualLayerNormArgs& args) {
+  return for_each_row(args, residual_layer_norm_row);
+}
+
 }  // namespace
 
-const TokenNormsVariant token_norms_avx2{"avx2", supports, layer_norm, rms_norm, residual};
+const TokenNormsVariant token_norms_avx2{"avx2", supports, layer_norm, rms_norm, residual, residual_layer_norm};
 
 }  // namespace vorta::kernels

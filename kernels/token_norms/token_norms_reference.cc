@@ -62,4 +62,9 @@ void gated_residual_reference(const GatedResidualArgs& args) {
   }
 }
 
+void gated_residual_layer_norm_reference(const GatedResidualLayerNormArgs& args) {
+  gated_residual_reference(residual_of(args));
+  modulated_layer_norm_reference(layer_norm_of(args));
+}
+
 }  // namespace vorta::kernels

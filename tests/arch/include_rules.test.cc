@@ -87,12 +87,33 @@ TEST_CASE("headers include only the tensor body of Torch, and torch.h is nowhere
   }
 }
 
+TEST_CASE("kernels include CUDA's headers in .cu and .cuh files only", "[arch][includes]") {
+  for (const auto& file : sources()) {
+    const bool device = file.extension() == ".cu" || file.extension() == ".cuh";
+    if (device || file.generic_string().rfind("kernels/", 0) != 0) continue;
+    for (const auto& include : includes(file)) {
+      INFO(file.generic_string() << " includes " << include);
+      CHECK_FALSE(starts_with_any(include, {"cuda", "cute/", "cutlass/"}));
+      CHECK(include.find(".cuh") == std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("no file asks the preprocessor whether CUDA is there: CMake picks the sources", "[arch][includes]") {
+  static const std::regex kAsks(R"(^\s*#\s*(if|ifdef|ifndef|elif)\b.*CUDA)");
+  for (const auto& file : sources()) {
+    INFO(file.generic_string());
+    std::ifstream stream(kRoot / file);
+    for (std::string line; std::getline(stream, line);) CHECK_FALSE(std::regex_search(line, kAsks));
+  }
+}
+
 TEST_CASE("every source and test is named in a CMake list", "[arch][cmake]") {
   for (const char* top : {"engine", "kernels", "metrics", "reports", "harness", "tests"}) {
     std::map<fs::path, std::string> lists;
     for (const auto& entry : fs::recursive_directory_iterator(kRoot / top)) {
       const auto extension = entry.path().extension();
-      if (extension != ".cc") continue;
+      if (extension != ".cc" && extension != ".cu") continue;
       bool named = false;
       for (fs::path folder = entry.path().parent_path(); !named && folder != kRoot.parent_path(); folder = folder.parent_path()) {
         const fs::path list = folder / "CMakeLists.txt";
