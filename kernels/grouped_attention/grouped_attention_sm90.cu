@@ -11,6 +11,7 @@
 
 #include "kernels/grouped_attention/grouped_attention_sm90.h"
 #include "kernels/launch/hopper.cuh"
+#include "kernels/launch/launch.cuh"
 
 namespace vorta::kernels {
 namespace {
@@ -557,21 +558,6 @@ EncodeTensorMap encode_tensor_map() {
   return encode;
 }
 
-struct Device {
-  bool hopper = false;
-  int multiprocessors = 0;
-};
-
-Device current_device() {
-  Device device;
-  int id = 0, major = 0;
-  if (cudaGetDevice(&id) != cudaSuccess) return device;
-  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id) != cudaSuccess) return device;
-  if (cudaDeviceGetAttribute(&device.multiprocessors, cudaDevAttrMultiProcessorCount, id) != cudaSuccess) return device;
-  device.hopper = major == 9;
-  return device;
-}
-
 bool copyable(const RowView& view) {
   const int64_t bits = reinterpret_cast<int64_t>(view.data) | view.batch_stride * 2 | view.head_stride * 2 |
                        view.row_stride * 2;
@@ -628,56 +614,60 @@ bool fill_params(const GroupedAttentionArgs& args,
 }
 
 template <int kKeys, int kSharing>
-bool launch(const KernelParams& params, int64_t work, cudaStream_t stream) {
+KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t stream) {
   const auto kernel = attention_kernel<kKeys, kSharing>;
   constexpr int kBytes = Ring<kKeys>::kSharedBytes;
   static_assert(kBytes <= 227 * 1024, "what a block of an H100 may have");
-  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes) != cudaSuccess) return false;
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes) != cudaSuccess) {
+    return launch_status();
+  }
   cudaLaunchAttribute cluster{};
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {kSharing, 1, 1};
   cudaLaunchConfig_t config{};
-  const int64_t clusters = std::min<int64_t>(work, current_device().multiprocessors / kSharing);
+  const int64_t clusters = std::min<int64_t>(work, cuda_device().multiprocessors / kSharing);
   config.gridDim = static_cast<unsigned>(clusters * kSharing);
   config.blockDim = kThreads;
   config.dynamicSmemBytes = kBytes;
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, params) == cudaSuccess;
+  static_cast<void>(cudaLaunchKernelEx(&config, kernel, params));  // launch_status() asks for its error
+  return launch_status();
 }
 
 template <int kKeys>
-bool launch(Sm90Sharing sharing, const KernelParams& params, int64_t work, cudaStream_t stream) {
+KernelStatus launch(Sm90Sharing sharing, const KernelParams& params, int64_t work, cudaStream_t stream) {
   return sharing == Sm90Sharing::kSingle ? launch<kKeys, 1>(params, work, stream) : launch<kKeys, 2>(params, work, stream);
 }
 
 }  // namespace
 
-bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args) {
-  bool supported = args.dtype == DType::kBFloat16 && args.head_dim == kHeadDim && args.scale > 0 &&
-                   args.head_count <= kMaxHeads && copyable(args.q) && copyable(args.k) && copyable(args.v) &&
-                   copyable(args.out);
-  return supported && current_device().hopper && encode_tensor_map() != nullptr;
+bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args, const Stream& stream) {
+  const bool supported = args.dtype == DType::kBFloat16 && args.head_dim == kHeadDim && args.scale > 0 &&
+                         args.head_count <= kMaxHeads && copyable(args.q) && copyable(args.k) && copyable(args.v) &&
+                         copyable(args.out);
+  return supported && runs_on_cuda(stream) && cuda_device().major == 9 && encode_tensor_map() != nullptr;
 }
 
-KernelStatus grouped_attention_sm90(
-    const GroupedAttentionArgs& args, const Sm90AttentionPlan& plan, const int32_t* device_tables, void* stream) {
+KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args,
+                                    const Sm90AttentionPlan& plan,
+                                    const int32_t* device_tables,
+                                    const Stream& stream) {
   const bool planned = plan.query_rows == args.query_rows && plan.key_rows == args.key_rows;
-  if (!planned || !grouped_attention_sm90_supports(args)) return KernelStatus::kUnsupported;
+  if (!planned || !grouped_attention_sm90_supports(args, stream)) return KernelStatus::kUnsupported;
   const int64_t work = args.batch * args.head_count * plan.item_count;
   if (work == 0) return KernelStatus::kOk;
   KernelParams params;
   if (!fill_params(args, plan, device_tables, params)) return KernelStatus::kUnsupported;
-  bool launched = false;
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const cudaStream_t handle = handle_of(stream);
   const Sm90Sharing sharing = plan.options.sharing;
   switch (plan.options.key_block) {
-    case Sm90KeyBlock::k128: launched = launch<128>(sharing, params, work, cuda_stream); break;
-    case Sm90KeyBlock::k144: launched = launch<144>(sharing, params, work, cuda_stream); break;
-    case Sm90KeyBlock::k176: launched = launch<176>(sharing, params, work, cuda_stream); break;
+    case Sm90KeyBlock::k128: return launch<128>(sharing, params, work, handle);
+    case Sm90KeyBlock::k144: return launch<144>(sharing, params, work, handle);
+    case Sm90KeyBlock::k176: return launch<176>(sharing, params, work, handle);
   }
-  return launched ? KernelStatus::kOk : KernelStatus::kUnsupported;
+  return KernelStatus::kUnsupported;
 }
 
 }  // namespace vorta::kernels

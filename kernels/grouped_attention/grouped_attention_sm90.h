@@ -78,20 +78,23 @@ struct Sm90AttentionPlan {
   double computed_pairs = 0;  ///< the same with the padding of both
 };
 
-/// The plan of `args`' groups, ranges and row maps, read here, in host memory. Empty where the kernel does not apply: dtype
-/// other than bfloat16, head_dim other than 128, row maps that differ between heads or batches, or that break up pieces
-/// of 8 keys.
+/// The plan of `args`' groups, ranges and row maps, which are read here, in host memory; tensors and heads are not looked
+/// at. Empty where the kernel does not apply: dtype other than bfloat16, head_dim other than 128, row maps that differ
+/// between heads or batches, or a key map that breaks pieces of 8 keys apart.
 std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args,
-                                                             const Sm90PlanOptions& options);
+                                                             const Sm90PlanOptions& options = {});
 
-/// Whether `args` and the current device can be served: tensors in device memory whose address and strides are multiples
-/// of 16 bytes, a positive scale, no more than 128 selected heads.
-bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args);
+/// Whether `args` can run on `stream`'s device: a Hopper GPU; q, k, v and out in its memory, addresses and strides
+/// multiples of 16 bytes; a positive scale; at most 128 selected heads. False in a build without CUDA.
+bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args, const Stream& stream);
 
-/// One launch on `stream` (a cudaStream_t): no allocation, no synchronisation, fit for graph capture. q, k, v and out are
-/// device memory, args.heads and everything the plan took over are not. Rows of k and v up to 7 rows behind the end of a
-/// range must be finite: they are read, with weight zero. Results do not depend on the number of multiprocessors.
-[[nodiscard]] KernelStatus grouped_attention_sm90(
-    const GroupedAttentionArgs& args, const Sm90AttentionPlan& plan, const int32_t* device_tables, void* stream);
+/// One launch: no allocation, no synchronisation, fit for graph capture. q, k, v and out are device memory; `args.heads`
+/// is host memory, read before this returns; groups, ranges and maps are the plan's, and `device_tables` is the device
+/// copy of its tables. Up to 7 rows of k and v behind the end of a range are read, with weight zero, so they must be
+/// finite. Results depend neither on the number of multiprocessors nor on the run.
+[[nodiscard]] KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args,
+                                                  const Sm90AttentionPlan& plan,
+                                                  const int32_t* device_tables,
+                                                  const Stream& stream);
 
 }  // namespace vorta::kernels

@@ -18,10 +18,10 @@ constexpr Sm90PlanOptions kEveryOption[] = {
 
 struct Mask {
   int32_t rows = 0;
-  std::vector<QueryGroup> groups;
-  std::vector<RowRange> ranges;
-  std::vector<int32_t> query_map;
-  std::vector<int32_t> key_map;
+  std::vector<QueryGroup> groups{};
+  std::vector<RowRange> ranges{};
+  std::vector<int32_t> query_map{};
+  std::vector<int32_t> key_map{};
 
   GroupedAttentionArgs args() const {
     GroupedAttentionArgs args;
@@ -186,6 +186,7 @@ TEST_CASE("what the Hopper kernel cannot read has no plan", "[kernels][parity]")
   CHECK_FALSE(plan_grouped_attention_sm90(mask.args(), {Sm90KeyBlock::k144, Sm90Sharing::kSingle}).has_value());
   mask.key_map.clear();
   args = mask.args();
-  args.query_map.rows = mask.key_map.data();
-  args.query_map.head_stride = 1;
+  const std::vector<int32_t> rows_by_head(2 * static_cast<std::size_t>(mask.rows));
+  args.query_map = {rows_by_head.data(), 0, mask.rows};
+  CHECK_FALSE(plan_grouped_attention_sm90(args, {Sm90KeyBlock::k144, Sm90Sharing::kSingle}).has_value());
 }
