@@ -87,11 +87,11 @@ void bench_ceiling(benchmark::State& state) {
           [&] { return tensor_ceiling(numbers.data(), static_cast<float*>(sink.data()), kStream); });
 }
 
-void bench_case(benchmark::State& state, const Sm90Case& which, const Sm90PlanOptions& options) {
+void bench_case(benchmark::State& state, const Sm90Case& which) {
   if (skip_without_gpu(state)) return;
   const Numbers q(which.elements(), 1), k(which.elements(), 2), v(which.elements(), 3), out(which.elements(), 4);
   GroupedAttentionArgs args = which.args();
-  const auto plan = plan_grouped_attention_sm90(args, options);
+  const auto plan = plan_grouped_attention_sm90(args);
   if (!plan.has_value() || !(q.filled() && k.filled() && v.filled() && out.filled())) {
     state.SkipWithError(plan.has_value() ? "the GPU has too little memory" : "no plan");
     return;
@@ -117,7 +117,7 @@ const bool kRegistered = [] {
   add("ceiling_bfloat16/sm90", bench_ceiling);
   static const std::vector<Sm90Case> cases = sm90_bench_cases();
   for (const Sm90Case& which : cases) {
-    add("grouped_attention/sm90/" + which.name, [&which](benchmark::State& state) { bench_case(state, which, {}); });
+    add("grouped_attention/sm90/" + which.name, [&which](benchmark::State& state) { bench_case(state, which); });
   }
   return true;
 }();

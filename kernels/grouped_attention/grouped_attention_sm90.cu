@@ -60,18 +60,17 @@ struct KernelParams {
   int16_t heads[kMaxHeads];
 };
 
-template <int kKeys>
-struct Ring {
-  static constexpr int kStages = kKeys <= 128 ? 6 : kKeys <= 144 ? 5 : 4;
-  static constexpr int kHalfBytes = kKeys * kRowBytes;
-  static constexpr int kStageBytes = kHalves * kHalfBytes;
-  static constexpr int kQueryBytes = kConsumers * kWarpgroupQueryBytes;
-  static constexpr int kBarriersAt = kQueryBytes + kStages * kStageBytes;
-  static constexpr int kSharedBytes = kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
-};
+// The ring in shared memory.
+constexpr int kKeys = kSm90KeyBlock;
+constexpr int kStages = 4;  // a block of keys or one of values each
+constexpr int kHalfBytes = kKeys * kRowBytes;
+constexpr int kStageBytes = kHalves * kHalfBytes;
+constexpr int kQueryBytes = kConsumers * kWarpgroupQueryBytes;
+constexpr int kBarriersAt = kQueryBytes + kStages * kStageBytes;
+constexpr int kSharedBytes = kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
+static_assert(kSharedBytes <= 227 * 1024, "what a block of an H100 may have");
 
 /// Where a warpgroup, or the producer, stands in the ring.
-template <int kStages>
 struct RingPosition {
   int stage = 0;
   int phase = 0;
@@ -84,14 +83,12 @@ struct RingPosition {
 };
 
 /// Shared memory: queries of both warpgroups, the stages, then full[kStages] and empty[kStages].
-template <int kKeys>
 struct Shared {
-  using R = Ring<kKeys>;
   uint32_t base;
   VORTA_DEVICE uint32_t queries(int consumer) const { return base + consumer * kWarpgroupQueryBytes; }
-  VORTA_DEVICE uint32_t stage(int index) const { return base + R::kQueryBytes + index * R::kStageBytes; }
-  VORTA_DEVICE uint32_t full(int index) const { return base + R::kBarriersAt + index * 8; }
-  VORTA_DEVICE uint32_t empty(int index) const { return base + R::kBarriersAt + (R::kStages + index) * 8; }
+  VORTA_DEVICE uint32_t stage(int index) const { return base + kQueryBytes + index * kStageBytes; }
+  VORTA_DEVICE uint32_t full(int index) const { return base + kBarriersAt + index * 8; }
+  VORTA_DEVICE uint32_t empty(int index) const { return base + kBarriersAt + (kStages + index) * 8; }
 };
 
 struct Work {
@@ -136,32 +133,30 @@ VORTA_DEVICE BlockBoxes load_boxes(const KernelParams& params, int block, int la
   return {__shfl_sync(~0u, word, 31), word};
 }
 
-template <int kKeys, int kSharing>
 VORTA_DEVICE void copy_block(const KernelParams& params,
-                             const Shared<kKeys>& shared,
-                             RingPosition<Ring<kKeys>::kStages>& at,
+                             const Shared& shared,
+                             RingPosition& at,
                              const CUtensorMap* maps,
                              const BlockBoxes& boxes,
                              const Work& work,
                              bool same_keys,
                              int lane) {
-  using R = Ring<kKeys>;
   barrier_wait(shared.empty(at.stage), at.phase ^ 1);
-  if (lane == 0) barrier_arrive_expecting(shared.full(at.stage), R::kStageBytes);
+  if (lane == 0) barrier_arrive_expecting(shared.full(at.stage), kStageBytes);
   __syncwarp();
   const int box_bytes = params.box_rows[boxes.box_class] * kRowBytes;
   if (lane < params.block_boxes[boxes.box_class]) {
     const CUtensorMap* map = maps + boxes.box_class;
     const uint32_t to = shared.stage(at.stage) + lane * box_bytes;
-    if (kSharing == 1 || !same_keys) {
+    if (!same_keys) {
 #pragma unroll
       for (int half = 0; half < kHalves; ++half) {
-        copy_box(to + half * R::kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row, work.head,
+        copy_box(to + half * kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row, work.head,
                  work.batch);
       }
     } else {  // each block of the pair reads one half for both
       const int half = cluster_rank();
-      copy_box_to_cluster(to + half * R::kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row,
+      copy_box_to_cluster(to + half * kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row,
                           work.head, work.batch, 3);
     }
   }
@@ -169,26 +164,25 @@ VORTA_DEVICE void copy_block(const KernelParams& params,
 }
 
 // The order in which the consumers read: keys run one block ahead of values.
-template <int kKeys, int kSharing>
-VORTA_DEVICE void produce(const KernelParams& params, const Shared<kKeys>& shared, int lane) {
-  RingPosition<Ring<kKeys>::kStages> at;
+VORTA_DEVICE void produce(const KernelParams& params, const Shared& shared, int lane) {
+  RingPosition at;
   const int total = work_count(params);
-  for (int index = blockIdx.x / kSharing; index < total; index += gridDim.x / kSharing) {
+  for (int index = blockIdx.x / kSm90Parts; index < total; index += gridDim.x / kSm90Parts) {
     const Work work = work_at(params, index);
-    const int first_part = work.item * kSharing;
-    const Sm90ItemPart item = load_part(params, kSharing == 1 ? first_part : first_part + cluster_rank());
+    const int first_part = work.item * kSm90Parts;
+    const Sm90ItemPart item = load_part(params, first_part + cluster_rank());
     const bool same_keys =
-        kSharing > 1 && load_part(params, first_part).first_block == load_part(params, first_part + 1).first_block;
+        load_part(params, first_part).first_block == load_part(params, first_part + 1).first_block;
     if (item.block_count == 0) continue;
     BlockBoxes value_boxes = load_boxes(params, item.first_block, lane);
-    copy_block<kKeys, kSharing>(params, shared, at, params.keys, value_boxes, work, same_keys, lane);
+    copy_block(params, shared, at, params.keys, value_boxes, work, same_keys, lane);
     for (int block = 1; block < item.block_count; ++block) {
       const BlockBoxes key_boxes = load_boxes(params, item.first_block + block, lane);
-      copy_block<kKeys, kSharing>(params, shared, at, params.keys, key_boxes, work, same_keys, lane);
-      copy_block<kKeys, kSharing>(params, shared, at, params.values, value_boxes, work, same_keys, lane);
+      copy_block(params, shared, at, params.keys, key_boxes, work, same_keys, lane);
+      copy_block(params, shared, at, params.values, value_boxes, work, same_keys, lane);
       value_boxes = key_boxes;
     }
-    copy_block<kKeys, kSharing>(params, shared, at, params.values, value_boxes, work, same_keys, lane);
+    copy_block(params, shared, at, params.values, value_boxes, work, same_keys, lane);
   }
 }
 
@@ -196,9 +190,7 @@ VORTA_DEVICE void produce(const KernelParams& params, const Shared<kKeys>& share
 
 /// A warpgroup's thread holds two rows, `lane / 4` and 8 below, of every accumulator: four numbers for each 8 columns, in
 /// columns 2 (lane % 4) and the next.
-template <int kKeys>
 struct Consumer {
-  using R = Ring<kKeys>;
   static constexpr int kScores = kKeys / 2;
   static constexpr int kKeySteps = kKeys / 16;
 
@@ -213,14 +205,14 @@ struct Consumer {
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const int half = step / 4, within = step % 4 * 32;
       const uint64_t a = shared_operand(queries, 0) + operand_step(half * kWarpgroupRows * kRowBytes + within);
-      const uint64_t b = shared_operand(keys, 0) + operand_step(half * R::kHalfBytes + within);
+      const uint64_t b = shared_operand(keys, 0) + operand_step(half * kHalfBytes + within);
       ScoreProduct<kKeys>::issue(scores, a, b, step > 0);
     }
     warpgroup_commit();
   }
 
   VORTA_DEVICE void issue_values(uint32_t values, int accumulate) {
-    const uint64_t operand = shared_operand(values, R::kHalfBytes);
+    const uint64_t operand = shared_operand(values, kHalfBytes);
 #pragma unroll
     for (int step = 0; step < kKeySteps; ++step) {
       issue_value_product(sums, weights[step], operand + operand_step(step * 16 * kRowBytes),
@@ -394,49 +386,43 @@ VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params, const Work& work
          target * params.out.row_stride;
 }
 
-template <int kKeys, int kSharing>
-VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& shared, int consumer, int thread) {
-  using R = Ring<kKeys>;
+VORTA_DEVICE void consume(const KernelParams& params, const Shared& shared, int consumer, int thread) {
   const int lane = thread % 32, warp = thread / 32;
-  const int part = kSharing == 1 ? 0 : cluster_rank();  // of every item
+  const int part = cluster_rank();  // of every item
   const uint32_t queries = shared.queries(consumer);
   const float log2_scale = params.log2_scale;
   const int own_barrier = kFirstWarpgroupBarrier + consumer;
   const int own_turn = kFirstTurnBarrier + consumer, other_turn = kFirstTurnBarrier + 1 - consumer;
-  const uint32_t first_empty = kSharing == 1 ? shared.empty(0) : barrier_in_block(shared.empty(0), lane % kSharing);
+  const uint32_t first_empty = barrier_in_block(shared.empty(0), lane % kSm90Parts);
   uint32_t next_empty = first_empty;
-  RingPosition<R::kStages> at;
+  RingPosition at;
 
-  const auto wait_full = [&](const RingPosition<R::kStages>& position) {
+  const auto wait_full = [&](const RingPosition& position) {
     barrier_wait(shared.full(position.stage), position.phase);
   };
   // Stages are let go in the order of the ring. Their barriers' addresses, which differ between lanes, are counted apart
   // from `at`, which must not: it names operands of products.
   const auto release = [&] {
-    if constexpr (kSharing == 1) {
-      if (lane == 0) barrier_arrive(next_empty);
-    } else {  // one lane a block
-      if (lane < kSharing) barrier_arrive_in_cluster(next_empty);
-    }
-    next_empty = next_empty + 8 == first_empty + R::kStages * 8 ? first_empty : next_empty + 8;
+    if (lane < kSm90Parts) barrier_arrive_in_cluster(next_empty);  // one lane a block
+    next_empty = next_empty + 8 == first_empty + kStages * 8 ? first_empty : next_empty + 8;
   };
 
   const auto rows_of = [&](const Work& work) {
-    return params.rows + (work.item * kSharing + part) * kSm90QueryRows + consumer * kWarpgroupRows;
+    return params.rows + (work.item * kSm90Parts + part) * kSm90QueryRows + consumer * kWarpgroupRows;
   };
 
   if (kTakesTurns && consumer == 1) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
   const int total = work_count(params);
-  int index = blockIdx.x / kSharing;
+  int index = blockIdx.x / kSm90Parts;
   Work work{};
   if (index < total) {
     work = work_at(params, index);
     load_queries(params, work, rows_of(work), queries, thread);
   }
   while (index < total) {
-    const Sm90ItemPart item = load_part(params, work.item * kSharing + part);
+    const Sm90ItemPart item = load_part(params, work.item * kSm90Parts + part);
     const bool shared_turns = kTakesTurns && item.row_count > kWarpgroupRows;
-    const int next_index = index + gridDim.x / kSharing;
+    const int next_index = index + gridDim.x / kSm90Parts;
     const Work next_work = next_index < total ? work_at(params, next_index) : work;
     wait_for_own_copies();
     named_barrier_sync(own_barrier, kWarpgroupThreads);
@@ -462,7 +448,7 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
       continue;
     }
 
-    Consumer<kKeys> state;
+    Consumer state;
     const Sm90KeyBlockRows* blocks = params.blocks + item.first_block;
     wait_full(at);
     if (shared_turns) named_barrier_sync(own_turn, kConsumers * kWarpgroupThreads);
@@ -515,29 +501,26 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared<kKeys>& share
   }
 }
 
-template <int kKeys, int kSharing>
 __global__ void __launch_bounds__(kThreads, 1) attention_kernel(const __grid_constant__ KernelParams params) {
-  using R = Ring<kKeys>;
   extern __shared__ char unaligned[];
-  const Shared<kKeys> shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes * kSwizzleBytes};
+  const Shared shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes * kSwizzleBytes};
   if (threadIdx.x == 0) {
-    for (int i = 0; i < R::kStages; ++i) {
+    for (int i = 0; i < kStages; ++i) {
       barrier_init(shared.full(i), 1);
-      barrier_init(shared.empty(i), kSharing * kConsumers * kWarpgroupThreads / 32);
+      barrier_init(shared.empty(i), kSm90Parts * kConsumers * kWarpgroupThreads / 32);
     }
     barrier_init_done();
   }
-  __syncthreads();
-  if constexpr (kSharing > 1) cluster_sync();
+  cluster_sync();
   const int warpgroup = same_in_all_lanes(threadIdx.x / kWarpgroupThreads);
   if (warpgroup == 0) {
     give_registers<kProducerRegisters>();
-    if (threadIdx.x < 32) produce<kKeys, kSharing>(params, shared, threadIdx.x);
+    if (threadIdx.x < 32) produce(params, shared, threadIdx.x);
   } else {
     take_registers<kConsumerRegisters>();
-    consume<kKeys, kSharing>(params, shared, warpgroup - 1, threadIdx.x % kWarpgroupThreads);
+    consume(params, shared, warpgroup - 1, threadIdx.x % kWarpgroupThreads);
   }
-  if constexpr (kSharing > 1) cluster_sync();  // the other block may still write here
+  cluster_sync();  // the other block may still write here
 }
 
 // ---- The host's part.
@@ -590,12 +573,11 @@ bool fill_params(const GroupedAttentionArgs& args,
                  const Sm90AttentionPlan& plan,
                  const int32_t* tables,
                  KernelParams& params) {
-  const Sm90BoxRows boxes = sm90_box_rows(plan.options.key_block);
   for (int i = 0; i < kSm90BoxClasses; ++i) {
-    if (!encode_map(args, args.k, boxes.rows[i], params.keys[i])) return false;
-    if (!encode_map(args, args.v, boxes.rows[i], params.values[i])) return false;
-    params.box_rows[i] = boxes.rows[i];
-    params.block_boxes[i] = static_cast<int32_t>(plan.options.key_block) / boxes.rows[i];
+    if (!encode_map(args, args.k, kSm90BoxRows[i], params.keys[i])) return false;
+    if (!encode_map(args, args.v, kSm90BoxRows[i], params.values[i])) return false;
+    params.box_rows[i] = kSm90BoxRows[i];
+    params.block_boxes[i] = kKeys / kSm90BoxRows[i];
   }
   params.q = tensor_rows(args.q);
   params.out = tensor_rows(args.out);
@@ -613,32 +595,24 @@ bool fill_params(const GroupedAttentionArgs& args,
   return true;
 }
 
-template <int kKeys, int kSharing>
 KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t stream) {
-  const auto kernel = attention_kernel<kKeys, kSharing>;
-  constexpr int kBytes = Ring<kKeys>::kSharedBytes;
-  static_assert(kBytes <= 227 * 1024, "what a block of an H100 may have");
-  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes) != cudaSuccess) {
+  if (cudaFuncSetAttribute(attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes) !=
+      cudaSuccess) {
     return launch_status();
   }
   cudaLaunchAttribute cluster{};
   cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {kSharing, 1, 1};
+  cluster.val.clusterDim = {kSm90Parts, 1, 1};
   cudaLaunchConfig_t config{};
-  const int64_t clusters = std::min<int64_t>(work, cuda_device().multiprocessors / kSharing);
-  config.gridDim = static_cast<unsigned>(clusters * kSharing);
+  const int64_t clusters = std::min<int64_t>(work, cuda_device().multiprocessors / kSm90Parts);
+  config.gridDim = static_cast<unsigned>(clusters * kSm90Parts);
   config.blockDim = kThreads;
-  config.dynamicSmemBytes = kBytes;
+  config.dynamicSmemBytes = kSharedBytes;
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = 1;
-  static_cast<void>(cudaLaunchKernelEx(&config, kernel, params));  // launch_status() asks for its error
+  static_cast<void>(cudaLaunchKernelEx(&config, attention_kernel, params));  // launch_status() asks for its error
   return launch_status();
-}
-
-template <int kKeys>
-KernelStatus launch(Sm90Sharing sharing, const KernelParams& params, int64_t work, cudaStream_t stream) {
-  return sharing == Sm90Sharing::kSingle ? launch<kKeys, 1>(params, work, stream) : launch<kKeys, 2>(params, work, stream);
 }
 
 }  // namespace
@@ -660,14 +634,7 @@ KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args,
   if (work == 0) return KernelStatus::kOk;
   KernelParams params;
   if (!fill_params(args, plan, device_tables, params)) return KernelStatus::kUnsupported;
-  const cudaStream_t handle = handle_of(stream);
-  const Sm90Sharing sharing = plan.options.sharing;
-  switch (plan.options.key_block) {
-    case Sm90KeyBlock::k128: return launch<128>(sharing, params, work, handle);
-    case Sm90KeyBlock::k144: return launch<144>(sharing, params, work, handle);
-    case Sm90KeyBlock::k176: return launch<176>(sharing, params, work, handle);
-  }
-  return KernelStatus::kUnsupported;
+  return launch(params, work, handle_of(stream));
 }
 
 }  // namespace vorta::kernels

@@ -28,21 +28,20 @@ struct Boxes {
 
 class KeyBlockWriter {
  public:
-  KeyBlockWriter(Sm90KeyBlock block, int32_t key_rows)
-      : box_rows_(sm90_box_rows(block)), keys_(static_cast<int32_t>(block)), zero_row_(key_rows) {}
+  explicit KeyBlockWriter(int32_t key_rows) : zero_row_(key_rows) {}
 
   /// Appends the blocks of `boxes` and returns how many of them have no mask.
   int32_t append(Boxes boxes, std::vector<Sm90KeyBlockRows>& out) const {
     const auto first = out.size();
     for (int box_class = 0; box_class < kSm90BoxClasses; ++box_class) {
       std::vector<int32_t>& rows = boxes.first_rows[box_class];
-      const auto per_block = static_cast<std::size_t>(keys_ / box_rows_.rows[box_class]);
+      const auto per_block = static_cast<std::size_t>(kSm90KeyBlock / kSm90BoxRows[box_class]);
       std::size_t done = 0;
       for (; done + per_block <= rows.size(); done += per_block) {
         out.push_back(full_block(box_class, rows.data() + done, static_cast<int>(per_block)));
       }
       for (; done < rows.size() && box_class + 1 < kSm90BoxClasses; ++done) {
-        split(rows[done], box_rows_.rows[box_class], box_class + 1, boxes);
+        split(rows[done], kSm90BoxRows[box_class], box_class + 1, boxes);
       }
       rows.erase(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(done));
     }
@@ -54,9 +53,9 @@ class KeyBlockWriter {
   /// Cuts `count` consecutive rows into boxes of class `box_class` and narrower.
   void split(int32_t row, int32_t count, int box_class, Boxes& boxes) const {
     for (; box_class < kSm90BoxClasses; ++box_class) {
-      for (; count >= box_rows_.rows[box_class]; count -= box_rows_.rows[box_class]) {
+      for (; count >= kSm90BoxRows[box_class]; count -= kSm90BoxRows[box_class]) {
         boxes.first_rows[box_class].push_back(row);
-        row += box_rows_.rows[box_class];
+        row += kSm90BoxRows[box_class];
       }
     }
     if (count > 0) boxes.partial_pieces.emplace_back(row, count);
@@ -66,7 +65,7 @@ class KeyBlockWriter {
   Sm90KeyBlockRows full_block(int box_class, const int32_t* rows, int count) const {
     Sm90KeyBlockRows block{};
     std::copy_n(rows, count, block.first_row);
-    for (int piece = 0; piece < keys_ / kPieceRows; ++piece) set_valid(block, piece, kPieceRows);
+    for (int piece = 0; piece < kSm90KeyBlock / kPieceRows; ++piece) set_valid(block, piece, kPieceRows);
     block.box_class = box_class;
     return block;
   }
@@ -76,7 +75,7 @@ class KeyBlockWriter {
     std::vector<std::pair<int32_t, int32_t>> pieces;
     for (const int32_t row : boxes.first_rows[kSm90BoxClasses - 1]) pieces.emplace_back(row, kPieceRows);
     pieces.insert(pieces.end(), boxes.partial_pieces.begin(), boxes.partial_pieces.end());
-    const int per_block = keys_ / kPieceRows;
+    const int per_block = kSm90KeyBlock / kPieceRows;
     for (std::size_t next = 0; next < pieces.size(); next += static_cast<std::size_t>(per_block)) {
       Sm90KeyBlockRows block{};
       block.box_class = kSm90BoxClasses - 1;
@@ -93,26 +92,32 @@ class KeyBlockWriter {
     block.valid[piece / 8] |= static_cast<uint32_t>(keys) << (piece % 8 * 4);
   }
 
-  Sm90BoxRows box_rows_;
-  int32_t keys_;
   int32_t zero_row_;
 };
 
-/// Cuts a group's key ranges at every place where the row map jumps; false: one of the runs before the last of a range is
-/// no whole number of pieces, and the kernel would read it in slivers.
-bool cut_ranges(const GroupedAttentionArgs& args, const QueryGroup& group, const KeyBlockWriter& writer, Boxes& boxes) {
+struct Run {
+  int32_t row;
+  int32_t count;
+};
+
+/// A group's key rows as runs of consecutive ones, across ranges, too. Empty: the row map breaks a range into pieces that
+/// are no whole number of eights, which the kernel would read in slivers.
+std::optional<std::vector<Run>> runs_of(const GroupedAttentionArgs& args, const QueryGroup& group) {
+  std::vector<Run> runs;
   for (int32_t r = group.first_range; r < group.first_range + group.range_count; ++r) {
     int32_t begin = args.ranges[r].begin;
     while (begin < args.ranges[r].end) {
       const int32_t row = row_of(args.key_map, begin);
       int32_t end = begin + 1;
       while (end < args.ranges[r].end && row_of(args.key_map, end) == row + (end - begin)) ++end;
-      if (end < args.ranges[r].end && (end - begin) % kPieceRows != 0) return false;
-      writer.split(row, end - begin, 0, boxes);
+      if (end < args.ranges[r].end && (end - begin) % kPieceRows != 0) return std::nullopt;
+      const bool continues = !runs.empty() && runs.back().row + runs.back().count == row;
+      if (continues) runs.back().count += end - begin;
+      else runs.push_back({row, end - begin});
       begin = end;
     }
   }
-  return true;
+  return runs;
 }
 
 int64_t key_count(const GroupedAttentionArgs& args, const QueryGroup& group) {
@@ -130,8 +135,7 @@ struct PlannedPart {
   std::array<int32_t, kSm90QueryRows> rows{};  // rows[part.row_count] and on are pads
 };
 
-/// As many parts as blocks share an item.
-using PlannedItem = std::vector<PlannedPart>;
+using PlannedItem = std::array<PlannedPart, kSm90Parts>;
 
 PlannedPart part_of(const GroupedAttentionArgs& args, const QueryGroup& group, const Sm90ItemPart& keys, int32_t begin) {
   PlannedPart planned;
@@ -148,16 +152,12 @@ PlannedPart part_of(const GroupedAttentionArgs& args, const QueryGroup& group, c
 void append_items(const GroupedAttentionArgs& args,
                   const QueryGroup& group,
                   const Sm90ItemPart& keys,
-                  int32_t sharing,
                   std::vector<PlannedItem>& items,
                   std::vector<PlannedPart>& halves) {
-  for (int32_t begin = group.query_begin; begin < group.query_end; begin += sharing * kSm90QueryRows) {
-    if (sharing > 1 && group.query_end - begin <= kSm90QueryRows) {
-      halves.push_back(part_of(args, group, keys, begin));
-      continue;
-    }
-    PlannedItem& item = items.emplace_back();
-    for (int32_t i = 0; i < sharing; ++i) item.push_back(part_of(args, group, keys, begin + i * kSm90QueryRows));
+  for (int32_t begin = group.query_begin; begin < group.query_end; begin += kSm90Parts * kSm90QueryRows) {
+    const PlannedPart first = part_of(args, group, keys, begin);
+    if (group.query_end - begin <= kSm90QueryRows) halves.push_back(first);
+    else items.push_back({first, part_of(args, group, keys, begin + kSm90QueryRows)});
   }
 }
 
@@ -205,7 +205,7 @@ void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<Plann
     for (const PlannedPart& planned : item) {
       parts.push_back(planned.part);
       rows.push_back(planned.rows);
-      const double keys = static_cast<double>(planned.part.block_count) * static_cast<int32_t>(plan.options.key_block);
+      const double keys = static_cast<double>(planned.part.block_count) * kSm90KeyBlock;
       plan.computed_pairs += keys * kWarpgroupRows * warpgroups(planned);
     }
   }
@@ -215,16 +215,14 @@ void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<Plann
 
 }  // namespace
 
-std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args,
-                                                             const Sm90PlanOptions& options) {
+std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args) {
   const bool applies = args.dtype == DType::kBFloat16 && args.head_dim == 128 && same_rows_everywhere(args.query_map) &&
                        same_rows_everywhere(args.key_map);
   if (!applies) return std::nullopt;
   Sm90AttentionPlan plan;
-  plan.options = options;
   plan.query_rows = args.query_rows;
   plan.key_rows = args.key_rows;
-  const KeyBlockWriter writer(options.key_block, static_cast<int32_t>(args.key_rows));
+  const KeyBlockWriter writer(static_cast<int32_t>(args.key_rows));
   std::vector<Sm90KeyBlockRows> blocks;
   std::vector<PlannedItem> items;
   std::vector<PlannedPart> halves;
@@ -233,13 +231,15 @@ std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttent
     const QueryGroup& group = args.groups[g];
     const auto [known, is_new] = known_lists.try_emplace({group.first_range, group.range_count});
     if (is_new) {
+      const auto runs = runs_of(args, group);
+      if (!runs.has_value()) return std::nullopt;
       Boxes boxes;
-      if (!cut_ranges(args, group, writer, boxes)) return std::nullopt;
+      for (const Run& run : *runs) writer.split(run.row, run.count, 0, boxes);
       known->second.first_block = static_cast<int32_t>(blocks.size());
       known->second.masked_from = writer.append(std::move(boxes), blocks);
       known->second.block_count = static_cast<int32_t>(blocks.size()) - known->second.first_block;
     }
-    append_items(args, group, known->second, static_cast<int32_t>(options.sharing), items, halves);
+    append_items(args, group, known->second, items, halves);
     plan.useful_pairs += static_cast<double>(group.query_end - group.query_begin) * static_cast<double>(key_count(args, group));
   }
   pair_halves(std::move(halves), items);

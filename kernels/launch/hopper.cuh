@@ -170,41 +170,6 @@ template <int kKeys>
 struct ScoreProduct;
 
 template <>
-struct ScoreProduct<128> {
-  VORTA_DEVICE static void issue(float (&d)[64], uint64_t queries, uint64_t keys, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, "
-        "%14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, "
-        "%28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, "
-        "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-        "%56, %57, %58, %59, %60, %61, %62, %63}"
-        ", %64, %65, p, 1, 1, 0, 0;\n}\n"
-        : VORTA_ACC16(0), VORTA_ACC16(16), VORTA_ACC16(32), VORTA_ACC16(48)
-        : "l"(queries), "l"(keys), "r"(accumulate));
-  }
-};
-
-template <>
-struct ScoreProduct<144> {
-  VORTA_DEVICE static void issue(float (&d)[72], uint64_t queries, uint64_t keys, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %74, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n144k16.f32.bf16.bf16 "
-        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, "
-        "%14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, "
-        "%28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, "
-        "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-        "%56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, "
-        "%70, %71}"
-        ", %72, %73, p, 1, 1, 0, 0;\n}\n"
-        : VORTA_ACC16(0), VORTA_ACC16(16), VORTA_ACC16(32), VORTA_ACC16(48), VORTA_ACC8(64)
-        : "l"(queries), "l"(keys), "r"(accumulate));
-  }
-};
-
-template <>
 struct ScoreProduct<176> {
   VORTA_DEVICE static void issue(float (&d)[88], uint64_t queries, uint64_t keys, int accumulate) {
     asm volatile(

@@ -14,10 +14,6 @@ namespace {
 const Stream kStream = cuda_stream(nullptr);
 constexpr BFloat16Bits kPoison = 0xffff;  // a NaN that no kernel makes
 constexpr double kTolerance = 4e-3;       // weights and output are rounded to 8 bits
-constexpr Sm90PlanOptions kEveryOption[] = {
-    {Sm90KeyBlock::k128, Sm90Sharing::kSingle}, {Sm90KeyBlock::k128, Sm90Sharing::kPair},
-    {Sm90KeyBlock::k144, Sm90Sharing::kSingle}, {Sm90KeyBlock::k144, Sm90Sharing::kPair},
-    {Sm90KeyBlock::k176, Sm90Sharing::kSingle}, {Sm90KeyBlock::k176, Sm90Sharing::kPair}};
 
 bool hopper_runs_here() {
   if (!cuda_runs_here()) return false;
@@ -60,9 +56,9 @@ struct Problem {
     return args;
   }
 
-  std::vector<BFloat16Bits> run(const Sm90PlanOptions& options) const {
+  std::vector<BFloat16Bits> run() const {
     GroupedAttentionArgs call = args();
-    const auto plan = plan_grouped_attention_sm90(call, options);
+    const auto plan = plan_grouped_attention_sm90(call);
     REQUIRE(plan.has_value());
     const OnCuda<int32_t> tables(plan->tables);
     const OnCuda<BFloat16Bits> out(poison);
@@ -130,14 +126,10 @@ double relative_error(const std::vector<BFloat16Bits>& got, const std::vector<BF
 void check_problem(Problem& problem) {
   INFO(problem.which.name);
   const std::vector<BFloat16Bits> expected = expected_samples(problem);
-  for (const Sm90PlanOptions& options : kEveryOption) {
-    INFO("keys a block: " << static_cast<int>(options.key_block)
-                          << ", sharing blocks: " << static_cast<int>(options.sharing));
-    const std::vector<BFloat16Bits> got = problem.run(options);
-    check_written(problem, got);
-    CHECK(relative_error(got, expected) < kTolerance);
-    check_same(problem.run(options), got);
-  }
+  const std::vector<BFloat16Bits> got = problem.run();
+  check_written(problem, got);
+  CHECK(relative_error(got, expected) < kTolerance);
+  check_same(problem.run(), got);
 }
 
 }  // namespace

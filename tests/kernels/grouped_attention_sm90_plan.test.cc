@@ -11,11 +11,6 @@ using namespace vorta::kernels;
 
 namespace {
 
-constexpr Sm90PlanOptions kEveryOption[] = {
-    {Sm90KeyBlock::k128, Sm90Sharing::kSingle}, {Sm90KeyBlock::k128, Sm90Sharing::kPair},
-    {Sm90KeyBlock::k144, Sm90Sharing::kSingle}, {Sm90KeyBlock::k144, Sm90Sharing::kPair},
-    {Sm90KeyBlock::k176, Sm90Sharing::kSingle}, {Sm90KeyBlock::k176, Sm90Sharing::kPair}};
-
 struct Mask {
   int32_t rows = 0;
   std::vector<QueryGroup> groups{};
@@ -54,11 +49,10 @@ Sm90ItemPart part_at(const Sm90AttentionPlan& plan, int32_t index) {
 // The rows whose keys count, as the kernel reads a list: box after box, piece after piece.
 std::vector<int32_t> rows_of(const Sm90AttentionPlan& plan, const Sm90ItemPart& item) {
   std::vector<int32_t> rows;
-  const auto keys = static_cast<int32_t>(plan.options.key_block);
   for (int32_t b = 0; b < item.block_count; ++b) {
     const Sm90KeyBlockRows block = block_at(plan, item.first_block + b);
-    const int32_t box = sm90_box_rows(plan.options.key_block).rows[block.box_class];
-    for (int32_t i = 0; i < keys; ++i) {
+    const int32_t box = kSm90BoxRows[block.box_class];
+    for (int32_t i = 0; i < kSm90KeyBlock; ++i) {
       const int32_t row = block.first_row[i / box] + i % box;
       const int32_t valid = static_cast<int32_t>(block.valid[i / 64] >> (i / 8 % 8 * 4) & 15);
       if (b < item.masked_from) CHECK(valid == 8);
@@ -81,17 +75,16 @@ std::vector<int32_t> expected_rows(const Mask& mask, const QueryGroup& group) {
 }
 
 // Every query of every group is in exactly one item, whose list holds the group's keys and no other.
-void check_plan(const Mask& mask, const Sm90PlanOptions& options) {
-  const auto plan = plan_grouped_attention_sm90(mask.args(), options);
+void check_plan(const Mask& mask) {
+  const auto plan = plan_grouped_attention_sm90(mask.args());
   REQUIRE(plan.has_value());
   std::vector<std::vector<int32_t>> keys_of_row(mask.rows);
   std::set<int32_t> planned;
-  const auto sharing = static_cast<int32_t>(options.sharing);
-  for (int32_t i = 0; i < plan->item_count * sharing; ++i) {
+  for (int32_t i = 0; i < plan->item_count * kSm90Parts; ++i) {
     const Sm90ItemPart item = part_at(*plan, i);
-    REQUIRE(item.row_count >= (i % sharing == 0 ? 1 : 0));
+    REQUIRE(item.row_count >= (i % kSm90Parts == 0 ? 1 : 0));
     REQUIRE(item.row_count <= kSm90QueryRows);
-    REQUIRE(item.block_count == part_at(*plan, i / sharing * sharing).block_count);
+    REQUIRE(item.block_count == part_at(*plan, i / kSm90Parts * kSm90Parts).block_count);
     const std::vector<int32_t> keys = rows_of(*plan, item);
     for (int32_t q = 0; q < kSm90QueryRows; ++q) {
       const int32_t row = plan->tables[plan->rows_at + i * kSm90QueryRows + q];
@@ -132,19 +125,14 @@ Mask tiles_in_a_row(int32_t tile, int32_t tiles, int32_t text) {
 }  // namespace
 
 TEST_CASE("a Hopper plan gives every query its keys and no others", "[kernels][parity]") {
-  for (const Sm90PlanOptions& options : kEveryOption) {
-    INFO("keys a block: " << static_cast<int>(options.key_block)
-                        << ", sharing blocks: " << static_cast<int>(options.sharing));
-    check_plan({.rows = 1, .groups = {{0, 1, 0, 1}}, .ranges = {{0, 1}}}, options);
-    check_plan({.rows = 1000, .groups = {{0, 1000, 0, 1}}, .ranges = {{0, 1000}}}, options);
-    check_plan({.rows = 700,
-                .groups = {{0, 100, 0, 0}, {100, 163, 0, 1}, {163, 400, 1, 3}, {410, 600, 0, 4}},
-                .ranges = {{3, 8}, {11, 250}, {252, 253}, {301, 700}}},
-               options);
-    for (const int32_t tile : {8, 64, 216, 360, 432}) {
-      check_plan(tiles_in_a_row(tile, 5, 0), options);
-      check_plan(tiles_in_a_row(tile, 5, 77), options);
-    }
+  check_plan({.rows = 1, .groups = {{0, 1, 0, 1}}, .ranges = {{0, 1}}});
+  check_plan({.rows = 1000, .groups = {{0, 1000, 0, 1}}, .ranges = {{0, 1000}}});
+  check_plan({.rows = 700,
+              .groups = {{0, 100, 0, 0}, {100, 163, 0, 1}, {163, 400, 1, 3}, {410, 600, 0, 4}},
+              .ranges = {{3, 8}, {11, 250}, {252, 253}, {301, 700}}});
+  for (const int32_t tile : {8, 64, 216, 360, 432}) {
+    check_plan(tiles_in_a_row(tile, 5, 0));
+    check_plan(tiles_in_a_row(tile, 5, 77));
   }
 }
 
@@ -154,22 +142,22 @@ TEST_CASE("a Hopper plan follows row maps", "[kernels][parity]") {
     mask.query_map.push_back(mask.rows - 1 - i);
     mask.key_map.push_back((mask.rows / 8 - 1 - i / 8) * 8 + i % 8);  // pieces of 8 in reverse order
   }
-  for (const Sm90PlanOptions& options : kEveryOption) check_plan(mask, options);
+  check_plan(mask);
 }
 
 TEST_CASE("a Hopper plan loads whole tiles in the widest boxes", "[kernels][parity]") {
-  const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 5, 0).args(), {Sm90KeyBlock::k144, Sm90Sharing::kSingle});
+  const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 5, 0).args());
   REQUIRE(plan.has_value());
   const Sm90ItemPart item = part_at(*plan, 0);
-  CHECK(item.block_count == 8);  // 1,080 keys in steps of 144
-  CHECK(item.masked_from == 7);
-  for (int32_t b = 0; b < item.masked_from; ++b) CHECK(block_at(*plan, item.first_block + b).box_class <= 1);
+  CHECK(item.block_count == 7);  // three neighbouring tiles, 1,080 keys, in steps of 176
+  CHECK(item.masked_from == 6);
+  for (int32_t b = 0; b < item.masked_from; ++b) CHECK(block_at(*plan, item.first_block + b).box_class == 0);
 }
 
 TEST_CASE("a Hopper plan puts long items first", "[kernels][parity]") {
-  const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 40, 256).args(), {Sm90KeyBlock::k176, Sm90Sharing::kSingle});
+  const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 40, 256).args());
   REQUIRE(plan.has_value());
-  CHECK(plan->long_items == 2);
+  CHECK(plan->long_items == 1);
   CHECK(part_at(*plan, 0).block_count > 2 * part_at(*plan, 2).block_count);
 }
 
@@ -177,16 +165,16 @@ TEST_CASE("what the Hopper kernel cannot read has no plan", "[kernels][parity]")
   Mask mask = tiles_in_a_row(360, 3, 0);
   GroupedAttentionArgs args = mask.args();
   args.dtype = DType::kFloat32;
-  CHECK_FALSE(plan_grouped_attention_sm90(args, {Sm90KeyBlock::k144, Sm90Sharing::kSingle}).has_value());
+  CHECK_FALSE(plan_grouped_attention_sm90(args).has_value());
   args = mask.args();
   args.head_dim = 64;
-  CHECK_FALSE(plan_grouped_attention_sm90(args, {Sm90KeyBlock::k144, Sm90Sharing::kSingle}).has_value());
+  CHECK_FALSE(plan_grouped_attention_sm90(args).has_value());
   mask.key_map.resize(mask.rows);
   std::iota(mask.key_map.rbegin(), mask.key_map.rend(), 0);  // no two neighbours in order
-  CHECK_FALSE(plan_grouped_attention_sm90(mask.args(), {Sm90KeyBlock::k144, Sm90Sharing::kSingle}).has_value());
+  CHECK_FALSE(plan_grouped_attention_sm90(mask.args()).has_value());
   mask.key_map.clear();
   args = mask.args();
   const std::vector<int32_t> rows_by_head(2 * static_cast<std::size_t>(mask.rows));
   args.query_map = {rows_by_head.data(), 0, mask.rows};
-  CHECK_FALSE(plan_grouped_attention_sm90(args, {Sm90KeyBlock::k144, Sm90Sharing::kSingle}).has_value());
+  CHECK_FALSE(plan_grouped_attention_sm90(args).has_value());
 }
