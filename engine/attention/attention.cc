@@ -58,7 +58,7 @@ std::unique_ptr<AttentionBackend> make_attention(std::string_view name, const At
 
 at::Tensor dense_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   // In fp32 LibTorch's flash kernel already runs at the speed of its matrix products.
-  if (q.scalar_type() == at::kBFloat16) {
+  if (q.is_cpu() && q.scalar_type() == at::kBFloat16) {
     const at::Tensor out = empty_token_major(q);
     if (kernel_dense_attention({q, k, v, out})) return out;
   }
@@ -74,12 +74,23 @@ void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, co
                                                           to_string(planned), planned.tokens(), shape['L']));
 }
 
+void DenseAttention::plan(const VideoGrid& grid) {
+  if (grid == grid_) return;
+  groups_ = all_pairs(grid.tokens());
+  grid_ = grid;
+}
+
 at::Tensor DenseAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
   check_qkv(q, k, v, grid_);
+  if (q.is_cuda()) {
+    const at::Tensor out = empty_token_major(q);
+    if (kernel_grouped_attention({q, k, v, out}, groups_)) return out;
+  }
   return dense_attention(q, k, v);
 }
 
 bool DenseAttention::run_heads(const HeadCall& call) {
+  if (call.q.is_cuda()) return kernel_grouped_attention(call, groups_);
   return call.q.scalar_type() == at::kBFloat16 && kernel_dense_attention(call);
 }
 

@@ -20,7 +20,7 @@ namespace vorta::engine {
 class DenseAttention final : public AttentionBackend {
  public:
   std::string_view name() const override { return "dense"; }
-  void plan(const VideoGrid& grid) override { grid_ = grid; }
+  void plan(const VideoGrid& grid) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
   double density(const LayerStep&) const override { return 1.0; }
@@ -28,6 +28,7 @@ class DenseAttention final : public AttentionBackend {
 
  private:
   VideoGrid grid_;
+  AttentionGroups groups_;  // for a GPU
 };
 
 /// Sliding tile attention (STA): a query tile sees a window of tiles, shifted inside at the borders. Exact: tiles with the

@@ -26,7 +26,8 @@ void CoresetAttention::plan(const VideoGrid& grid) {
   margin_tokens_ = IndexTable(table.index_select(1, margin));
   pooled_rows_ = IndexTable(at::cat({at::arange(layout_.pooled_tokens(), at::kLong),
                                      every.repeat_interleave(layout_.margin() - kept)}));
-  windows_ = {groups, members, layout_.center, kept, IndexTable(member_tokens.to(at::kInt))};
+  windows_ = {groups, members, layout_.center, kept, IndexTable(member_tokens.to(at::kInt)),
+              all_pairs(layout_.pooled_tokens())};
   grid_ = grid;
 }
 

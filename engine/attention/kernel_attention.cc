@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "engine/base/error.h"
 #include "engine/nn/kernel_call.h"
@@ -109,6 +110,21 @@ bool launch(const GroupedAttentionArgs& args) {
   return ran(kernels::grouped_attention(args, workspace.data_ptr()), "grouped_attention");
 }
 
+bool launch_on_hopper(const GroupedAttentionArgs& args, const at::Tensor& q, const AttentionGroups& table) {
+  const kernels::Stream stream = stream_of(q);
+  if (!kernels::grouped_attention_sm90_supports(args, stream)) return false;
+  if (!table.hopper) {
+    HopperPlan& made = table.hopper.emplace();
+    made.plan = kernels::plan_grouped_attention_sm90(args);
+    if (made.plan) made.tables = IndexTable(at::tensor(std::exchange(made.plan->tables, {}), at::kInt));
+  }
+  if (!table.hopper->plan) return false;
+  at::RecordFunction record(at::RecordScope::FUNCTION);
+  describe(record, "vorta::grouped_attention", args);
+  const auto* tables = table.hopper->tables.on(q.device()).const_data_ptr<int32_t>();
+  return ran(kernels::grouped_attention_sm90(args, *table.hopper->plan, tables, stream), "grouped_attention_sm90");
+}
+
 bool launch_dense(GroupedAttentionArgs args) {
   const kernels::QueryGroup group{0, static_cast<int32_t>(args.query_rows), 0, 1};
   const kernels::RowRange range{0, static_cast<int32_t>(args.key_rows)};
@@ -126,17 +142,23 @@ at::Tensor empty_token_major(const at::Tensor& q) {
 
 bool kernel_dense_attention(const HeadCall& call) { return applies(call) && launch_dense(base_args(call)); }
 
+AttentionGroups all_pairs(int64_t tokens) {
+  const auto rows = static_cast<int32_t>(tokens);
+  return {{{0, rows, 0, 1}}, {{0, rows}}, {}, {}};
+}
+
 bool kernel_grouped_attention(const HeadCall& call, const AttentionGroups& table) {
-  if (!applies(call)) return false;
+  if (!plain(call)) return false;
   const auto tokens = static_cast<size_t>(call.q.size(2));
-  VORTA_CHECK(table.query_tokens.size() == tokens && table.key_tokens.size() == tokens, "the tables name every token");
+  const auto complete = [tokens](const auto& rows) { return rows.empty() || rows.size() == tokens; };
+  VORTA_CHECK(complete(table.query_tokens) && complete(table.key_tokens), "the tables name every token");
   GroupedAttentionArgs args = base_args(call);
   args.groups = table.groups.data();
   args.group_count = static_cast<int64_t>(table.groups.size());
   args.ranges = table.ranges.data();
-  args.query_map = {table.query_tokens.data(), 0, 0};
-  args.key_map = {table.key_tokens.data(), 0, 0};
-  return launch(args);
+  if (!table.query_tokens.empty()) args.query_map = {table.query_tokens.data(), 0, 0};
+  if (!table.key_tokens.empty()) args.key_map = {table.key_tokens.data(), 0, 0};
+  return call.q.is_cpu() ? launch(args) : launch_on_hopper(args, call.q, table);
 }
 
 bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows) {
@@ -150,7 +172,8 @@ bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows) 
   const kernels::CoresetPoolArgs pool{
       selection, view_of(q), {{view_of(call.k), view_of(k)}, {view_of(call.v), view_of(v)}}};
   if (!ran(kernels::coreset_pool(pool), "coreset_pool")) return false;
-  const at::Tensor attended = dense_attention(q, k, v);
+  at::Tensor attended = at::empty(pooled, options);
+  if (!kernel_grouped_attention({q, k, v, attended}, windows.survivors)) attended = dense_attention(q, k, v);
   const bool back = ran(kernels::coreset_unpool({selection, view_of(attended), view_of(call.out)}), "coreset_unpool");
   VORTA_CHECK(back, "what was pooled can be unpooled");
   return true;

@@ -3,15 +3,17 @@
 
 #include <ATen/core/TensorBody.h>
 
+#include <optional>
 #include <vector>
 
 #include "engine/attention/attention.h"
 #include "engine/nn/rows.h"
 #include "kernels/grouped_attention/grouped_attention.h"
+#include "kernels/grouped_attention/grouped_attention_sm90.h"
 
 namespace vorta::engine {
 
-// The bridge to kernels/grouped_attention and kernels/coreset_selection. The attentions write the heads of `call` and
+// The bridge to kernels/grouped_attention, kernels/coreset_selection and kernels/coreset_pool. The attentions write the heads of `call` and
 // return true, or write nothing and return false when the kernel does not apply (gradients are recorded, another device
 // or dtype, a head dim it does not take, a CPU without the instructions): the caller's ATen composition, which is the
 // definition, then does the work.
@@ -22,13 +24,22 @@ at::Tensor empty_token_major(const at::Tensor& q);
 /// Softmax(q k^T / sqrt(D)) v. q, out [B, N, Lq, D], k, v [B, N, Lk, D].
 bool kernel_dense_attention(const HeadCall& call);
 
+/// What the Hopper kernel makes of groups, once for all calls; no plan where it does not take them.
+struct HopperPlan {
+  std::optional<kernels::Sm90AttentionPlan> plan;
+  IndexTable tables;
+};
+
 /// Groups of queries and the key ranges they see.
 struct AttentionGroups {
   std::vector<kernels::QueryGroup> groups;
   std::vector<kernels::RowRange> ranges;
-  std::vector<int32_t> query_tokens;  // [L] token of each row that a group counts
-  std::vector<int32_t> key_tokens;    // [L] token of each row that a range counts
+  std::vector<int32_t> query_tokens;  // [L] token of each row that a group counts; empty: the row itself
+  std::vector<int32_t> key_tokens;    // [L] token of each row that a range counts; empty: the row itself
+  mutable std::optional<HopperPlan> hopper = {};  // made by the first call on such a GPU
 };
+/// Every query sees every key.
+AttentionGroups all_pairs(int64_t tokens);
 bool kernel_grouped_attention(const HeadCall& call, const AttentionGroups& table);
 
 /// The windows of a coreset selection.
@@ -37,7 +48,8 @@ struct CoresetWindows {
   int64_t members = 0;
   int64_t center = 0;
   int64_t kept = 0;
-  IndexTable member_tokens;  // [groups * members] int32
+  IndexTable member_tokens;   // [groups * members] int32
+  AttentionGroups survivors;  // all pairs of groups * (1 + kept) rows
 };
 
 /// The whole branch on a GPU: survivors packed by `kernels/coreset_pool`, dense attention among them, and back.

@@ -118,7 +118,7 @@ TEST_CASE("dense and sliding kernels equal their definitions, head by head", "[b
 CoresetWindows windows_of(const Case& c) {
   const CoresetLayout layout = coreset_layout(c.grid, c.coreset_window, c.reduction);
   return {layout.groups, layout.members, layout.center, layout.kept,
-          IndexTable(index_tensor(layout.member_tokens).to(at::kInt))};
+          IndexTable(index_tensor(layout.member_tokens).to(at::kInt)), all_pairs(layout.pooled_tokens())};
 }
 
 /// [B, heads, L]: the position in `order` whose output each token takes.
