@@ -5,6 +5,9 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "engine/attention/router.h"
 #include "engine/base/error.h"
 
@@ -27,6 +30,24 @@ std::array<int64_t, kBranches> RouteTable::counts() const {
 RouteTable uniform_routes(int64_t steps, int64_t layers, int64_t heads, Branch branch) {
   RouteTable table{steps, layers, heads, {}};
   table.routes.assign(static_cast<size_t>(steps * layers * heads), static_cast<uint8_t>(branch));
+  return table;
+}
+
+RouteTable routes_by_fractions(int64_t steps, int64_t layers, int64_t heads, const RouteFractions& fractions) {
+  double sum = 0;
+  for (const double share : fractions) {
+    if (!(share >= 0) || std::isinf(share)) throw ConfigError("--route-fractions", fmt::format("expected numbers from 0 up, found {}", share));
+    sum += share;
+  }
+  if (sum == 0) throw ConfigError("--route-fractions", "expected a share above 0, found none");
+  RouteTable table = uniform_routes(steps, layers, heads, Branch::kDense);
+  RouteFractions owed{};  // heads that each branch should have had by now, less those it had
+  for (uint8_t& route : table.routes) {
+    for (size_t e = 0; e < owed.size(); ++e) owed[e] += fractions[e] / sum;
+    const auto next = std::max_element(owed.begin(), owed.end());
+    *next -= 1;
+    route = static_cast<uint8_t>(next - owed.begin());
+  }
   return table;
 }
 

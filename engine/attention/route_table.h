@@ -40,6 +40,12 @@ RouteTable uniform_routes(int64_t steps, int64_t layers, int64_t heads, Branch b
 /// first rounded to the scores' dtype. tau > 1: dense everywhere; tau < 1/3 never triggers.
 RouteTable make_routes(const Router& router, const at::Tensor& embeddings, double tau);
 
+/// Shares of dense, coreset and sliding heads, 0 or more and not all 0.
+using RouteFractions = std::array<double, kBranches>;
+/// Every layer of every step gives each branch its share of the heads, rounded so that the whole table keeps the shares;
+/// neighbouring heads differ where they can. ConfigError for other shares. For measurements without routers.
+RouteTable routes_by_fractions(int64_t steps, int64_t layers, int64_t heads, const RouteFractions& fractions);
+
 /// Empty, or why `tau` has no effect (the top of three softmax scores is at least 1/3).
 std::string tau_note(double tau);
 

@@ -6,15 +6,19 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/models/wan_transformer.h"
+#include "engine/nn/device.h"
 #include "engine/weights/safetensors.h"
 
 namespace vorta::engine {
 namespace {
 
-std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, const Placement& placement) {
+std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin) {
   const std::filesystem::path config = dir / "config.json";
   const WanTransformerConfig parsed = parse_wan_config(read_json_file(config), config.string() + "#");
-  return std::make_unique<WanTransformer>(parsed, read_weight_folder(dir), dir.string(), placement);
+  const TensorMap weights = origin == WeightOrigin::kRandom
+                                ? WanTransformer::random_weights(parsed, generator_on(placement.device, 0), placement)
+                                : read_weight_folder(dir);
+  return std::make_unique<WanTransformer>(parsed, weights, dir.string(), placement);
 }
 
 constexpr RegistryEntry<VideoDitFactory> kModels[] = {
@@ -29,14 +33,14 @@ double DitCost::speedup(double density) const {
 
 std::span<const RegistryEntry<VideoDitFactory>> video_dits() { return kModels; }
 
-std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement) {
+std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin) {
   const std::filesystem::path config = dir / "config.json";
   const nlohmann::json json = read_json_file(config);
   const auto name = json.is_object() ? json.find("_class_name") : json.end();
   if (name == json.end() || !name->is_string()) {
     throw ConfigError(config.string() + "#/_class_name", "expected the name of a transformer class");
   }
-  return find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, placement);
+  return find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, placement, origin);
 }
 
 }  // namespace vorta::engine

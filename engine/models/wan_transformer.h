@@ -65,9 +65,10 @@ class WanTransformer : public VideoDit {
   at::Tensor unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const;
 
   /// All tensors of a model, initialised as diffusers does (default Linear and Conv init; scale_shift_tables normal with
-  /// deviation 1/sqrt(M); norms one), fp32.
+  /// deviation 1/sqrt(M); norms one), where `placement` says, with a generator of that device.
   static std::map<std::string, at::Tensor> random_weights(const WanTransformerConfig& config,
-                                                          at::Generator generator);
+                                                          at::Generator generator,
+                                                          const Placement& placement = c10::ScalarType::Float);
 
  private:
   struct Impl;

@@ -104,25 +104,27 @@ namespace {
 /// Adds parameters with PyTorch's default initialisation.
 class RandomInit {
  public:
-  explicit RandomInit(at::Generator generator) : generator_(std::move(generator)) {}
+  RandomInit(at::Generator generator, const Placement& placement)
+      : generator_(std::move(generator)), options_(at::TensorOptions().dtype(placement.dtype).device(placement.device)) {}
 
   void affine(const std::string& name, std::vector<int64_t> shape) {
     int64_t fan_in = 1;
     for (size_t i = 1; i < shape.size(); ++i) fan_in *= shape[i];
     const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
-    tensors_[name + ".weight"] = at::empty(shape, at::kFloat).uniform_(-bound, bound, generator_);
-    tensors_[name + ".bias"] = at::empty({shape[0]}, at::kFloat).uniform_(-bound, bound, generator_);
+    tensors_[name + ".weight"] = at::empty(shape, options_).uniform_(-bound, bound, generator_);
+    tensors_[name + ".bias"] = at::empty({shape[0]}, options_).uniform_(-bound, bound, generator_);
   }
   void normal(const std::string& name, std::vector<int64_t> shape, double deviation) {
-    tensors_[name] = at::empty(shape, at::kFloat).normal_(0.0, deviation, generator_);
+    tensors_[name] = at::empty(shape, options_).normal_(0.0, deviation, generator_);
   }
   void constant(const std::string& name, int64_t size, double value) {
-    tensors_[name] = at::full({size}, value, at::kFloat);
+    tensors_[name] = at::full({size}, value, options_);
   }
   std::map<std::string, at::Tensor> finish() { return std::move(tensors_); }
 
  private:
   at::Generator generator_;
+  at::TensorOptions options_;
   std::map<std::string, at::Tensor> tensors_;
 };
 
@@ -145,11 +147,12 @@ void init_block(RandomInit& init, const std::string& prefix, const WanTransforme
 }  // namespace
 
 std::map<std::string, at::Tensor> WanTransformer::random_weights(const WanTransformerConfig& config,
-                                                                 at::Generator generator) {
+                                                                 at::Generator generator,
+                                                                 const Placement& placement) {
   const at::NoGradGuard no_grad;
   const int64_t dim = config.inner_dim();
   const Size3& p = config.patch_size;
-  RandomInit init(std::move(generator));
+  RandomInit init(std::move(generator), placement);
   init.affine("patch_embedding", {dim, config.in_channels, p[0], p[1], p[2]});
   init.affine("condition_embedder.time_embedder.linear_1", {dim, config.freq_dim});
   init.affine("condition_embedder.time_embedder.linear_2", {dim, dim});

@@ -99,7 +99,7 @@ GenerationDefaults read_generation_defaults(const fs::path& model_dir) {
   return defaults;
 }
 
-ModelFolder open_model_folder(const fs::path& dir) {
+ModelFolder open_model_folder(const fs::path& dir, WeightOrigin origin) {
   std::error_code ignored;
   if (!fs::is_directory(dir, ignored)) {
     throw DataError(dir.string(), "expected a folder with a diffusers pipeline (model_index.json), found no folder");
@@ -122,7 +122,7 @@ ModelFolder open_model_folder(const fs::path& dir) {
   require_file(folder.scheduler_config, "the scheduler's configuration");
   require_file(folder.transformer / "config.json", "the transformer's configuration");
   require_file(folder.vae / "config.json", "the VAE's configuration");
-  require_file(dir / "text_encoder" / "config.json", "the text encoder's configuration");
+  if (origin == WeightOrigin::kFiles) require_file(dir / "text_encoder" / "config.json", "the text encoder's configuration");
   return folder;
 }
 

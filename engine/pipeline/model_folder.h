@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "engine/weights/placement.h"
+
 namespace vorta::engine {
 
 /// What `generate` uses for flags that are not given. A model folder may hold "vorta_defaults.json" with some of these
@@ -36,8 +38,8 @@ struct ModelFolder {
 };
 
 /// Reads and checks `dir`/model_index.json. DataError when the folder, a part of it or a part's class is not what a
-/// text-to-video Wan pipeline needs; the message says what is missing.
-ModelFolder open_model_folder(const std::filesystem::path& dir);
+/// text-to-video Wan pipeline needs; the message says what is missing. With random weights no text encoder is needed.
+ModelFolder open_model_folder(const std::filesystem::path& dir, WeightOrigin origin = WeightOrigin::kFiles);
 
 /// Where the router checkpoint that belongs to a model lies: `dir`/routers or its sibling of that name; empty if none.
 std::filesystem::path find_bundled_routers(const std::filesystem::path& model_dir);

@@ -127,7 +127,7 @@ class Pipeline::Impl {
 };
 
 Pipeline::Impl::Impl(const PipelineConfig& wanted)
-    : config(wanted), device(open_device(wanted.device)), folder_(open_model_folder(wanted.model_dir)) {
+    : config(wanted), device(open_device(wanted.device)), folder_(open_model_folder(wanted.model_dir, wanted.weights)) {
   check_config(config);
   SamplerOptions options;
   options.steps = config.steps;
@@ -146,17 +146,21 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted)
 }
 
 PromptEncoder& Pipeline::Impl::text() {
-  if (!text_) text_ = load_umt5_prompt_encoder(folder_.root, placed(config.dtype), config.max_sequence_length);
+  if (!text_) {
+    text_ = config.weights == WeightOrigin::kRandom
+                ? make_random_prompt_encoder(model().text_dim(), config.max_sequence_length, placed(config.dtype))
+                : load_umt5_prompt_encoder(folder_.root, placed(config.dtype), config.max_sequence_length);
+  }
   return *text_;
 }
 
 VideoDit& Pipeline::Impl::model() {
-  if (!model_) model_ = load_video_dit(folder_.transformer, placed(config.dtype));
+  if (!model_) model_ = load_video_dit(folder_.transformer, placed(config.dtype), config.weights);
   return *model_;
 }
 
 VideoVae& Pipeline::Impl::vae() {
-  if (!vae_) vae_ = load_vae(folder_.vae, placed(config.vae_dtype), config.vae);
+  if (!vae_) vae_ = load_vae(folder_.vae, placed(config.vae_dtype), config.vae, config.weights);
   return *vae_;
 }
 
@@ -167,9 +171,12 @@ void Pipeline::Impl::release(std::unique_ptr<Part>& part) {
 
 void Pipeline::Impl::load_routers() {
   if (config.attention == "dense") return;  // a baseline needs none
+  if (config.attention != "vorta" || config.route_fractions) {  // the geometry alone
+    geometry_ = read_router_config(config.routers_dir / "config.json").geometry;
+    return;
+  }
   const RouterCheckpoint checkpoint = open_router_checkpoint(config.routers_dir, config.resume);
   geometry_ = checkpoint.geometry;
-  if (config.attention != "vorta") return;
   TensorMap tensors = read_router_checkpoint(checkpoint.router_file);
   for (auto& [name, tensor] : tensors) tensor = tensor.to(device, config.dtype);
   router_.emplace(tensors, checkpoint.router_file.string(),
@@ -187,6 +194,9 @@ void Pipeline::Impl::prepare_routes() {
     routes_ = uniform(Branch::kSlidingTile);
   } else if (config.attention == "coreset") {
     routes_ = uniform(Branch::kCoreset);
+  } else if (config.attention == "vorta" && config.route_fractions) {
+    routes_ = std::make_shared<const RouteTable>(
+        routes_by_fractions(sampler->steps(), dit.num_layers(), dit.num_heads(), *config.route_fractions));
   } else if (router_) {
     std::vector<at::Tensor> embeddings;
     for (int64_t i = 0; i < sampler->steps(); ++i) {

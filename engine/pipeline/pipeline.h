@@ -18,6 +18,7 @@
 #include "engine/models/video_dit.h"
 #include "engine/pipeline/model_folder.h"
 #include "engine/vae/vae.h"
+#include "engine/weights/placement.h"
 
 namespace vorta::engine {
 
@@ -33,6 +34,8 @@ enum class Offload { kKeepLoaded, kStageByStage };
 struct PipelineConfig {
   std::filesystem::path model_dir;    // diffusers layout: model_index.json, scheduler/, text_encoder/, tokenizer/, ...
   std::filesystem::path routers_dir;  // <exp_dir> of a router checkpoint; empty: none
+  /// Random weights: transformer and VAE of the folder's configurations, random text features; for latency alone.
+  WeightOrigin weights = WeightOrigin::kFiles;
   std::string resume = "latest";      // which checkpoint of routers_dir, see open_router_checkpoint
   std::string attention = "dense";    // a row of attention_backends()
   /// Geometry of sliding and coreset attention where there is no router checkpoint to take it from.
@@ -42,6 +45,8 @@ struct PipelineConfig {
   c10::ScalarType vae_dtype = c10::ScalarType::Float;
   /// Routed attention: a head whose top score is lower is dense. Absent: none; the published 0.3 never triggers either.
   std::optional<double> tau;
+  /// Routed attention without routers: shares of the heads, see routes_by_fractions.
+  std::optional<RouteFractions> route_fractions;
   std::string cache = "none";           // a row of step_caches()
   std::string cache_options = "{}";     // its options, a JSON object
   std::string cache_where = "--cache-options";  // where they stand, for messages

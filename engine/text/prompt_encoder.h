@@ -35,4 +35,8 @@ std::unique_ptr<PromptEncoder> load_umt5_prompt_encoder(const std::filesystem::p
                                                         const Placement& placement,
                                                         int64_t max_tokens = 512);
 
+/// Features for latency measurements with random weights: normal numbers [B, max_tokens, text_dim], the same for every
+/// prompt; nothing is encoded, so `flops` is 0 and there are no token ids.
+std::unique_ptr<PromptEncoder> make_random_prompt_encoder(int64_t text_dim, int64_t max_tokens, const Placement& placement);
+
 }  // namespace vorta::engine

@@ -7,6 +7,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/nn/device.h"
 #include "engine/vae/vae.h"
 #include "engine/vae/wan_vae.h"
 #include "engine/weights/weights.h"
@@ -14,9 +15,11 @@
 namespace vorta::engine {
 namespace {
 
-std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options) {
+std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options,
+                                   WeightOrigin origin) {
   const WanVaeConfig config = read_wan_vae_config(dir / "config.json");
-  const TensorMap tensors = read_weight_folder(dir);
+  const TensorMap tensors = origin == WeightOrigin::kRandom ? WanVae::random_weights(config, generator_on(at::kCPU, 0))
+                                                            : read_weight_folder(dir);
   return std::make_unique<WanVae>(config, WeightReader(tensors, dir.string(), placement), placement.dtype, options);
 }
 
@@ -28,7 +31,8 @@ constexpr std::array<RegistryEntry<VaeFactory>, 1> kTable{{
 
 std::span<const RegistryEntry<VaeFactory>> vae_table() { return kTable; }
 
-std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options) {
+std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options,
+                                   WeightOrigin origin) {
   const at::ScalarType dtype = placement.dtype;
   if (dtype != at::kFloat && dtype != at::kBFloat16) {
     throw ConfigError("VAE dtype", fmt::format("expected float32 or bfloat16, found {}", at::toString(dtype)));
@@ -39,7 +43,7 @@ std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Place
   if (name == object.end() || !name->is_string()) {
     throw DataError(config.string(), "has no \"_class_name\", so the kind of VAE is unknown");
   }
-  return find_entry(vae_table(), "VAE _class_name", name->get<std::string>()).make(dir, placement, options);
+  return find_entry(vae_table(), "VAE _class_name", name->get<std::string>()).make(dir, placement, options, origin);
 }
 
 }  // namespace vorta::engine

@@ -67,7 +67,7 @@ class VideoVae {
 };
 
 using VaeFactory = std::unique_ptr<VideoVae> (*)(const std::filesystem::path& dir, const Placement& placement,
-                                                 const VaeOptions& options);
+                                                 const VaeOptions& options, WeightOrigin origin);
 
 /// Known VAEs by the `_class_name` of their config.json.
 std::span<const RegistryEntry<VaeFactory>> vae_table();
@@ -75,6 +75,7 @@ std::span<const RegistryEntry<VaeFactory>> vae_table();
 /// Loads a diffusers VAE folder (config.json and safetensors). The type is kFloat or kBFloat16.
 /// @throws DataError when a file or tensor is not as the config says, ConfigError for an unknown class or bad config.
 std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Placement& placement,
-                                   const VaeOptions& options = {});
+                                   const VaeOptions& options = {},
+                                   WeightOrigin origin = WeightOrigin::kFiles);
 
 }  // namespace vorta::engine

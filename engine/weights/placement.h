@@ -6,6 +6,10 @@
 
 namespace vorta::engine {
 
+/// Where weights come from. Random ones have the shapes of a configuration and say nothing about quality: they are there
+/// to measure latency at sizes whose weights are not at hand.
+enum class WeightOrigin { kFiles, kRandom };
+
 /// Where the weights of a network live and in which type it computes. A type alone means on the CPU.
 struct Placement {
   Placement(c10::ScalarType type, c10::Device where = c10::Device(c10::kCPU)) : dtype(type), device(where) {}  // NOLINT: implicit

@@ -43,6 +43,8 @@ struct GenerateFlags {
   std::optional<double> guidance, flow_shift, fps;
   std::vector<int64_t> video_size;
   std::optional<double> tau;
+  std::vector<double> route_fractions;
+  bool random_weights = false;
   uint64_t seed = 1234;
   bool has_prompt = false;
   bool cpu_offload = false;
@@ -71,6 +73,11 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_flag("--native_attention,--native-attention", f.native_attention, "dense attention, routers not read");
   sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense (default: none is; above 1: all are)")
       ->capture_default_str();
+  sub.add_option("--route-fractions", f.route_fractions, "shares of dense, coreset and sliding heads instead of routers, e.g. 0,0.5,0.5")
+      ->expected(3)
+      ->delimiter(',');
+  sub.add_flag("--random-weights,--random_weights", f.random_weights,
+               "weights of the model's configurations, not of its files: for latency alone");
   sub.add_option("--cache", f.cache, "a row of `vorta-bench list caches`")->capture_default_str();
   sub.add_option("--cache-options", f.cache_options, "its options, a JSON object (engine/cache/README.md)")->capture_default_str();
   sub.add_option("--dtype", f.dtype, "float32 or bfloat16 (default: float32; bfloat16 with the published flags)");
@@ -231,6 +238,10 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
                      .make;
   config.device = f.device;
   config.tau = f.tau;
+  if (f.random_weights) config.weights = engine::WeightOrigin::kRandom;
+  if (!f.route_fractions.empty()) {
+    config.route_fractions = {f.route_fractions[0], f.route_fractions[1], f.route_fractions[2]};
+  }
   config.cache = f.cache;
   config.cache_options = f.cache_options;
   config.steps = f.steps.value_or(defaults.steps);

@@ -126,5 +126,21 @@ TEST_CASE("unknown and wrong geometry keys are named with their pointer", "[chec
   CHECK_THROWS_WITH(parse_attention_geometry(json, "f#"), Contains("tile_sise") && Contains("tile_size"));
 }
 
+TEST_CASE("routes by fractions keep the shares in every layer and mix neighbouring heads", "[router]") {
+  const RouteTable table = routes_by_fractions(3, 4, 10, {0.2, 0.3, 0.5});
+  CHECK(table.counts() == std::array<int64_t, kBranches>{24, 36, 60});
+  for (int64_t step = 0; step < table.steps; ++step) {
+    for (int64_t layer = 0; layer < table.layers; ++layer) {
+      CHECK(table.heads_of(step, layer, Branch::kDense).size() == 2);
+      CHECK(table.heads_of(step, layer, Branch::kSlidingTile).size() == 5);
+    }
+  }
+  const RouteTable halves = routes_by_fractions(1, 1, 8, {0, 2, 2});
+  CHECK(halves.heads_of(0, 0, Branch::kCoreset) == std::vector<int64_t>{0, 2, 4, 6});
+  CHECK(routes_by_fractions(1, 2, 3, {0, 0, 0.1}) == uniform_routes(1, 2, 3, Branch::kSlidingTile));
+  CHECK_THROWS_AS(routes_by_fractions(1, 1, 4, {0, 0, 0}), ConfigError);
+  CHECK_THROWS_AS(routes_by_fractions(1, 1, 4, {0.5, -0.1, 0.6}), ConfigError);
+}
+
 }  // namespace
 }  // namespace vorta::engine
