@@ -82,25 +82,29 @@ constexpr std::array kKinds{CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVIT
                             CUPTI_ACTIVITY_KIND_OVERHEAD, CUPTI_ACTIVITY_KIND_EXTERNAL_CORRELATION};
 
 // External correlation records come only with API records of the launching call. Libraries launch through the driver as
-// often as through the runtime, so both are on, for calls that start work and no others.
+// often as through the runtime, so both are recorded, for calls that start work and no others.
 bool starts_work(std::string_view call) {
   constexpr std::array<std::string_view, 9> kPrefixes{"cudaLaunch", "__cudaLaunch", "cudaMemcpy", "cudaMemset", "cudaGraphLaunch",
                                                       "cuLaunch",   "cuMemcpy",     "cuMemset",   "cuGraphLaunch"};
   return std::any_of(kPrefixes.begin(), kPrefixes.end(), [call](std::string_view prefix) { return call.starts_with(prefix); });
 }
 
+// Everything on, then the rest off: calls that are switched on one by one leave no external correlation records (CUPTI 13.0).
 CUptiResult enable_launches(const Cupti& cupti) {
-  const auto enable = [&cupti](CUpti_CallbackDomain domain, uint32_t calls, auto switch_on) {
+  for (const CUpti_ActivityKind kind : {CUPTI_ACTIVITY_KIND_RUNTIME, CUPTI_ACTIVITY_KIND_DRIVER}) {
+    if (const CUptiResult code = cupti.cuptiActivityEnable(kind); code != CUPTI_SUCCESS) return code;
+  }
+  const auto keep_launches = [&cupti](CUpti_CallbackDomain domain, uint32_t calls, auto switch_call) {
     for (uint32_t call = 1; call < calls; ++call) {
       const char* name = nullptr;
-      if (cupti.cuptiGetCallbackName(domain, call, &name) != CUPTI_SUCCESS || name == nullptr || !starts_work(name)) continue;
-      if (const CUptiResult code = switch_on(call, 1); code != CUPTI_SUCCESS) return code;
+      if (cupti.cuptiGetCallbackName(domain, call, &name) != CUPTI_SUCCESS || name == nullptr || starts_work(name)) continue;
+      if (const CUptiResult code = switch_call(call, 0); code != CUPTI_SUCCESS) return code;
     }
     return CUPTI_SUCCESS;
   };
-  const CUptiResult code = enable(CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_SIZE, cupti.cuptiActivityEnableRuntimeApi);
+  const CUptiResult code = keep_launches(CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_SIZE, cupti.cuptiActivityEnableRuntimeApi);
   if (code != CUPTI_SUCCESS) return code;
-  return enable(CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_SIZE, cupti.cuptiActivityEnableDriverApi);
+  return keep_launches(CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_SIZE, cupti.cuptiActivityEnableDriverApi);
 }
 
 const char* copy_name(uint8_t kind) {
