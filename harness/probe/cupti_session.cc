@@ -322,7 +322,10 @@ void CUPTIAPI CuptiSession::State::on_resource(void* self, CUpti_CallbackDomain 
 
 CuptiSession::CuptiSession(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-CuptiSession::~CuptiSession() { state_->end(); }
+CuptiSession::~CuptiSession() {
+  while (state_->scopes.current() >= 0) scope_end();  // CUPTI keeps a thread's ids beyond the session
+  state_->end();
+}
 
 CuptiStart CuptiSession::start() {
   const Loaded<CudaDriver>& driver = load_cuda_driver();

@@ -163,7 +163,7 @@ struct GpuSampler::State {
       now.time_ns = probe_clock_ns();
       samples.push_back(now);
     } catch (const MachineError& error) {
-      failure = fmt::format("after {} samples: {}", samples.size(), error.what());  // told to the next caller of samples()
+      failure = fmt::format("clocks and power end after {} samples: {}", samples.size(), error.what());
     }
   }
 
@@ -193,8 +193,12 @@ GpuSampler::~GpuSampler() {
 std::vector<GpuSample> GpuSampler::samples() {
   const std::lock_guard lock(state_->mutex);
   state_->sample();
-  if (!state_->failure.empty()) throw MachineError("NVML", state_->failure);
   return state_->samples;
+}
+
+std::string GpuSampler::failure() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->failure;
 }
 
 const std::string& GpuSampler::device() const { return state_->device; }

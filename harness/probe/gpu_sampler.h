@@ -64,8 +64,9 @@ class GpuSampler {
   GpuSampler& operator=(const GpuSampler&) = delete;
 
   /// Takes one more sample now, so that a trial's end is covered, and returns all so far. Thread-safe.
-  /// @throws MachineError when the GPU could no longer be read; says since when.
   std::vector<GpuSample> samples();
+  /// One line when the GPU can no longer be read: sampling has ended, and there are no samples after it. Else "".
+  std::string failure() const;
   const std::string& device() const;
 
  private:
