@@ -113,14 +113,6 @@ std::vector<std::string> work_metrics(std::string_view chip) {
   return metrics;
 }
 
-std::string_view metric_unit(std::string_view metric) {
-  if (metric.starts_with("sm__ops_path_tensor")) return "FLOP";
-  if (metric.starts_with("dram__bytes") || metric.starts_with("lts__t_bytes")) return "B";
-  if (metric.starts_with("gpu__time_duration")) return "ns";
-  if (metric.starts_with("sm__cycles_elapsed.max")) return "cycles";
-  return "";
-}
-
 std::vector<std::string> plannable_chips() {
   const Loaded<Cupti>& cupti = load_cupti();
   if (!cupti.library) return {};

@@ -22,9 +22,6 @@ struct CounterPlan {
 /// DRAM and L2, time, cycles. What fits one pass differs by chip; empty for chips whose tensor cores know no bfloat16.
 std::vector<std::string> work_metrics(std::string_view chip);
 
-/// Of work_metrics: its unit for the report ("FLOP", "B", "ns", "cycles"); "" for other metrics.
-std::string_view metric_unit(std::string_view metric);
-
 /// Chips that the installed CUPTI can plan for; empty when it cannot be loaded.
 std::vector<std::string> plannable_chips();
 

@@ -16,6 +16,7 @@ struct Interval {
 
 bool is_timed(const GpuRecord& record) { return record.begin_ns > 0 && record.end_ns >= record.begin_ns; }
 
+// Nanoseconds during which at least one interval ran.
 int64_t length_of_union(std::vector<Interval> intervals) {
   std::sort(intervals.begin(), intervals.end(), [](const Interval& a, const Interval& b) { return a.begin < b.begin; });
   int64_t total = 0, reached = 0;
@@ -129,14 +130,6 @@ class Summary {
 };
 
 }  // namespace
-
-int64_t busy_ns(std::span<const GpuRecord> records) {
-  std::vector<Interval> intervals;
-  for (const GpuRecord& record : records) {
-    if (is_timed(record)) intervals.push_back({record.begin_ns, record.end_ns});
-  }
-  return length_of_union(std::move(intervals));
-}
 
 reports::GpuProfile summarise_trace(const GpuTrace& trace) { return Summary(trace).make(); }
 

@@ -3,8 +3,6 @@
 
 #include <nvtx3/nvToolsExt.h>
 
-#include <cstdlib>
-
 namespace vorta::harness {
 namespace {
 
@@ -32,8 +30,6 @@ std::string nvtx_title(std::string_view scope) {
   if (const size_t slash = title.find('/'); slash != std::string::npos) title[slash] = ' ';
   return title;
 }
-
-bool is_nvtx_heard() { return std::getenv("NVTX_INJECTION64_PATH") != nullptr; }
 
 void NvtxScopes::scope_begin(std::string_view name) {
   const std::string title = nvtx_title(name);

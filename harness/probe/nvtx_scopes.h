@@ -16,9 +16,6 @@ class NvtxScopes final : public ScopeListener {
   void scope_end() override;
 };
 
-/// True when a tool that listens to NVTX started this process (NVTX_INJECTION64_PATH).
-bool is_nvtx_heard();
-
 /// What Nsight shows for a scope: "vorta::layer/7" -> "layer 7".
 std::string nvtx_title(std::string_view scope);
 

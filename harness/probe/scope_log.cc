@@ -39,15 +39,9 @@ Place place_inside(const Place& outer, std::string_view name) {
   if (const auto stage = after(name, "stage/")) place.stage = *stage;
   else if (const auto step = after(name, "step/")) place.step = number(*step);
   else if (const auto engine = after(name, kEnginePrefix)) {
-    if (const auto layer = after(*engine, "layer/")) {
-      place.layer = number(*layer);
-      place.part.clear();
-      place.route.clear();
-    } else if (const auto route = after(*engine, "route/")) {
-      place.route = *route;
-    } else {
-      place.part = *engine;
-    }
+    if (const auto layer = after(*engine, "layer/")) place.layer = number(*layer);
+    else if (const auto route = after(*engine, "route/")) place.route = *route;
+    else place.part = *engine;
   }
   return place;
 }

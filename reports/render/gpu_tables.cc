@@ -133,16 +133,26 @@ Table power_table(const Report& report) {
   return table;
 }
 
+// The trace of a variant's profiled trial, relative to the run's folder.
+std::string trace_path(const Variant& variant) {
+  for (const ItemResult& item : variant.items) {
+    for (const ArtefactRow& artefact : item.artefacts) {
+      if (artefact.kind == "trace") return artefact.path;
+    }
+  }
+  return "-";
+}
+
 Table note_table(const Report& report) {
   Table table{"gpu-notes", "What profiling the GPU cost and missed",
-              "Overhead: seconds of the profiled trial's steps over those of the timed trials on the same prompt and seed.",
-              {"variant", "overhead", "kernels", "kernel time outside scopes", "records without a time", "records lost", "note"}, {}, 1};
+              "Overhead: seconds of the profiled trial's steps over those of the timed trials on the same prompt and seed. Traces open in ui.perfetto.dev.",
+              {"variant", "overhead", "kernels", "kernel time outside scopes", "records without a time", "records lost", "trace", "note"}, {}, 1};
   for (const Variant& v : report.variants) {
     if (!v.gpu) continue;
     const GpuProfile& g = *v.gpu;
     table.rows.push_back({v.row.variant, g.overhead ? fmt::format("{:.3g}x", *g.overhead) : "-", fmt::format("{}", g.kernel_count),
                           share_text(g.unattributed_ns, g.kernel_ns), fmt::format("{}", g.untimed_records),
-                          fmt::format("{}", g.dropped_records), or_dash(g.note)});
+                          fmt::format("{}", g.dropped_records), trace_path(v), or_dash(g.note)});
   }
   return table;
 }

@@ -85,7 +85,7 @@ class ScriptedGpu final : public GpuReader {
 
 }  // namespace
 
-TEST_CASE("scopes nest into a place, and a new layer forgets the part and branch of the one before", "[harness][scopes]") {
+TEST_CASE("scopes nest into a place, and the next layer knows nothing of the part and branch of the one before", "[harness][scopes]") {
   ScopeLog log;
   log.begin("stage/denoise", 10);
   log.begin("step/3", 11);
@@ -136,7 +136,6 @@ TEST_CASE("overlapping streams count once in busy time and twice in kernel time"
   trace.names = {"gemm", "norm"};
   const int64_t at = scope(trace, layer_place(0, 0, "ffn"));
   trace.records = {kernel(0, 100, 200, at, 7), kernel(1, 150, 250, at, 8), kernel(1, 160, 170, at, 9), kernel(0, 400, 450, at, 7)};
-  CHECK(busy_ns(trace.records) == 150 + 50);
   const reports::GpuProfile profile = summarise_trace(trace);
   CHECK(profile.kernel_ns == 100 + 100 + 10 + 50);
   CHECK(profile.busy_ns == 200);
@@ -407,7 +406,6 @@ TEST_CASE("the work counters fit one pass on each chip of the table, planned wit
     CHECK(plan.refusal.empty());
     CHECK(plan.passes == 1);
     CHECK_FALSE(plan.config_image.empty());
-    for (const std::string& metric : plan.metrics) CHECK_FALSE(metric_unit(metric).empty());
   }
   CHECK(known >= 15);
   CHECK(plan_counters("GH100", {"sm__throughput.avg.pct_of_peak_sustained_elapsed"}).passes > 1);

@@ -129,6 +129,7 @@ TEST_CASE("tables of the GPU state shares, steps, counted against planned work, 
   CHECK(cell(tables, "gpu-power", 0, 2) == "burst");
   CHECK(cell(tables, "gpu-power", 1, 4) == "1380 MHz");
   CHECK(cell(tables, "gpu-notes", 0, 1) == "1.04x");
+  CHECK(cell(tables, "gpu-notes", 0, 6) == "traces/dense.json");
 }
 
 TEST_CASE("every format shows GPU kernels, and their names cannot become markup", "[reports][gpu]") {
