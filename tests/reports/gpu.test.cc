@@ -126,6 +126,7 @@ TEST_CASE("tables of the GPU state shares, steps, counted against planned work, 
   CHECK(cell(tables, "gpu-places", 2, 1) == "outside every scope");
   CHECK(cell(tables, "gpu-steps", 0, 7) == "98.0 %");
   CHECK(cell(tables, "gpu-counters", 0, 4) == "75.0 %");
+  CHECK(cell(tables, "gpu-counters", 1, 2) == "5e+06");  // bytes of the step, without the decoder's
   CHECK(cell(tables, "gpu-power", 0, 2) == "burst");
   CHECK(cell(tables, "gpu-power", 1, 4) == "1380 MHz");
   CHECK(cell(tables, "gpu-notes", 0, 1) == "1.04x");
