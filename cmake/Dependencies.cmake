@@ -45,6 +45,17 @@ foreach(dir IN LISTS VORTA_RPATH)
   target_link_options(torch_cpu INTERFACE "-Wl,-rpath-link,${dir}")
 endforeach()
 
+# Headers of CUPTI, the CUDA driver and NVTX, from the wheels; none of their libraries is linked.
+add_library(cupti_headers INTERFACE)
+add_library(Cupti::headers ALIAS cupti_headers)
+set(cuda_include_dir "${VORTA_TORCH_DIR}/nvidia/cu13/include")
+foreach(header IN ITEMS cupti.h cuda.h nvtx3/nvToolsExt.h)
+  if(NOT EXISTS "${cuda_include_dir}/${header}")
+    message(FATAL_ERROR "No ${header} under '${cuda_include_dir}'. Install the wheels of cmake/requirements.txt.")
+  endif()
+endforeach()
+target_include_directories(cupti_headers SYSTEM INTERFACE "${cuda_include_dir}")
+
 # One OpenMP runtime in the process: the one LibTorch was built against.
 add_library(vorta_openmp INTERFACE)
 target_compile_options(vorta_openmp INTERFACE ${OpenMP_CXX_FLAGS})

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 #include <fmt/format.h>
 
 #include "engine/attention/backends.h"
@@ -52,6 +53,7 @@ at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const 
   for (size_t e = 0; e < branches_.size(); ++e) {
     const std::vector<int32_t>& heads = routes[e];
     if (heads.empty()) continue;
+    RECORD_USER_SCOPE(fmt::format("vorta::route/{}", to_string(static_cast<Branch>(e))));
     if (static_cast<int64_t>(heads.size()) == table_->heads) return branches_[e]->run(q, k, v, where);
     if (branches_[e]->run_heads({q, k, v, out, heads, ids + head_starts_[at][e]})) continue;
     const at::Tensor index = head_index(heads).to(q.device());

@@ -19,6 +19,7 @@
 
 #include "engine/base/json_io.h"
 #include "engine/pipeline/model_folder.h"
+#include "harness/probe/gpu_capability.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -122,14 +123,21 @@ MachineFact instruction_set(const char* name, std::string_view flag, const char*
   return fact(name, has_cpu_flag(flag) ? "yes" : "", switches_off);
 }
 
+// A probe that `refusal` ("" for none) keeps away.
+MachineFact probe_fact(const char* name, const std::string& refusal, const char* switches_off) {
+  if (refusal.empty()) return {name, "yes", true, ""};
+  return {name, "none: " + refusal, false, switches_off};
+}
+
 void add_gpu_facts(std::vector<MachineFact>& facts) {
   const std::vector<std::string> gpus = gpu_names();
   facts.push_back(fact("GPU", fmt::format("{}", fmt::join(gpus, ", ")), "generation runs on the CPU; this build has no GPU kernels"));
   facts.push_back(fact("NVIDIA driver", first_line("/proc/driver/nvidia/version"), "no GPU can be used"));
-  const std::string cupti = file_name_of("libcupti");
-  const bool useful = !cupti.empty() && !gpus.empty();
-  facts.push_back({"CUPTI", cupti.empty() ? "none" : cupti, !cupti.empty(),
-                   useful ? "" : "profiles have no GPU kernels; operators and layers on the CPU are profiled as ever"});
+  facts.push_back(fact("CUPTI", file_name_of("libcupti"), "profiles have no GPU kernels"));
+  const GpuCapability probes = inspect_gpu_probes();
+  facts.push_back(probe_fact("GPU kernel records", probes.kernels, "profiles have no GPU kernels; operators and layers on the CPU are profiled as ever"));
+  facts.push_back(probe_fact("GPU counters", probes.counters, "executed operations and DRAM bytes are not counted"));
+  facts.push_back(probe_fact("GPU clocks and power", probes.power, "trials have no clocks, energy or power regime"));
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct MachineFact {
 };
 
 /// Looks at this machine: CPU and its instruction sets, threads, memory, GPU and driver, CUPTI, FFmpeg, LibTorch, the
-/// embedded weights. Reads files and library versions only; starts no GPU context.
+/// embedded weights. Reads files and library versions and asks the GPU's driver; starts no GPU context.
 std::vector<MachineFact> inspect_machine();
 
 /// Total memory this process may use, in bytes: the machine's, or less where a cgroup says so.

@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::string_view kEnginePrefix = "vorta::";
 constexpr std::string_view kLayerPrefix = "vorta::layer/";
+constexpr std::string_view kBranchPrefix = "vorta::route/";
 constexpr std::string_view kAttention = "attention";  // self attention without its projections
 
 int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
@@ -33,12 +34,15 @@ struct Range {
   double flops = 0;
 };
 
+// Branches of routed attention divide a part for the GPU probes; here their time and work stay the part's.
+enum class FrameKind { kOperator, kPart, kBranch };
+
 struct Frame {  // an operator or engine range that has begun and not ended
   std::string name;
   int64_t begin_ns = 0;
   int64_t nested_ns = 0;
   bool counts_flops = false;
-  bool is_part = false;
+  FrameKind kind = FrameKind::kOperator;
 };
 
 struct PartKey {
@@ -82,7 +86,7 @@ struct Collector {
 thread_local Collector* active = nullptr;
 
 void Collector::begin(const at::RecordFunction& call) {
-  Frame frame{.name = call.name(), .begin_ns = 0, .nested_ns = 0, .counts_flops = false, .is_part = false};
+  Frame frame{.name = call.name(), .begin_ns = 0, .nested_ns = 0, .counts_flops = false, .kind = FrameKind::kOperator};
   if (counting_depth == 0) {
     const double flops = operator_flops(frame.name, call);
     frame.counts_flops = flops > 0;
@@ -92,8 +96,10 @@ void Collector::begin(const at::RecordFunction& call) {
     }
   }
   if (frame.counts_flops) ++counting_depth;
-  frame.is_part = call.scope() == at::RecordScope::USER_SCOPE;
-  if (frame.is_part) open_part(frame.name);
+  if (call.scope() == at::RecordScope::USER_SCOPE) {
+    frame.kind = frame.name.rfind(kBranchPrefix, 0) == 0 ? FrameKind::kBranch : FrameKind::kPart;
+  }
+  if (frame.kind == FrameKind::kPart) open_part(frame.name);
   stack.push_back(std::move(frame));
   stack.back().begin_ns = now_ns();
 }
@@ -105,8 +111,8 @@ void Collector::end() {
   stack.pop_back();
   const int64_t elapsed = end_ns - frame.begin_ns;
   if (frame.counts_flops) --counting_depth;
-  if (frame.is_part) {
-    close_part(elapsed);
+  if (frame.kind == FrameKind::kPart) close_part(elapsed);
+  if (frame.kind != FrameKind::kOperator) {
     // The engine's ranges are no operators: what runs in them belongs to the operator around them, if any.
     if (!stack.empty()) stack.back().nested_ns += elapsed;
     return;

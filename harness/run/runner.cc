@@ -12,8 +12,10 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
+#include "harness/probe/gpu_sampler.h"
 #include "harness/probe/process_memory.h"
 #include "harness/probe/stage_clock.h"
+#include "harness/probe/trace_json.h"
 #include "harness/run/plan_rows.h"
 #include "harness/run/profile.h"
 #include "harness/run/scoring.h"
@@ -51,6 +53,7 @@ class Runner {
 
   RunSummary run() {
     begin();
+    watch_power();
     for (const PlanItem& item : plan_.items) {
       for (const Case& one : item.cases) run_case(one);
       score_item(item);
@@ -82,6 +85,25 @@ class Runner {
     for (const PlanItem& item : plan_.items) {
       for (const Case& one : item.cases) ensure_rows(one);
     }
+  }
+
+  // Clocks and power are sampled over the whole run, warm-up too: whether a trial ran in the settled state shows only in
+  // what came before it.
+  void watch_power() {
+    if (engine_.device() == "cpu") return;
+    NvmlStart nvml = open_nvml();
+    if (nvml.reader) sampler_.emplace(std::move(nvml.reader));
+    else log_warn(fmt::format("no clocks, power or energy in the results: {}", nvml.refusal));
+  }
+
+  std::optional<reports::GpuPowerRow> power_between(int64_t begin_ns, int64_t end_ns) {
+    if (!sampler_) return std::nullopt;
+    const std::vector<GpuSample> samples = sampler_->samples();
+    if (const std::string failure = sampler_->failure(); !failure.empty() && !told_failure_) {
+      log_warn(failure);
+      told_failure_ = true;
+    }
+    return summarise_power(samples, begin_ns, end_ns, sampler_->device());
   }
 
   // A model that cannot be read fails case by case, with its rows; the run itself still begins.
@@ -174,9 +196,11 @@ class Runner {
   reports::TrialResult timed_trial(const Case& one, const TrialKey& trial, StageClock& clock, at::Tensor& first) {
     reports::TrialResult result;
     const bool fresh_peak = reset_peak_rss();
+    const int64_t begin_ns = probe_clock_ns();
     const auto begin = std::chrono::steady_clock::now();
     const at::Tensor video = engine_.generate(order(one), &clock);
     const auto end_to_end = std::chrono::steady_clock::now() - begin;
+    result.gpu.power = power_between(begin_ns, probe_clock_ns());
     const auto peak = peak_rss_bytes();
     if (fresh_peak && peak) result.memory.push_back({"host_rss", *peak});
     result.samples = clock.samples();
@@ -236,7 +260,9 @@ class Runner {
       try {
         engine_.prepare(order(one));
         const engine::PlanSummary plan = engine_.plan(order(one));
-        const ProfiledTrial profiled = profile_generation(engine_, order(one));
+        const int64_t begin_ns = probe_clock_ns();
+        ProfiledTrial profiled = profile_generation(engine_, order(one));
+        add_gpu_rows(one, begin_ns, profiled);
         store_.finish_trial(id, profiled.result);
         store_.set_predictions(run_, case_ids_.at(one.variant), prediction_rows(plan, profiled.work));
       } catch (...) {
@@ -245,6 +271,31 @@ class Runner {
         log_error(fmt::format("profile of {} failed: {}", spec_.variants[one.variant].name, error.message));
       }
     }
+  }
+
+  void add_gpu_rows(const Case& one, int64_t begin_ns, ProfiledTrial& profiled) {
+    profiled.result.gpu.power = power_between(begin_ns, probe_clock_ns());
+    auto& gpu = profiled.result.gpu.profile;
+    if (!gpu) return;
+    gpu->overhead = watching_overhead(profiled.result.samples, timed_samples(one));
+    const std::string& variant = spec_.variants[one.variant].name;
+    if (!gpu->note.empty()) log_warn(fmt::format("profile of {}: {}", variant, gpu->note));
+    log_info(fmt::format("profile of {}: {} kernels, {:.3f} s of GPU time, overhead {}", variant, gpu->kernel_count,
+                         seconds(gpu->kernel_ns), gpu->overhead ? fmt::format("{:.3f}x", *gpu->overhead) : "unknown"));
+    if (!profiled.trace) return;
+    const std::vector<GpuSample> samples = sampler_ ? sampler_->samples() : std::vector<GpuSample>{};
+    profiled.result.artefacts.push_back(
+        write_trace_file(options_.out_dir, variant, trace_json(*profiled.trace, samples, spec_.title + ", " + variant)));
+  }
+
+  // Of the timed trials of this case, whichever call did them.
+  std::vector<std::vector<reports::SampleRow>> timed_samples(const Case& one) const {
+    std::vector<std::vector<reports::SampleRow>> samples;
+    for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
+      const auto state = store_.find_trial(key(one, TrialRole::kTiming, repeat));
+      if (state && state->status == TrialStatus::kOk) samples.push_back(store_.samples_of(state->id));
+    }
+    return samples;
   }
 
   RunSummary summary() const {
@@ -281,6 +332,8 @@ class Runner {
   std::map<size_t, engine::VideoSize> sizes_;                            // by variant
   std::set<size_t> warm_, described_;                                    // variants
   int64_t reused_ = 0;
+  std::optional<GpuSampler> sampler_;                                    // absent on a CPU and without NVML
+  bool told_failure_ = false;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "engine/base/error.h"
+#include "engine/base/json_io.h"
 #include "engine/media/image_file.h"
 #include "engine/media/video_file.h"
 #include "engine/weights/safetensors.h"
@@ -54,6 +55,13 @@ std::vector<reports::ArtefactRow> write_video_files(const fs::path& run_dir, con
   engine::write_safetensors(run_dir / lossless, {{kFramesKey, frames.contiguous()}});
   return {artefact(run_dir, "video", video, "video/mp4"), artefact(run_dir, "filmstrip", strip, "image/png"),
           artefact(run_dir, "frames", lossless, "application/octet-stream")};
+}
+
+reports::ArtefactRow write_trace_file(const fs::path& run_dir, const std::string& variant, const std::string& json) {
+  const fs::path trace = fs::path("traces") / (variant + ".json");
+  make_parent(run_dir / trace);
+  write_file_atomically(run_dir / trace, json);
+  return artefact(run_dir, "trace", trace, "application/json");
 }
 
 at::Tensor read_frames(const fs::path& run_dir, const VideoName& name) {

@@ -33,6 +33,9 @@ struct VideoLook {
 std::vector<reports::ArtefactRow> write_video_files(const std::filesystem::path& run_dir, const VideoName& name,
                                                     const at::Tensor& frames, const VideoLook& look);
 
+/// Writes "traces/<variant>.json", a trace for Perfetto. @throws DataError naming the file that cannot be written.
+reports::ArtefactRow write_trace_file(const std::filesystem::path& run_dir, const std::string& variant, const std::string& json);
+
 /// -> [F, 3, Y, X] uint8. @throws DataError when the file is missing or is not such frames.
 at::Tensor read_frames(const std::filesystem::path& run_dir, const VideoName& name);
 /// Frees the disk space once every score is in the database.

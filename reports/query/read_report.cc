@@ -11,9 +11,12 @@
 #include "reports/claims/evaluate.h"
 #include "reports/query/report.h"
 #include "reports/store/database.h"
+#include "reports/store/gpu_store.h"
 
 namespace vorta::reports {
 namespace {
+
+constexpr int64_t kGpuSchema = 2;  // the first with GPU tables
 
 // Newest attempt of every trial; older attempts stay in the database but not in the tables.
 constexpr std::string_view kNewest =
@@ -197,6 +200,18 @@ void read_profile(const Database& database, int64_t case_id, Variant& variant) {
   }
 }
 
+void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
+  if (database.schema() < kGpuSchema) return;
+  Statement trial = database.prepare(
+      newest("SELECT trial_id, role, item_id FROM newest WHERE case_id = ? AND status = 'ok' ORDER BY trial_id"));
+  trial.bind(case_id);
+  while (trial.step()) {
+    const TrialRole role = parse_trial_role(trial.text(1), database.path().string());
+    if (auto profile = read_gpu_profile(database, trial.integer(0))) variant.gpu = std::move(profile);
+    if (auto power = read_gpu_power(database, trial.integer(0))) variant.power.push_back({role, trial.integer(2), std::move(*power)});
+  }
+}
+
 // Everything that compares with the reference variant, paired by item.
 void pair_with(const Variant& reference, const std::map<int64_t, int64_t>& prompt_of, Variant& variant) {
   std::map<int64_t, const ItemResult*> base;
@@ -254,6 +269,7 @@ void read_variants(const Database& database, Report& report) {
     read_times(database, query.integer(0), variant);
     read_scores(database, query.integer(0), variant);
     read_profile(database, query.integer(0), variant);
+    read_gpu(database, query.integer(0), variant);
     summarise_scores(prompt_of, variant);
     report.variants.push_back(std::move(variant));
   }

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,13 @@ struct ScoreSummary {
   int64_t failed = 0;             ///< Scores that could not be computed.
 };
 
+/// Clocks and power of one trial.
+struct TrialPower {
+  TrialRole role = TrialRole::kTiming;
+  int64_t item = 0;
+  GpuPowerRow row;
+};
+
 struct Variant {
   CaseRow row;
   Facts params;
@@ -49,6 +57,8 @@ struct Variant {
   std::vector<RangeRow> operators;               ///< Longest self time first.
   std::vector<RangeRow> layers;                  ///< By layer, then name.
   std::vector<RouteRow> routes;
+  std::optional<GpuProfile> gpu;                 ///< Of the profiled trial; absent where none ran on a GPU.
+  std::vector<TrialPower> power;                 ///< Of timed and profiled trials on a GPU.
 };
 
 struct Item {

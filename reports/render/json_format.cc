@@ -37,6 +37,34 @@ json of(const ItemResult& item) {
   return {{"item", item.item}, {"seconds", item.seconds}, {"scores", item.scores}, {"artefacts", std::move(artefacts)}};
 }
 
+json of(const GpuKernelRow& k) {
+  return {{"name", k.name}, {"part", k.part}, {"route", k.route}, {"calls", k.calls}, {"total_s", static_cast<double>(k.total_ns) * 1e-9},
+          {"min_s", static_cast<double>(k.min_ns) * 1e-9}, {"median_s", static_cast<double>(k.median_ns) * 1e-9},
+          {"max_s", static_cast<double>(k.max_ns) * 1e-9}};
+}
+
+json of(const GpuPlaceRow& p) {
+  return {{"stage", p.stage}, {"step", p.step}, {"layer", p.layer}, {"part", p.part}, {"route", p.route}, {"kernels", p.kernels},
+          {"total_s", static_cast<double>(p.total_ns) * 1e-9}};
+}
+
+json of(const GpuStepRow& s) {
+  return {{"step", s.step}, {"kernels", s.kernels}, {"kernel_s", static_cast<double>(s.kernel_ns) * 1e-9},
+          {"layer_s", static_cast<double>(s.layer_ns) * 1e-9}, {"busy_s", static_cast<double>(s.busy_ns) * 1e-9},
+          {"span_s", static_cast<double>(s.span_ns) * 1e-9}};
+}
+
+json of(const GpuCounterRow& c) { return {{"scope", c.scope}, {"metric", c.metric}, {"value", c.value}}; }
+
+json of(const TrialPower& p) {
+  const GpuPowerRow& r = p.row;
+  return {{"role", to_string(p.role)}, {"item", p.item}, {"device", r.device}, {"samples", r.samples}, {"regime", to_string(r.regime)},
+          {"median_sm_clock_mhz", r.median_sm_clock_mhz}, {"min_sm_clock_mhz", r.min_sm_clock_mhz},
+          {"max_sm_clock_mhz", r.max_sm_clock_mhz}, {"mean_power_w", r.mean_power_w}, {"max_power_w", r.max_power_w},
+          {"max_temperature_c", r.max_temperature_c}, {"energy_j", optional(r.energy_j)}, {"throttle_reasons", r.throttle_reasons}};
+}
+
+json of(const GpuProfile& g);
 json of(const Variant& v);
 json of(const RouteRow& r);
 json of(const PredictionRow& p);
@@ -61,6 +89,14 @@ json of(const PredictionRow& p) {
   return {{"quantity", p.quantity}, {"unit", p.unit}, {"predicted", p.predicted}, {"measured", optional(p.measured)}};
 }
 
+json of(const GpuProfile& g) {
+  return {{"kernels", list(g.kernels)}, {"places", list(g.places)}, {"steps", list(g.steps)}, {"counters", list(g.counters)},
+          {"kernel_count", g.kernel_count}, {"kernel_s", static_cast<double>(g.kernel_ns) * 1e-9}, {"copies", g.copies},
+          {"copy_s", static_cast<double>(g.copy_ns) * 1e-9}, {"copy_bytes", g.copy_bytes}, {"busy_s", static_cast<double>(g.busy_ns) * 1e-9},
+          {"unattributed_s", static_cast<double>(g.unattributed_ns) * 1e-9}, {"untimed_records", g.untimed_records},
+          {"dropped_records", g.dropped_records}, {"overhead", optional(g.overhead)}, {"note", g.note}};
+}
+
 json of(const Variant& v) {
   json stages = json::object(), speedups = json::object(), scores = json::object();
   for (const auto& [stage, summary] : v.stages) stages[stage] = of(summary);
@@ -68,11 +104,14 @@ json of(const Variant& v) {
   for (const auto& [key, s] : v.scores) {
     scores[key] = {{"mean", s.mean.prompts > 0 ? of(s.mean) : json(nullptr)}, {"delta", s.delta ? of(*s.delta) : json(nullptr)}, {"failed", s.failed}};
   }
-  return {{"variant", v.row.variant}, {"description", v.row.description}, {"params", of(v.params)}, {"reference", v.is_reference},
+  json out = {{"variant", v.row.variant}, {"description", v.row.description}, {"params", of(v.params)}, {"reference", v.is_reference},
           {"trials", {{"ok", v.ok}, {"failed", v.failed}, {"skipped", v.skipped}, {"unfinished", v.unfinished}}},
           {"items", list(v.items)}, {"stages_s", stages}, {"speedups", speedups}, {"step_s", v.step_seconds}, {"scores", scores},
           {"peak_bytes", v.peak_bytes}, {"predictions", list(v.predictions)}, {"operators", list(v.operators)},
           {"layers", list(v.layers)}, {"routes", list(v.routes)}};
+  if (v.gpu) out["gpu"] = of(*v.gpu);
+  if (!v.power.empty()) out["gpu_power"] = list(v.power);
+  return out;
 }
 
 json of(const MetricDefRow& m) {

@@ -80,6 +80,44 @@ std::string metric_unit(const Report& report, const std::string& key) {
   return found == report.metrics.end() ? "" : found->unit;
 }
 
+std::string place_text(const GpuPlaceRow& p) {
+  return fmt::format("{}/step {}/layer {}/{}/{}", p.stage, p.step, p.layer, p.part, p.route);
+}
+
+std::string gpu_csv(const Variant& v) {
+  std::string out;
+  const std::string& name = v.row.variant;
+  const auto seconds = [](int64_t ns) { return static_cast<double>(ns) * 1e-9; };
+  if (v.gpu) {
+    const GpuProfile& g = *v.gpu;
+    for (const GpuKernelRow& k : g.kernels) {
+      const std::string subject = fmt::format("{} [{}/{}]", k.name, k.part, k.route);
+      out += csv_line({"gpu_kernel", name, subject, "total", "s", seconds(k.total_ns), {}, {}, k.calls});
+      out += csv_line({"gpu_kernel", name, subject, "median", "s", seconds(k.median_ns), seconds(k.min_ns), seconds(k.max_ns), k.calls});
+    }
+    for (const GpuPlaceRow& p : g.places) {
+      out += csv_line({"gpu_place", name, place_text(p), "total", "s", seconds(p.total_ns), {}, {}, p.kernels});
+    }
+    for (const GpuStepRow& s : g.steps) {
+      const std::array<std::pair<const char*, int64_t>, 4> times{
+          {{"kernels", s.kernel_ns}, {"layers", s.layer_ns}, {"busy", s.busy_ns}, {"span", s.span_ns}}};
+      for (const auto& [quantity, ns] : times) {
+        out += csv_line({"gpu_step", name, fmt::format("{}", s.step), quantity, "s", seconds(ns), {}, {}, s.kernels});
+      }
+    }
+    for (const GpuCounterRow& c : g.counters) out += csv_line({"gpu_counter", name, c.scope, c.metric, "", c.value, {}, {}, 1});
+    if (g.overhead) out += csv_line({"gpu_profile", name, "", "overhead", "x", *g.overhead, {}, {}, 1});
+  }
+  for (const TrialPower& p : v.power) {
+    const std::string subject = fmt::format("{} item {}, {}", to_string(p.role), p.item, to_string(p.row.regime));
+    out += csv_line({"gpu_power", name, subject, "sm_clock/median", "MHz", p.row.median_sm_clock_mhz, p.row.min_sm_clock_mhz,
+                     p.row.max_sm_clock_mhz, p.row.samples});
+    out += csv_line({"gpu_power", name, subject, "power/mean", "W", p.row.mean_power_w, {}, p.row.max_power_w, p.row.samples});
+    if (p.row.energy_j) out += csv_line({"gpu_power", name, subject, "energy", "J", *p.row.energy_j, {}, {}, p.row.samples});
+  }
+  return out;
+}
+
 std::string variant_csv(const Report& report, const Variant& v) {
   std::string out;
   const std::string& name = v.row.variant;
@@ -121,6 +159,7 @@ std::string variant_csv(const Report& report, const Variant& v) {
       out += csv_line({r.kind, name, subject, "total", "s", static_cast<double>(r.total_ns) * 1e-9, {}, {}, r.calls});
     }
   }
+  out += gpu_csv(v);
   for (const RouteRow& r : v.routes) {
     const std::array<std::pair<const char*, int64_t>, 3> heads{
         {{"dense", r.dense_heads}, {"coreset", r.coreset_heads}, {"sliding", r.sliding_heads}}};

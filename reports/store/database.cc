@@ -19,7 +19,7 @@ constexpr int kBusyTimeoutMs = 5000;
 
 // In order; the n-th entry brings the schema to version n.
 std::span<const std::string_view> migrations() {
-  static const std::array<std::string_view, 1> kMigrations{embedded::_0001_first_sql()};
+  static const std::array<std::string_view, 2> kMigrations{embedded::_0001_first_sql(), embedded::_0002_gpu_sql()};
   return kMigrations;
 }
 
@@ -171,6 +171,11 @@ void Database::execute(std::string_view sql) const {
   if (code != SQLITE_OK) fail(code);
 }
 
+int64_t Database::schema() const {
+  Statement statement = prepare("PRAGMA user_version");
+  return statement.step() ? statement.integer(0) : 0;
+}
+
 int64_t Database::last_insert_id() const { return sqlite3_last_insert_rowid(handle_); }
 
 void Database::check_identity(OpenMode mode) const {
@@ -190,10 +195,7 @@ void Database::check_identity(OpenMode mode) const {
                     fmt::format("has schema version {}, this program knows versions up to {}: use the newer vorta-bench "
                                 "that wrote it", version, schema_version()));
   }
-  if (mode == OpenMode::kReadOnly && version < schema_version()) {
-    throw DataError(path_.string(), fmt::format("has schema version {}, expected {}: open it once with a run of this "
-                                                "version to migrate it", version, schema_version()));
-  }
+  if (mode == OpenMode::kReadOnly && version < 1) throw DataError(path_.string(), "holds no tables of vorta-bench yet");
 }
 
 void Database::migrate() {

@@ -55,10 +55,10 @@ class Statement {
 
 enum class OpenMode { kReadOnly, kReadWrite };
 
-/// A connection. All errors are DataErrors with the path and SQLite's message.
+/// A connection. A file of an older schema can be read as it is: tables that it lacks hold nothing. All errors are DataErrors with the path and SQLite's message.
 class Database {
  public:
-  /// kReadWrite creates the file, sets WAL and migrates; kReadOnly opens an existing one and only checks its version.
+  /// kReadWrite creates the file, sets WAL and migrates; kReadOnly opens an existing one, of this schema or an older one.
   Database(const std::filesystem::path& path, OpenMode mode);
   Database(Database&&) noexcept;
   ~Database();
@@ -66,6 +66,8 @@ class Database {
   Statement prepare(std::string_view sql) const;
   void execute(std::string_view sql) const;
   int64_t last_insert_id() const;
+  /// Version of the schema that the file has.
+  int64_t schema() const;
   const std::filesystem::path& path() const { return path_; }
 
  private:

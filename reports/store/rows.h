@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "reports/store/gpu_rows.h"
+
 namespace vorta::reports {
 
 /// What a trial is for. Only kTiming trials enter the speed tables; a timing trial is also where the scores of its own
@@ -168,6 +170,7 @@ struct TrialResult {
   std::vector<RangeRow> ranges;
   std::vector<ScoreRow> scores;
   std::vector<ArtefactRow> artefacts;
+  GpuResult gpu = {};  ///< Empty on a machine without a GPU.
 };
 
 }  // namespace vorta::reports

@@ -9,6 +9,7 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "reports/store/database.h"
+#include "reports/store/gpu_store.h"
 #include "reports/store/sha256.h"
 
 namespace vorta::reports {
@@ -55,6 +56,7 @@ void insert_result(const Database& database, TrialId trial, const TrialResult& r
   insert_ranges(database, trial, result.ranges);
   insert_scores(database, trial, result.scores);
   insert_artefacts(database, trial, result.artefacts);
+  insert_gpu(database, trial, result.gpu);
 }
 
 void close_trial(const Database& database, TrialId trial, TrialStatus status, std::string_view detail) {
@@ -306,6 +308,14 @@ std::vector<ArtefactRow> RunStore::artefacts_of(TrialId trial) const {
   query.bind(trial);
   std::vector<ArtefactRow> rows;
   while (query.step()) rows.push_back({query.text(0), query.text(1), query.text(2), query.integer(3)});
+  return rows;
+}
+
+std::vector<SampleRow> RunStore::samples_of(TrialId trial) const {
+  Statement query = state_->database.prepare("SELECT stage, step, host_ns, live_bytes FROM sample WHERE trial_id = ? ORDER BY idx");
+  query.bind(trial);
+  std::vector<SampleRow> rows;
+  while (query.step()) rows.push_back({query.text(0), query.integer(1), query.integer(2), query.optional_integer(3)});
   return rows;
 }
 

@@ -85,6 +85,7 @@ class RunStore {
   bool is_settled(const TrialKey& key) const;
   std::vector<ArtefactRow> artefacts_of(TrialId trial) const;
   std::vector<ScoreRow> scores_of(TrialId trial) const;
+  std::vector<SampleRow> samples_of(TrialId trial) const;
 
   const std::filesystem::path& path() const;
 

@@ -13,6 +13,7 @@
 #include <new>
 
 #include "engine/base/error.h"
+#include "reports/query/report.h"
 #include "tests/support/catch.h"
 
 using namespace vorta;
@@ -23,7 +24,7 @@ using reports::TrialStatus;
 
 namespace {
 
-class FakeEngine final : public VideoEngine {
+class FakeEngine : public VideoEngine {
  public:
   std::function<void(const VideoOrder&)> before_generate = [](const VideoOrder&) {};
   std::vector<std::string> generated;  // "variant/prompt/seed" in order
@@ -51,6 +52,11 @@ class FakeEngine final : public VideoEngine {
     return at::full({3, 3, 16, 16}, shade) + at::linspace(0, 0.1, 16);
   }
   std::string model_json(const SuiteSpec&) override { return R"({"name":"fake"})"; }
+};
+
+class FakeGpuEngine final : public FakeEngine {
+ public:
+  std::string device() const override { return "cuda:0"; }
 };
 
 SuiteSpec suite() {
@@ -194,4 +200,24 @@ TEST_CASE("another suite's folder is refused", "[harness][runner]") {
   SuiteSpec other = suite();
   other.resolved_json = R"({"name":"other"})";
   CHECK_THROWS_AS(run(other, folder, engine), ConfigError);
+}
+
+TEST_CASE("a GPU that cannot be watched ends no trial, and the profile says why it is empty", "[harness][runner]") {
+  Folder folder;
+  FakeGpuEngine gpu;
+  CHECK(run(suite(), folder, gpu).complete());
+  const reports::Report watched = reports::read_report(folder.path);
+  for (const auto& variant : watched.variants) {
+    REQUIRE(variant.gpu.has_value());
+    CHECK(variant.gpu->kernel_count == 0);  // the fake engine runs nothing on a GPU, should there be one
+    CHECK((!variant.gpu->note.empty() || !variant.power.empty()));
+    CHECK(variant.gpu->overhead.has_value());
+  }
+  Folder other;
+  FakeEngine cpu;
+  run(suite(), other, cpu);
+  for (const auto& variant : reports::read_report(other.path).variants) {
+    CHECK_FALSE(variant.gpu.has_value());
+    CHECK(variant.power.empty());
+  }
 }

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/probe/scope_bridge.h"
+
+#include <ATen/record_function.h>
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "engine/base/error.h"
+
+namespace vorta::harness {
+namespace {
+
+thread_local ScopeListener* hearing = nullptr;  // LibTorch's callbacks are plain functions
+
+std::unique_ptr<at::ObserverContext> on_begin(const at::RecordFunction& scope) {
+  if (hearing != nullptr) hearing->scope_begin(scope.name());
+  return nullptr;
+}
+
+void on_end(const at::RecordFunction& /*scope*/, at::ObserverContext* /*context*/) {
+  if (hearing != nullptr) hearing->scope_end();
+}
+
+}  // namespace
+
+ScopeBridge::ScopeBridge(ScopeListener& listener) {
+  VORTA_CHECK(hearing == nullptr, "one scope bridge a thread");
+  hearing = &listener;
+  handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&on_begin, &on_end).scopes({at::RecordScope::USER_SCOPE}));
+}
+
+ScopeBridge::~ScopeBridge() {
+  at::removeCallback(handle_);
+  hearing = nullptr;
+}
+
+void ScopeObserver::stage_begin(engine::Stage stage) {
+  listener_.scope_begin(fmt::format("stage/{}", engine::to_string(stage)));
+  inner_.stage_begin(stage);
+}
+
+void ScopeObserver::stage_end(engine::Stage stage) {
+  inner_.stage_end(stage);
+  listener_.scope_end();
+}
+
+void ScopeObserver::step_begin(int64_t index, int64_t count) {
+  listener_.scope_begin(fmt::format("step/{}", index));
+  inner_.step_begin(index, count);
+}
+
+void ScopeObserver::step_end(int64_t index, int64_t count) {
+  inner_.step_end(index, count);
+  listener_.scope_end();
+}
+
+}  // namespace vorta::harness

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reports/store/gpu_rows.h"
+
+#include <fmt/format.h>
+
+#include "engine/base/error.h"
+
+namespace vorta::reports {
+
+std::string_view to_string(PowerRegime regime) {
+  switch (regime) {
+    case PowerRegime::kUnknown: return "unknown";
+    case PowerRegime::kBurst: return "burst";
+    case PowerRegime::kSustained: return "sustained";
+  }
+  return "";
+}
+
+PowerRegime parse_power_regime(std::string_view text, std::string_view where) {
+  for (const PowerRegime regime : {PowerRegime::kUnknown, PowerRegime::kBurst, PowerRegime::kSustained}) {
+    if (text == to_string(regime)) return regime;
+  }
+  throw DataError(where, fmt::format("unknown power regime '{}'", text));
+}
+
+}  // namespace vorta::reports
