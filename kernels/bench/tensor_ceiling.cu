@@ -21,13 +21,14 @@ __global__ void __launch_bounds__(kThreads, 1) ceiling_kernel(const uint4* numbe
   for (int i = threadIdx.x; i < kBytes / 16; i += kThreads) copy_16_bytes(base + i * 16, numbers + i);
   wait_for_own_copies();
   __syncthreads();
-  float sums[kKeys / 2];
+  float sums[kKeys / 2] = {};
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
     warpgroup_fence();
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      const uint64_t operand = shared_operand(base, 0) + operand_step(step * 32);
-      ScoreProduct<kKeys>::issue(sums, operand, operand, step > 0);
+      const uint64_t rows = shared_operand(base, 0) + operand_step(step % 4 * 32);
+      const uint64_t columns = shared_operand(base + kBytes / 2, 0) + operand_step(step % 4 * 32);
+      ScoreProduct<kKeys>::issue(sums, rows, columns, 1);  // onto all before: none is superfluous
     }
     warpgroup_commit();
     warpgroup_wait<0>();
