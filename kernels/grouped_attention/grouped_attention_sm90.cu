@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// One block of threads a multiprocessor, walking over work items of 128 queries. A producer warp copies key and value
-// blocks into a ring of shared memory; two warpgroups of 64 queries each multiply. While a warpgroup takes the softmax of
-// one block, the tensor cores work on its next scores, on its last weighted values and on the other warpgroup.
+// One block of threads a multiprocessor, walking over work items of 128 queries. A producer warp
+// copies key and value blocks into a ring of shared memory; two warpgroups of 64 queries each
+// multiply. While a warpgroup takes the softmax of one block, the tensor cores work on its next
+// scores, on its last weighted values and on the other warpgroup.
+#include "kernels/grouped_attention/grouped_attention_sm90.h"
+#include "kernels/launch/hopper.cuh"
+#include "kernels/launch/launch.cuh"
+
 #include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
 #include <cstring>
-
-#include "kernels/grouped_attention/grouped_attention_sm90.h"
-#include "kernels/launch/hopper.cuh"
-#include "kernels/launch/launch.cuh"
 
 namespace vorta::kernels {
 namespace {
@@ -32,7 +33,8 @@ constexpr int kConsumerRegisters = 232;
 constexpr int kFirstWarpgroupBarrier = 1;  // named barriers: one for each consumer,
 constexpr int kFirstTurnBarrier = 3;       // and one for each consumer's turn at the tensor cores
 constexpr float kLog2E = 1.44269504088896341f;
-// The running maximum may lag by this power of two: weights stay below 2^8, and few blocks need their sums rescaled.
+// The running maximum may lag by this power of two: weights stay below 2^8, and few blocks need
+// their sums rescaled.
 constexpr float kMaxLag = 8.0f;
 constexpr bool kTakesTurns = true;
 
@@ -67,7 +69,8 @@ constexpr int kHalfBytes = kKeys * kRowBytes;
 constexpr int kStageBytes = kHalves * kHalfBytes;
 constexpr int kQueryBytes = kConsumers * kWarpgroupQueryBytes;
 constexpr int kBarriersAt = kQueryBytes + kStages * kStageBytes;
-constexpr int kSharedBytes = kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
+constexpr int kSharedBytes =
+    kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
 static_assert(kSharedBytes <= 227 * 1024, "what a block of an H100 may have");
 
 /// Where a warpgroup, or the producer, stands in the ring.
@@ -85,10 +88,14 @@ struct RingPosition {
 /// Shared memory: queries of both warpgroups, the stages, then full[kStages] and empty[kStages].
 struct Shared {
   uint32_t base;
-  VORTA_DEVICE uint32_t queries(int consumer) const { return base + consumer * kWarpgroupQueryBytes; }
+  VORTA_DEVICE uint32_t queries(int consumer) const {
+    return base + consumer * kWarpgroupQueryBytes;
+  }
   VORTA_DEVICE uint32_t stage(int index) const { return base + kQueryBytes + index * kStageBytes; }
   VORTA_DEVICE uint32_t full(int index) const { return base + kBarriersAt + index * 8; }
-  VORTA_DEVICE uint32_t empty(int index) const { return base + kBarriersAt + (kStages + index) * 8; }
+  VORTA_DEVICE uint32_t empty(int index) const {
+    return base + kBarriersAt + (kStages + index) * 8;
+  }
 };
 
 struct Work {
@@ -97,9 +104,12 @@ struct Work {
   int batch;
 };
 
-VORTA_DEVICE int work_count(const KernelParams& params) { return params.item_count * params.head_count * params.batch; }
+VORTA_DEVICE int work_count(const KernelParams& params) {
+  return params.item_count * params.head_count * params.batch;
+}
 
-// Long items of all heads come first; then head by head, so that the blocks running together share keys in L2.
+// Long items of all heads come first; then head by head, so that the blocks running together share
+// keys in L2.
 VORTA_DEVICE Work work_at(const KernelParams& params, int index) {
   const int head_batches = params.head_count * params.batch;
   const int front = params.long_items * head_batches;
@@ -151,13 +161,13 @@ VORTA_DEVICE void copy_block(const KernelParams& params,
     if (!same_keys) {
 #pragma unroll
       for (int half = 0; half < kHalves; ++half) {
-        copy_box(to + half * kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row, work.head,
-                 work.batch);
+        copy_box(to + half * kHalfBytes, map, shared.full(at.stage), half * kHalfColumns,
+                 boxes.first_row, work.head, work.batch);
       }
     } else {  // each block of the pair reads one half for both
       const int half = cluster_rank();
-      copy_box_to_cluster(to + half * kHalfBytes, map, shared.full(at.stage), half * kHalfColumns, boxes.first_row,
-                          work.head, work.batch, 3);
+      copy_box_to_cluster(to + half * kHalfBytes, map, shared.full(at.stage), half * kHalfColumns,
+                          boxes.first_row, work.head, work.batch, 3);
     }
   }
   at.advance();
@@ -188,8 +198,8 @@ VORTA_DEVICE void produce(const KernelParams& params, const Shared& shared, int 
 
 // ---- The consumers.
 
-/// A warpgroup's thread holds two rows, `lane / 4` and 8 below, of every accumulator: four numbers for each 8 columns, in
-/// columns 2 (lane % 4) and the next.
+/// A warpgroup's thread holds two rows, `lane / 4` and 8 below, of every accumulator: four numbers
+/// for each 8 columns, in columns 2 (lane % 4) and the next.
 struct Consumer {
   static constexpr int kScores = kKeys / 2;
   static constexpr int kKeySteps = kKeys / 16;
@@ -204,7 +214,8 @@ struct Consumer {
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const int half = step / 4, within = step % 4 * 32;
-      const uint64_t a = shared_operand(queries, 0) + operand_step(half * kWarpgroupRows * kRowBytes + within);
+      const uint64_t a =
+          shared_operand(queries, 0) + operand_step(half * kWarpgroupRows * kRowBytes + within);
       const uint64_t b = shared_operand(keys, 0) + operand_step(half * kHalfBytes + within);
       ScoreProduct<kKeys>::issue(scores, a, b, step > 0);
     }
@@ -242,7 +253,8 @@ struct Consumer {
   VORTA_DEVICE float2 row_tops() const {
     float top[8];
 #pragma unroll
-    for (int i = 0; i < kScores; ++i) top[i % 8] = i < 8 ? scores[i] : fmaxf(top[i % 8], scores[i]);
+    for (int i = 0; i < kScores; ++i)
+      top[i % 8] = i < 8 ? scores[i] : fmaxf(top[i % 8], scores[i]);
     float2 tops = {fmaxf(fmaxf(top[0], top[1]), fmaxf(top[4], top[5])),
                    fmaxf(fmaxf(top[2], top[3]), fmaxf(top[6], top[7]))};
 #pragma unroll
@@ -253,8 +265,8 @@ struct Consumer {
     return tops;
   }
 
-  // Scores -> weights in place; the sums of this thread's columns are added up, the quad's at the end. Sums lag by half
-  // the weights, so that no addition waits for an exponential.
+  // Scores -> weights in place; the sums of this thread's columns are added up, the quad's at the
+  // end. Sums lag by half the weights, so that no addition waits for an exponential.
   VORTA_DEVICE void exponentiate(float log2_scale) {
     const float shift[2] = {-row_max[0] * log2_scale, -row_max[1] * log2_scale};
     float total[4] = {};
@@ -306,8 +318,9 @@ struct Consumer {
     return {factor[0], factor[1]};
   }
 
-  // Never true, which the assembler cannot know: a branch that needs every weight is the only thing that keeps it from
-  // moving the wait that follows in front of the softmax, and with it all overlap away.
+  // Never true, which the assembler cannot know: a branch that needs every weight is the only thing
+  // that keeps it from moving the wait that follows in front of the softmax, and with it all
+  // overlap away.
   VORTA_DEVICE void finish_softmax() const {
     if (__any_sync(~0u, row_sum[0] + row_sum[1] < 0.0f)) __trap();
   }
@@ -334,7 +347,8 @@ struct Consumer {
     }
   }
 
-  // After an exchange among the four threads of a row each holds 8 neighbouring columns: whole 64-byte segments leave.
+  // After an exchange among the four threads of a row each holds 8 neighbouring columns: whole
+  // 64-byte segments leave.
   VORTA_DEVICE void store_row(int row, __nv_bfloat16* to, int lane) const {
     float total = row_sum[row];
     total += __shfl_xor_sync(~0u, total, 1);
@@ -355,38 +369,51 @@ struct Consumer {
         for (int i = 0; i < 4; ++i) {
           if ((i & bit) != 0) continue;
           const uint32_t received = __shfl_xor_sync(~0u, upper ? words[i] : words[i | bit], bit);
-          if (upper) words[i] = received;
-          else words[i | bit] = received;
+          if (upper)
+            words[i] = received;
+          else
+            words[i | bit] = received;
         }
       }
       if (to != nullptr) {
-        *reinterpret_cast<uint4*>(to + 32 * group + 8 * (lane % 4)) = make_uint4(words[0], words[1], words[2], words[3]);
+        *reinterpret_cast<uint4*>(to + 32 * group + 8 * (lane % 4)) =
+            make_uint4(words[0], words[1], words[2], words[3]);
       }
     }
   }
 };
 
-// Starts the copies of a warpgroup's 64 rows, 16 threads a row; the layout is the copy engine's 128-byte swizzle.
-VORTA_DEVICE void load_queries(const KernelParams& params, const Work& work, const int32_t* rows, uint32_t to, int thread) {
-  const __nv_bfloat16* head = params.q.data + work.batch * params.q.batch_stride + work.head * params.q.head_stride;
+// Starts the copies of a warpgroup's 64 rows, 16 threads a row; the layout is the copy engine's
+// 128-byte swizzle.
+VORTA_DEVICE void load_queries(
+    const KernelParams& params, const Work& work, const int32_t* rows, uint32_t to, int thread) {
+  const __nv_bfloat16* head =
+      params.q.data + work.batch * params.q.batch_stride + work.head * params.q.head_stride;
   const int chunk = thread % 16, half = chunk / 8;
 #pragma unroll
   for (int i = 0; i < kWarpgroupRows / 8; ++i) {
     const int row = thread / 16 + 8 * i;
     const int source = __ldg(rows + row);
-    const uint32_t at = half * kWarpgroupRows * kRowBytes + row * kRowBytes + ((chunk % 8) ^ (row % 8)) * 16;
-    copy_16_bytes(to + at, head + (source < 0 ? ~source : source) * params.q.row_stride + chunk * 8);
+    const uint32_t at =
+        half * kWarpgroupRows * kRowBytes + row * kRowBytes + ((chunk % 8) ^ (row % 8)) * 16;
+    copy_16_bytes(to + at,
+                  head + (source < 0 ? ~source : source) * params.q.row_stride + chunk * 8);
   }
 }
 
-VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params, const Work& work, const int32_t* row) {
+VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params,
+                                    const Work& work,
+                                    const int32_t* row) {
   const int target = __ldg(row);
   if (target < 0) return nullptr;
-  return params.out.data + work.batch * params.out.batch_stride + work.head * params.out.head_stride +
-         target * params.out.row_stride;
+  return params.out.data + work.batch * params.out.batch_stride +
+         work.head * params.out.head_stride + target * params.out.row_stride;
 }
 
-VORTA_DEVICE void consume(const KernelParams& params, const Shared& shared, int consumer, int thread) {
+VORTA_DEVICE void consume(const KernelParams& params,
+                          const Shared& shared,
+                          int consumer,
+                          int thread) {
   const int lane = thread % 32, warp = thread / 32;
   const int part = cluster_rank();  // of every item
   const uint32_t queries = shared.queries(consumer);
@@ -396,25 +423,31 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared& shared, int 
   const uint32_t first_empty = barrier_in_block(shared.empty(0), lane % kSm90Parts);
   uint32_t next_empty = first_empty;
   RingPosition at;
+  Work work{};
 
   const auto wait_full = [&](const RingPosition& position) {
     barrier_wait(shared.full(position.stage), position.phase);
   };
-  // Stages are let go in the order of the ring. Their barriers' addresses, which differ between lanes, are counted apart
-  // from `at`, which must not: it names operands of products.
+  // Stages are let go in the order of the ring. Their barriers' addresses, which differ between
+  // lanes, are counted apart from `at`, which must not: it names operands of products.
   const auto release = [&] {
     if (lane < kSm90Parts) barrier_arrive_in_cluster(next_empty);  // one lane a block
     next_empty = next_empty + 8 == first_empty + kStages * 8 ? first_empty : next_empty + 8;
   };
 
-  const auto rows_of = [&](const Work& work) {
-    return params.rows + (work.item * kSm90Parts + part) * kSm90QueryRows + consumer * kWarpgroupRows;
+  const auto rows_of = [&](const Work& of) {
+    return params.rows + (of.item * kSm90Parts + part) * kSm90QueryRows + consumer * kWarpgroupRows;
   };
 
-  if (kTakesTurns && consumer == 1) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
+  // Of the work at hand; null: a pad.
+  const auto own_out_row = [&](int row) {
+    return out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row);
+  };
+
+  if (kTakesTurns && consumer == 1)
+    named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
   const int total = work_count(params);
   int index = blockIdx.x / kSm90Parts;
-  Work work{};
   if (index < total) {
     work = work_at(params, index);
     load_queries(params, work, rows_of(work), queries, thread);
@@ -436,7 +469,7 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared& shared, int 
       }
       if (item.block_count == 0) {
         for (int row = 0; row < 2; ++row) {
-          __nv_bfloat16* to = out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row);
+          __nv_bfloat16* to = own_out_row(row);
           for (int group = 0; to != nullptr && group < kHeadDim / 32; ++group) {
             *reinterpret_cast<uint4*>(to + 32 * group + 8 * (lane % 4)) = make_uint4(0, 0, 0, 0);
           }
@@ -495,15 +528,18 @@ VORTA_DEVICE void consume(const KernelParams& params, const Shared& shared, int 
     release();
     at.advance();
 #pragma unroll
-    for (int row = 0; row < 2; ++row) state.store_row(row, out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row), lane);
+    for (int row = 0; row < 2; ++row)
+      state.store_row(row, own_out_row(row), lane);
     index = next_index;
     work = next_work;
   }
 }
 
-__global__ void __launch_bounds__(kThreads, 1) attention_kernel(const __grid_constant__ KernelParams params) {
+__global__ void __launch_bounds__(kThreads, 1)
+    attention_kernel(const __grid_constant__ KernelParams params) {
   extern __shared__ char unaligned[];
-  const Shared shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes * kSwizzleBytes};
+  const Shared shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes *
+                      kSwizzleBytes};
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       barrier_init(shared.full(i), 1);
@@ -533,8 +569,8 @@ EncodeTensorMap encode_tensor_map() {
     void* entry = nullptr;
     cudaDriverEntryPointQueryResult found;
     constexpr unsigned kSince = 12000;
-    const cudaError_t status =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, kSince, cudaEnableDefault, &found);
+    const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry,
+                                                                kSince, cudaEnableDefault, &found);
     const bool usable = status == cudaSuccess && found == cudaDriverEntryPointSuccess;
     return usable ? reinterpret_cast<EncodeTensorMap>(entry) : nullptr;
   }();
@@ -542,31 +578,39 @@ EncodeTensorMap encode_tensor_map() {
 }
 
 bool copyable(const RowView& view) {
-  const int64_t bits = reinterpret_cast<int64_t>(view.data) | view.batch_stride * 2 | view.head_stride * 2 |
-                       view.row_stride * 2;
+  const int64_t bits = reinterpret_cast<int64_t>(view.data) | view.batch_stride * 2 |
+                       view.head_stride * 2 | view.row_stride * 2;
   return view.data != nullptr && bits % 16 == 0 && view.row_stride > 0;
 }
 
 // Axes of the map: column, row, head, batch.
-bool encode_map(const GroupedAttentionArgs& args, const RowView& view, int box_rows, CUtensorMap& map) {
+bool encode_map(const GroupedAttentionArgs& args,
+                const RowView& view,
+                int box_rows,
+                CUtensorMap& map) {
   int32_t heads = 1;
   for (int64_t i = 0; i < args.head_count; ++i) {
     heads = std::max(heads, 1 + (args.heads == nullptr ? static_cast<int32_t>(i) : args.heads[i]));
   }
-  const cuuint64_t sizes[] = {kHeadDim, static_cast<cuuint64_t>(args.key_rows), static_cast<cuuint64_t>(heads),
-                              static_cast<cuuint64_t>(args.batch)};
+  const cuuint64_t sizes[] = {kHeadDim, static_cast<cuuint64_t>(args.key_rows),
+                              static_cast<cuuint64_t>(heads), static_cast<cuuint64_t>(args.batch)};
   // The stride of an axis of one entry is never used, but may not be zero.
-  const auto bytes = [](int64_t stride) { return static_cast<cuuint64_t>(stride > 0 ? stride * 2 : 16); };
-  const cuuint64_t strides[] = {bytes(view.row_stride), bytes(view.head_stride), bytes(view.batch_stride)};
+  const auto bytes = [](int64_t stride) {
+    return static_cast<cuuint64_t>(stride > 0 ? stride * 2 : 16);
+  };
+  const cuuint64_t strides[] = {bytes(view.row_stride), bytes(view.head_stride),
+                                bytes(view.batch_stride)};
   const cuuint32_t box[] = {kHalfColumns, static_cast<cuuint32_t>(box_rows), 1, 1};
   const cuuint32_t steps[] = {1, 1, 1, 1};
-  return encode_tensor_map()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, view.data, sizes, strides, box, steps,
-                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return encode_tensor_map()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, view.data, sizes, strides,
+                             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 TensorRows tensor_rows(const RowView& view) {
-  return {static_cast<__nv_bfloat16*>(view.data), view.batch_stride, view.head_stride, view.row_stride};
+  return {static_cast<__nv_bfloat16*>(view.data), view.batch_stride, view.head_stride,
+          view.row_stride};
 }
 
 bool fill_params(const GroupedAttentionArgs& args,
@@ -596,8 +640,8 @@ bool fill_params(const GroupedAttentionArgs& args,
 }
 
 KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t stream) {
-  if (cudaFuncSetAttribute(attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes) !=
-      cudaSuccess) {
+  if (cudaFuncSetAttribute(attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           kSharedBytes) != cudaSuccess) {
     return launch_status();
   }
   cudaLaunchAttribute cluster{};
@@ -611,17 +655,19 @@ KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t strea
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = 1;
-  static_cast<void>(cudaLaunchKernelEx(&config, attention_kernel, params));  // launch_status() asks for its error
+  static_cast<void>(
+      cudaLaunchKernelEx(&config, attention_kernel, params));  // launch_status() asks for its error
   return launch_status();
 }
 
 }  // namespace
 
 bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args, const Stream& stream) {
-  const bool supported = args.dtype == DType::kBFloat16 && args.head_dim == kHeadDim && args.scale > 0 &&
-                         args.head_count <= kMaxHeads && copyable(args.q) && copyable(args.k) && copyable(args.v) &&
-                         copyable(args.out);
-  return supported && runs_on_cuda(stream) && cuda_device().major == 9 && encode_tensor_map() != nullptr;
+  const bool supported = args.dtype == DType::kBFloat16 && args.head_dim == kHeadDim &&
+                         args.scale > 0 && args.head_count <= kMaxHeads && copyable(args.q) &&
+                         copyable(args.k) && copyable(args.v) && copyable(args.out);
+  return supported && runs_on_cuda(stream) && cuda_device().major == 9 &&
+         encode_tensor_map() != nullptr;
 }
 
 KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args,

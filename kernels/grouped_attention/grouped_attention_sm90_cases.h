@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/grouped_attention/grouped_attention_sm90.h"
+
 #include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "kernels/grouped_attention/grouped_attention_sm90.h"
 
 namespace vorta::kernels {
 

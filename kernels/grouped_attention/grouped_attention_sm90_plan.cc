@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lists of key blocks and query rows for the Hopper kernel. The copy engine moves boxes of a fixed number of rows, and few
-// wide boxes are cheaper than many narrow ones: every range is cut into the widest boxes that fit, and boxes of the same
-// width are put together, from whatever ranges, since a softmax does not care about the order of its keys.
+// Lists of key blocks and query rows for the Hopper kernel. The copy engine moves boxes of a fixed
+// number of rows, and few wide boxes are cheaper than many narrow ones: every range is cut into the
+// widest boxes that fit, and boxes of the same width are put together, from whatever ranges, since
+// a softmax does not care about the order of its keys.
+#include "kernels/grouped_attention/grouped_attention_sm90.h"
+
 #include <algorithm>
 #include <array>
 #include <map>
 #include <utility>
-
-#include "kernels/grouped_attention/grouped_attention_sm90.h"
 
 namespace vorta::kernels {
 namespace {
@@ -18,12 +19,15 @@ bool same_rows_everywhere(const RowMap& map) {
   return map.rows == nullptr || (map.batch_stride == 0 && map.head_stride == 0);
 }
 
-int32_t row_of(const RowMap& map, int32_t row) { return map.rows == nullptr ? row : map.rows[row]; }
+int32_t row_of(const RowMap& map, int32_t row) {
+  return map.rows == nullptr ? row : map.rows[row];
+}
 
 /// Boxes of one key list, sorted by their class.
 struct Boxes {
   std::array<std::vector<int32_t>, kSm90BoxClasses> first_rows;
-  std::vector<std::pair<int32_t, int32_t>> partial_pieces;  // first row, number of keys that count (below 8)
+  std::vector<std::pair<int32_t, int32_t>>
+      partial_pieces;  // first row, number of keys that count (below 8)
 };
 
 class KeyBlockWriter {
@@ -65,15 +69,18 @@ class KeyBlockWriter {
   Sm90KeyBlockRows full_block(int box_class, const int32_t* rows, int count) const {
     Sm90KeyBlockRows block{};
     std::copy_n(rows, count, block.first_row);
-    for (int piece = 0; piece < kSm90KeyBlock / kPieceRows; ++piece) set_valid(block, piece, kPieceRows);
+    for (int piece = 0; piece < kSm90KeyBlock / kPieceRows; ++piece)
+      set_valid(block, piece, kPieceRows);
     block.box_class = box_class;
     return block;
   }
 
-  // What is left over: pieces of 8 rows, whole ones first, padded with rows of zeros that do not count.
+  // What is left over: pieces of 8 rows, whole ones first, padded with rows of zeros that do not
+  // count.
   void append_masked(const Boxes& boxes, std::vector<Sm90KeyBlockRows>& out) const {
     std::vector<std::pair<int32_t, int32_t>> pieces;
-    for (const int32_t row : boxes.first_rows[kSm90BoxClasses - 1]) pieces.emplace_back(row, kPieceRows);
+    for (const int32_t row : boxes.first_rows[kSm90BoxClasses - 1])
+      pieces.emplace_back(row, kPieceRows);
     pieces.insert(pieces.end(), boxes.partial_pieces.begin(), boxes.partial_pieces.end());
     const int per_block = kSm90KeyBlock / kPieceRows;
     for (std::size_t next = 0; next < pieces.size(); next += static_cast<std::size_t>(per_block)) {
@@ -100,8 +107,8 @@ struct Run {
   int32_t count;
 };
 
-/// A group's key rows as runs of consecutive ones, across ranges, too. Empty: the row map breaks a range into pieces that
-/// are no whole number of eights, which the kernel would read in slivers.
+/// A group's key rows as runs of consecutive ones, across ranges, too. Empty: the row map breaks a
+/// range into pieces that are no whole number of eights, which the kernel would read in slivers.
 std::optional<std::vector<Run>> runs_of(const GroupedAttentionArgs& args, const QueryGroup& group) {
   std::vector<Run> runs;
   for (int32_t r = group.first_range; r < group.first_range + group.range_count; ++r) {
@@ -109,11 +116,14 @@ std::optional<std::vector<Run>> runs_of(const GroupedAttentionArgs& args, const 
     while (begin < args.ranges[r].end) {
       const int32_t row = row_of(args.key_map, begin);
       int32_t end = begin + 1;
-      while (end < args.ranges[r].end && row_of(args.key_map, end) == row + (end - begin)) ++end;
+      while (end < args.ranges[r].end && row_of(args.key_map, end) == row + (end - begin))
+        ++end;
       if (end < args.ranges[r].end && (end - begin) % kPieceRows != 0) return std::nullopt;
       const bool continues = !runs.empty() && runs.back().row + runs.back().count == row;
-      if (continues) runs.back().count += end - begin;
-      else runs.push_back({row, end - begin});
+      if (continues)
+        runs.back().count += end - begin;
+      else
+        runs.push_back({row, end - begin});
       begin = end;
     }
   }
@@ -137,7 +147,10 @@ struct PlannedPart {
 
 using PlannedItem = std::array<PlannedPart, kSm90Parts>;
 
-PlannedPart part_of(const GroupedAttentionArgs& args, const QueryGroup& group, const Sm90ItemPart& keys, int32_t begin) {
+PlannedPart part_of(const GroupedAttentionArgs& args,
+                    const QueryGroup& group,
+                    const Sm90ItemPart& keys,
+                    int32_t begin) {
   PlannedPart planned;
   planned.part = keys;
   planned.part.row_count = std::clamp(group.query_end - begin, 0, kSm90QueryRows);
@@ -154,26 +167,35 @@ void append_items(const GroupedAttentionArgs& args,
                   const Sm90ItemPart& keys,
                   std::vector<PlannedItem>& items,
                   std::vector<PlannedPart>& halves) {
-  for (int32_t begin = group.query_begin; begin < group.query_end; begin += kSm90Parts * kSm90QueryRows) {
+  for (int32_t begin = group.query_begin; begin < group.query_end;
+       begin += kSm90Parts * kSm90QueryRows) {
     const PlannedPart first = part_of(args, group, keys, begin);
-    if (group.query_end - begin <= kSm90QueryRows) halves.push_back(first);
-    else items.push_back({first, part_of(args, group, keys, begin + kSm90QueryRows)});
+    if (group.query_end - begin <= kSm90QueryRows)
+      halves.push_back(first);
+    else
+      items.push_back({first, part_of(args, group, keys, begin + kSm90QueryRows)});
   }
 }
 
-int32_t warpgroups(const PlannedPart& planned) { return (planned.part.row_count + kWarpgroupRows - 1) / kWarpgroupRows; }
+int32_t warpgroups(const PlannedPart& planned) {
+  return (planned.part.row_count + kWarpgroupRows - 1) / kWarpgroupRows;
+}
 
-/// Two halves make an item when their lists are as long as each other, whatever they hold. A half that finds no partner
-/// gets one without queries.
+/// Two halves make an item when their lists are as long as each other, whatever they hold. A half
+/// that finds no partner gets one without queries.
 void pair_halves(std::vector<PlannedPart> halves, std::vector<PlannedItem>& items) {
-  const auto key = [](const PlannedPart& half) { return std::pair(half.part.block_count, warpgroups(half)); };
+  const auto key = [](const PlannedPart& half) {
+    return std::pair(half.part.block_count, warpgroups(half));
+  };
   std::stable_sort(halves.begin(), halves.end(),
                    [&](const PlannedPart& a, const PlannedPart& b) { return key(a) > key(b); });
   for (std::size_t i = 0; i < halves.size(); ++i) {
-    const bool paired = i + 1 < halves.size() && halves[i + 1].part.block_count == halves[i].part.block_count;
+    const bool paired =
+        i + 1 < halves.size() && halves[i + 1].part.block_count == halves[i].part.block_count;
     PlannedPart idle = halves[i];
     idle.part.row_count = 0;
-    for (int32_t& row : idle.rows) row = std::min(row, ~row);
+    for (int32_t& row : idle.rows)
+      row = std::min(row, ~row);
     items.push_back({halves[i], paired ? halves[i + 1] : idle});
     if (paired) ++i;
   }
@@ -187,16 +209,20 @@ int64_t append_words(const std::vector<Record>& records, std::vector<int32_t>& t
   return at;
 }
 
-void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<PlannedItem>& items, Sm90AttentionPlan& plan) {
+void write_tables(const std::vector<Sm90KeyBlockRows>& blocks,
+                  std::vector<PlannedItem>& items,
+                  Sm90AttentionPlan& plan) {
   const auto length = [](const PlannedItem& item) { return item.front().part.block_count; };
   // Longest first, so that no long item is left for the end.
-  std::stable_sort(items.begin(), items.end(),
-                   [&](const PlannedItem& a, const PlannedItem& b) { return length(a) > length(b); });
+  std::stable_sort(items.begin(), items.end(), [&](const PlannedItem& a, const PlannedItem& b) {
+    return length(a) > length(b);
+  });
   plan.item_count = static_cast<int32_t>(items.size());
   if (!items.empty()) {
     const int32_t usual = length(items[items.size() / 2]);
     plan.long_items = static_cast<int32_t>(
-        std::count_if(items.begin(), items.end(), [&](const PlannedItem& item) { return length(item) > 2 * usual; }));
+        std::count_if(items.begin(), items.end(),
+                      [&](const PlannedItem& item) { return length(item) > 2 * usual; }));
   }
   append_words(blocks, plan.tables);
   std::vector<Sm90ItemPart> parts;
@@ -216,8 +242,8 @@ void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<Plann
 }  // namespace
 
 std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args) {
-  const bool applies = args.dtype == DType::kBFloat16 && args.head_dim == 128 && same_rows_everywhere(args.query_map) &&
-                       same_rows_everywhere(args.key_map);
+  const bool applies = args.dtype == DType::kBFloat16 && args.head_dim == 128 &&
+                       same_rows_everywhere(args.query_map) && same_rows_everywhere(args.key_map);
   if (!applies) return std::nullopt;
   Sm90AttentionPlan plan;
   plan.query_rows = args.query_rows;
@@ -234,13 +260,15 @@ std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttent
       const auto runs = runs_of(args, group);
       if (!runs.has_value()) return std::nullopt;
       Boxes boxes;
-      for (const Run& run : *runs) writer.split(run.row, run.count, 0, boxes);
+      for (const Run& run : *runs)
+        writer.split(run.row, run.count, 0, boxes);
       known->second.first_block = static_cast<int32_t>(blocks.size());
       known->second.masked_from = writer.append(std::move(boxes), blocks);
       known->second.block_count = static_cast<int32_t>(blocks.size()) - known->second.first_block;
     }
     append_items(args, group, known->second, items, halves);
-    plan.useful_pairs += static_cast<double>(group.query_end - group.query_begin) * static_cast<double>(key_count(args, group));
+    plan.useful_pairs += static_cast<double>(group.query_end - group.query_begin) *
+                         static_cast<double>(key_count(args, group));
   }
   pair_halves(std::move(halves), items);
   write_tables(blocks, items, plan);

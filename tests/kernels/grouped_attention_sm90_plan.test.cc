@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/grouped_attention/grouped_attention_sm90.h"
+#include "tests/support/catch.h"
+
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <set>
-
-#include "kernels/grouped_attention/grouped_attention_sm90.h"
-#include "tests/support/catch.h"
 
 using namespace vorta::kernels;
 
@@ -36,13 +36,16 @@ struct Mask {
 
 Sm90KeyBlockRows block_at(const Sm90AttentionPlan& plan, int32_t index) {
   Sm90KeyBlockRows block;
-  std::memcpy(&block, plan.tables.data() + index * (sizeof(block) / sizeof(int32_t)), sizeof(block));
+  std::memcpy(&block, plan.tables.data() + index * (sizeof(block) / sizeof(int32_t)),
+              sizeof(block));
   return block;
 }
 
 Sm90ItemPart part_at(const Sm90AttentionPlan& plan, int32_t index) {
   Sm90ItemPart item;
-  std::memcpy(static_cast<void*>(&item), plan.tables.data() + plan.items_at + index * (sizeof(item) / sizeof(int32_t)), sizeof(item));
+  std::memcpy(static_cast<void*>(&item),
+              plan.tables.data() + plan.items_at + index * (sizeof(item) / sizeof(int32_t)),
+              sizeof(item));
   return item;
 }
 
@@ -74,7 +77,8 @@ std::vector<int32_t> expected_rows(const Mask& mask, const QueryGroup& group) {
   return rows;
 }
 
-// Every query of every group is in exactly one item, whose list holds the group's keys and no other.
+// Every query of every group is in exactly one item, whose list holds the group's keys and no
+// other.
 void check_plan(const Mask& mask) {
   const auto plan = plan_grouped_attention_sm90(mask.args());
   REQUIRE(plan.has_value());
@@ -111,8 +115,10 @@ Mask tiles_in_a_row(int32_t tile, int32_t tiles, int32_t text) {
   Mask mask{.rows = tile * tiles + text};
   for (int32_t t = 0; t < tiles; ++t) {
     const int32_t first = std::clamp(t - 1, 0, tiles - 3);
-    mask.groups.push_back({t * tile, (t + 1) * tile, static_cast<int32_t>(mask.ranges.size()), text > 0 ? 4 : 3});
-    for (int32_t seen = first; seen < first + 3; ++seen) mask.ranges.push_back({seen * tile, (seen + 1) * tile});
+    mask.groups.push_back(
+        {t * tile, (t + 1) * tile, static_cast<int32_t>(mask.ranges.size()), text > 0 ? 4 : 3});
+    for (int32_t seen = first; seen < first + 3; ++seen)
+      mask.ranges.push_back({seen * tile, (seen + 1) * tile});
     if (text > 0) mask.ranges.push_back({tile * tiles, mask.rows});
   }
   if (text > 0) {
@@ -140,7 +146,8 @@ TEST_CASE("a Hopper plan follows row maps", "[kernels][parity]") {
   Mask mask = tiles_in_a_row(72, 4, 0);
   for (int32_t i = 0; i < mask.rows; ++i) {
     mask.query_map.push_back(mask.rows - 1 - i);
-    mask.key_map.push_back((mask.rows / 8 - 1 - i / 8) * 8 + i % 8);  // pieces of 8 in reverse order
+    mask.key_map.push_back((mask.rows / 8 - 1 - i / 8) * 8 +
+                           i % 8);  // pieces of 8 in reverse order
   }
   check_plan(mask);
 }
@@ -151,7 +158,8 @@ TEST_CASE("a Hopper plan loads whole tiles in the widest boxes", "[kernels][pari
   const Sm90ItemPart item = part_at(*plan, 0);
   CHECK(item.block_count == 7);  // three neighbouring tiles, 1,080 keys, in steps of 176
   CHECK(item.masked_from == 6);
-  for (int32_t b = 0; b < item.masked_from; ++b) CHECK(block_at(*plan, item.first_block + b).box_class == 0);
+  for (int32_t b = 0; b < item.masked_from; ++b)
+    CHECK(block_at(*plan, item.first_block + b).box_class == 0);
 }
 
 TEST_CASE("a Hopper plan puts long items first", "[kernels][parity]") {
