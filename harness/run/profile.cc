@@ -38,7 +38,7 @@ ProfiledTrial profile_generation(VideoEngine& engine, const VideoOrder& order) {
   ProfiledTrial out;
   StageClock clock;
   OperatorProfile profile;
-  if (engine.device() == "cpu") engine.generate(order, &clock);
+  if (engine.device(order) == "cpu") engine.generate(order, &clock);
   else generate_watched(engine, order, clock, out);
   ObservedWork observed = profile.finish();
   out.work = {observed.attention_flops, observed.attention_flops + observed.other_flops};

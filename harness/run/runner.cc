@@ -53,7 +53,6 @@ class Runner {
 
   RunSummary run() {
     begin();
-    watch_power();
     for (const PlanItem& item : plan_.items) {
       for (const Case& one : item.cases) run_case(one);
       score_item(item);
@@ -87,17 +86,18 @@ class Runner {
     }
   }
 
-  // Clocks and power are sampled over the whole run, warm-up too: whether a trial ran in the settled state shows only in
-  // what came before it.
-  void watch_power() {
-    if (engine_.device() == "cpu") return;
+  // From the first variant on a GPU, clocks and power are sampled over the whole run, warm-up too: whether a trial ran in
+  // the settled state shows only in what came before it.
+  void watch_power(const Case& one) {
+    if (asked_nvml_ || engine_.device(order(one)) == "cpu") return;
+    asked_nvml_ = true;
     NvmlStart nvml = open_nvml();
     if (nvml.reader) sampler_.emplace(std::move(nvml.reader));
     else log_warn(fmt::format("no clocks, power or energy in the results: {}", nvml.refusal));
   }
 
-  std::optional<reports::GpuPowerRow> power_between(int64_t begin_ns, int64_t end_ns) {
-    if (!sampler_) return std::nullopt;
+  std::optional<reports::GpuPowerRow> power_between(const Case& one, int64_t begin_ns, int64_t end_ns) {
+    if (!sampler_ || engine_.device(order(one)) == "cpu") return std::nullopt;
     const std::vector<GpuSample> samples = sampler_->samples();
     if (const std::string failure = sampler_->failure(); !failure.empty() && !told_failure_) {
       log_warn(failure);
@@ -182,6 +182,7 @@ class Runner {
   // Loads and plans; before a variant's first timed trial of this process, warms up. None of it is timed.
   void prepare(const Case& one, at::Tensor& first) {
     engine_.prepare(order(one));
+    watch_power(one);
     sizes_[one.variant] = engine_.plan(order(one)).size;
     if (!described_.contains(one.variant)) {
       const engine::PlanSummary plan = engine_.plan(order(one));
@@ -200,7 +201,7 @@ class Runner {
     const auto begin = std::chrono::steady_clock::now();
     const at::Tensor video = engine_.generate(order(one), &clock);
     const auto end_to_end = std::chrono::steady_clock::now() - begin;
-    result.gpu.power = power_between(begin_ns, probe_clock_ns());
+    result.gpu.power = power_between(one, begin_ns, probe_clock_ns());
     const auto peak = peak_rss_bytes();
     if (fresh_peak && peak) result.memory.push_back({"host_rss", *peak});
     result.samples = clock.samples();
@@ -259,6 +260,7 @@ class Runner {
       const reports::TrialId id = store_.begin_trial(trial);
       try {
         engine_.prepare(order(one));
+        watch_power(one);
         const engine::PlanSummary plan = engine_.plan(order(one));
         const int64_t begin_ns = probe_clock_ns();
         ProfiledTrial profiled = profile_generation(engine_, order(one));
@@ -274,7 +276,7 @@ class Runner {
   }
 
   void add_gpu_rows(const Case& one, int64_t begin_ns, ProfiledTrial& profiled) {
-    profiled.result.gpu.power = power_between(begin_ns, probe_clock_ns());
+    profiled.result.gpu.power = power_between(one, begin_ns, probe_clock_ns());
     auto& gpu = profiled.result.gpu.profile;
     if (!gpu) return;
     gpu->overhead = watching_overhead(profiled.result.samples, timed_samples(one));
@@ -333,7 +335,7 @@ class Runner {
   std::set<size_t> warm_, described_;                                    // variants
   int64_t reused_ = 0;
   std::optional<GpuSampler> sampler_;                                    // absent on a CPU and without NVML
-  bool told_failure_ = false;
+  bool asked_nvml_ = false, told_failure_ = false;
 };
 
 }  // namespace

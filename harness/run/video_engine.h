@@ -29,8 +29,8 @@ class VideoEngine {
   virtual engine::PlanSummary plan(const VideoOrder& order) = 0;
   /// -> frames [F, 3, Y, X] float 0..1. Needs prepare().
   virtual at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) = 0;
-  /// Where the work is done: "cpu", or "cuda:0" where the GPU probes have something to watch.
-  virtual std::string device() const { return "cpu"; }
+  /// Where the work is done: "cpu", or "cuda:0" where the GPU probes have something to watch. Needs prepare().
+  virtual std::string device(const VideoOrder& /*order*/) { return "cpu"; }
   /// JSON object of scalars: name, folder, sizes, fingerprint of the weights.
   virtual std::string model_json(const SuiteSpec& suite) = 0;
 };

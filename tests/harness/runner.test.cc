@@ -56,7 +56,7 @@ class FakeEngine : public VideoEngine {
 
 class FakeGpuEngine final : public FakeEngine {
  public:
-  std::string device() const override { return "cuda:0"; }
+  std::string device(const VideoOrder&) override { return "cuda:0"; }
 };
 
 SuiteSpec suite() {
