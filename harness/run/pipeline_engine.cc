@@ -113,6 +113,8 @@ class PipelineEngine final : public VideoEngine {
 
   engine::PlanSummary plan(const VideoOrder& order) override { return loaded(order).plan(request_of(order)); }
 
+  std::string device(const VideoOrder& order) override { return loaded(order).device().str(); }
+
   at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
     return loaded(order).generate(request_of(order), observer).video;
   }
