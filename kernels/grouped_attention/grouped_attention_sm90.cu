@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One block of threads a multiprocessor, walking over work items of 128 queries. A producer warp
-// copies key and value blocks into a ring of shared memory; two warpgroups of 64 queries each
-// multiply. While a warpgroup takes the softmax of one block, the tensor cores work on its next
+// Pairs of blocks, one block a multiprocessor, walk over work items of 128 queries a block. In each,
+// a producer warp copies key and value blocks into a ring of shared memory, and two warpgroups of 64
+// queries multiply. While a warpgroup takes the softmax of one block, the tensor cores work on its next
 // scores, on its last weighted values and on the other warpgroup.
 #include "kernels/grouped_attention/grouped_attention_sm90.h"
 #include "kernels/launch/hopper.cuh"
@@ -12,7 +12,6 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <cstring>
 
 namespace vorta::kernels {
 namespace {
@@ -30,13 +29,11 @@ constexpr int kSwizzleBytes = 1024;  // alignment of every operand
 constexpr int kMaxHeads = 128;
 constexpr int kProducerRegisters = 40;  // 128 * (40 + 2 * 232) = 64,512 of 65,536
 constexpr int kConsumerRegisters = 232;
-constexpr int kFirstWarpgroupBarrier = 1;  // named barriers: one for each consumer,
-constexpr int kFirstTurnBarrier = 3;       // and one for each consumer's turn at the tensor cores
+constexpr int kFirstWarpgroupBarrier = 1;  // named barriers, one for each consumer
 constexpr float kLog2E = 1.44269504088896341f;
 // The running maximum may lag by this power of two: weights stay below 2^8, and few blocks need
 // their sums rescaled.
 constexpr float kMaxLag = 8.0f;
-constexpr bool kTakesTurns = true;
 
 struct TensorRows {
   __nv_bfloat16* data;
@@ -419,7 +416,6 @@ VORTA_DEVICE void consume(const KernelParams& params,
   const uint32_t queries = shared.queries(consumer);
   const float log2_scale = params.log2_scale;
   const int own_barrier = kFirstWarpgroupBarrier + consumer;
-  const int own_turn = kFirstTurnBarrier + consumer, other_turn = kFirstTurnBarrier + 1 - consumer;
   const uint32_t first_empty = barrier_in_block(shared.empty(0), lane % kSm90Parts);
   uint32_t next_empty = first_empty;
   RingPosition at;
@@ -444,8 +440,6 @@ VORTA_DEVICE void consume(const KernelParams& params,
     return out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row);
   };
 
-  if (kTakesTurns && consumer == 1)
-    named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
   const int total = work_count(params);
   int index = blockIdx.x / kSm90Parts;
   if (index < total) {
@@ -454,7 +448,6 @@ VORTA_DEVICE void consume(const KernelParams& params,
   }
   while (index < total) {
     const Sm90ItemPart item = load_part(params, work.item * kSm90Parts + part);
-    const bool shared_turns = kTakesTurns && item.row_count > kWarpgroupRows;
     const int next_index = index + gridDim.x / kSm90Parts;
     const Work next_work = next_index < total ? work_at(params, next_index) : work;
     wait_for_own_copies();
@@ -484,10 +477,8 @@ VORTA_DEVICE void consume(const KernelParams& params,
     Consumer state;
     const Sm90KeyBlockRows* blocks = params.blocks + item.first_block;
     wait_full(at);
-    if (shared_turns) named_barrier_sync(own_turn, kConsumers * kWarpgroupThreads);
     warpgroup_fence();
     state.issue_scores(queries, shared.stage(at.stage));
-    if (shared_turns) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
     warpgroup_wait<0>();
     release();
     at.advance();
@@ -499,13 +490,11 @@ VORTA_DEVICE void consume(const KernelParams& params,
       const auto keys_at = at;
       at.advance();
       wait_full(keys_at);
-      if (shared_turns) named_barrier_sync(own_turn, kConsumers * kWarpgroupThreads);
       warpgroup_fence();
       state.issue_scores(queries, shared.stage(keys_at.stage));
       wait_full(at);
       warpgroup_fence();
       state.issue_values(shared.stage(at.stage), block > 1);
-      if (shared_turns) named_barrier_arrive(other_turn, kConsumers * kWarpgroupThreads);
       warpgroup_wait<1>();
       release();
       if (block >= item.masked_from) state.mask(blocks + block, lane);

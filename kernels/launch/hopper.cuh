@@ -69,9 +69,6 @@ VORTA_DEVICE void barrier_wait(uint32_t barrier, int parity) {
 VORTA_DEVICE void named_barrier_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
-VORTA_DEVICE void named_barrier_arrive(int id, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
 
 // ---- Clusters of blocks.
 
