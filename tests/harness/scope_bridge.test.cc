@@ -21,7 +21,7 @@ namespace {
 class Heard final : public ScopeListener {
  public:
   std::vector<std::string> calls;
-  void scope_begin(std::string_view name) override { calls.push_back("+" + std::string(name)); }
+  void scope_begin(std::string_view name) override { calls.push_back(std::string("+").append(name)); }
   void scope_end() override { calls.push_back("-"); }
 };
 
