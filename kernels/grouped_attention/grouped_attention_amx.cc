@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kStepKeys = static_cast<int>(kTileDepth);  // keys that one product of weights and values sums
 constexpr int kHalfKeys = kTileRows;                     // keys of one tile of scores
-constexpr int kBlockSteps = 8;                           // steps a softmax step: its scores fit the first-level cache
+constexpr int kBlockSteps = 4;                           // a softmax step: two sets of scores fit the first level
 constexpr int kTilesAtOnce = 2;                          // query tiles: 2 x 2 tiles of sums leave 4 for operands
 constexpr int kItemTiles = 8;                            // query tiles that share keys and values in the second level
 constexpr int kItemRows = kItemTiles * kTileRows;
@@ -52,7 +52,7 @@ struct Block {
   alignas(64) float row_sum[kItemRows];
   // Of this thread:
   float* sum;             // [query tile][head_dim][16 queries]
-  float* scores;          // [kTilesAtOnce][key][16 queries], then weights [kTilesAtOnce][pair of keys][16 queries][2]
+  float* scores;          // two of [kTilesAtOnce][key][16 queries], then weights [..][pair of keys][16 queries][2]
   BFloat16Bits* queries;  // [query tile][head_dim / 2][16 queries][2]
 };
 
@@ -92,7 +92,7 @@ VORTA_AMX void pack_queries(const GroupedAttentionArgs& args, const WorkItem& it
   }
 }
 
-// ---- one block of keys, up to two tiles of queries -------------------------------------------------------------------
+// ---- one block of keys, up to two tiles of queries ----------------------------------------------------------------
 
 // scores[query tile][key][query] = k . q for `Halves` x 16 keys.
 template <int Halves, int Queries>
@@ -122,24 +122,44 @@ VORTA_AMX void score_tiles(const BFloat16Bits* keys, const BFloat16Bits* queries
   if constexpr (Halves == 2 && Queries == 2) _tile_stored(3, scores + kScoreFloats + kTileFloats, kTileStride);
 }
 
+// Scores of some steps and query tiles, one step at a time: the tiles work on the next scores while vectors work on the
+// weights of the last.
+struct Scoring {
+  const Block* block = nullptr;
+  const KeyStep* steps = nullptr;
+  int count = 0;
+  int query_tiles = 0;
+  const BFloat16Bits* queries = nullptr;
+  float* scores = nullptr;
+};
+
 template <int Queries>
-VORTA_AMX void score_steps(const Block& block, const KeyStep* steps, int count, const BFloat16Bits* queries) {
+VORTA_AMX void score_step(const Scoring& scoring, int step) {
+  const int64_t dim = scoring.block->dim;
+  const KeyStep& which = scoring.steps[step];
+  const BFloat16Bits* keys = scoring.block->keys + which.index * kStepKeys * dim;
+  float* scores = scoring.scores + step * 2 * kTileFloats;
+  if (which.half(0) != 0 && which.half(1) != 0) {
+    score_tiles<2, Queries>(keys, scoring.queries, dim, scores);
+  } else {
+    const int half = which.half(0) != 0 ? 0 : 1;
+    score_tiles<1, Queries>(keys + half * kHalfKeys * dim, scoring.queries, dim, scores + half * kTileFloats);
+  }
+}
+
+void score_some(Scoring& scoring, int most) {
   finish_stores_before_tile_loads();
-  for (int s = 0; s < count; ++s) {
-    const BFloat16Bits* keys = block.keys + steps[s].index * kStepKeys * block.dim;
-    float* scores = block.scores + s * 2 * kTileFloats;
-    if (steps[s].half(0) != 0 && steps[s].half(1) != 0) {
-      score_tiles<2, Queries>(keys, queries, block.dim, scores);
-    } else {
-      const int half = steps[s].half(0) != 0 ? 0 : 1;
-      score_tiles<1, Queries>(keys + half * kHalfKeys * block.dim, queries, block.dim, scores + half * kTileFloats);
-    }
+  for (; scoring.count > 0 && most > 0; --scoring.count, --most) {
+    // From the last step to the first: what is left needs no second counter.
+    if (scoring.query_tiles == 2) score_step<2>(scoring, scoring.count - 1);
+    else score_step<1>(scoring, scoring.count - 1);
   }
 }
 
 // sum[query tile][dim][query] += values^T x weights for 32 dims.
 template <int Queries>
-VORTA_AMX void value_dims(const Block& block, const KeyStep* steps, int count, int64_t dim_begin, float* sum) {
+VORTA_AMX void value_dims(const Block& block, const KeyStep* steps, int count, const float* weights, int64_t dim_begin,
+                          float* sum) {
   float* second = sum + block.dim * kTileRows;
   _tile_loadd(0, sum, kTileStride);
   _tile_loadd(2, sum + kTileFloats, kTileStride);
@@ -149,14 +169,13 @@ VORTA_AMX void value_dims(const Block& block, const KeyStep* steps, int count, i
   }
   for (int s = 0; s < count; ++s) {
     const BFloat16Bits* values = block.values + (steps[s].index * block.dim + dim_begin) * kStepKeys;
-    const float* weights = block.scores + s * kTileFloats;
     _tile_loadd(4, values, kTileStride);
-    _tile_loadd(6, weights, kTileStride);
+    _tile_loadd(6, weights + s * kTileFloats, kTileStride);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(5, values + kTileRows * kStepKeys, kTileStride);
     _tile_dpbf16ps(2, 5, 6);
     if constexpr (Queries == 2) {
-      _tile_loadd(7, weights + kScoreFloats, kTileStride);
+      _tile_loadd(7, weights + kScoreFloats + s * kTileFloats, kTileStride);
       _tile_dpbf16ps(1, 4, 7);
       _tile_dpbf16ps(3, 5, 7);
     }
@@ -170,10 +189,10 @@ VORTA_AMX void value_dims(const Block& block, const KeyStep* steps, int count, i
 }
 
 template <int Queries>
-VORTA_AMX void value_steps(const Block& block, const KeyStep* steps, int count, float* sum) {
+VORTA_AMX void value_steps(const Block& block, const KeyStep* steps, int count, const float* weights, float* sum) {
   finish_stores_before_tile_loads();
   for (int64_t d = 0; d < block.dim; d += kTileDepth) {
-    value_dims<Queries>(block, steps, count, d, sum + d * kTileRows);
+    value_dims<Queries>(block, steps, count, weights, d, sum + d * kTileRows);
   }
 }
 
@@ -217,7 +236,7 @@ VORTA_AMX_INLINE __m512 weigh_half(const float* scores, __m512 factor, __m512 sh
 }
 
 // Scores of one query tile -> weights against the running maximum, in place; rescales what it has summed so far.
-VORTA_AMX void softmax_tile(Block& block, int tile, const KeyStep* steps, int count, float* scores) {
+VORTA_AMX void softmax_tile(Block& block, int tile, const KeyStep* steps, int count, float* scores, Scoring& next) {
   const __m512 old_max = _mm512_load_ps(block.row_max + tile * kTileRows);
   const __m512 new_max = mask_and_find_max(steps, count, scores, old_max);
   const __m512 factor = _mm512_set1_ps(block.factor);
@@ -227,6 +246,7 @@ VORTA_AMX void softmax_tile(Block& block, int tile, const KeyStep* steps, int co
   auto* weights = reinterpret_cast<int32_t*>(scores);
   const float* from = scores;
   for (int half = 0; half < 2 * count; ++half, from += kTileFloats, weights += kTileFloats / 2) {
+    if (half % (2 * kTilesAtOnce) == 0) score_some(next, 1);
     if (steps[half / 2].half(half % 2) != 0) {
       total = _mm512_add_ps(total, weigh_half(from, factor, shift, weights));
     } else {
@@ -249,14 +269,31 @@ VORTA_AMX void softmax_tile(Block& block, int tile, const KeyStep* steps, int co
   }
 }
 
-template <int Queries>
-void attend_steps(Block& block, int tile, const KeyStep* steps, int count) {
-  score_steps<Queries>(block, steps, count, block.queries + tile * kTileRows * block.dim);
-  for (int t = 0; t < Queries; ++t) softmax_tile(block, tile + t, steps, count, block.scores + t * kScoreFloats);
-  value_steps<Queries>(block, steps, count, block.sum + tile * kTileRows * block.dim);
+/// Up to two query tiles meet one block of keys.
+struct Meeting {
+  const KeyStep* steps;
+  int count;
+  int tile;
+  int query_tiles;
+  float* scores;
+};
+
+Scoring scoring_of(const Block& block, const Meeting& meeting) {
+  return {&block, meeting.steps, meeting.count, meeting.query_tiles,
+          block.queries + meeting.tile * kTileRows * block.dim, meeting.scores};
 }
 
-// ---- one item --------------------------------------------------------------------------------------------------------
+void attend(Block& block, const Meeting& meeting, Scoring& next) {
+  for (int t = 0; t < meeting.query_tiles; ++t) {
+    softmax_tile(block, meeting.tile + t, meeting.steps, meeting.count, meeting.scores + t * kScoreFloats, next);
+  }
+  score_some(next, next.count);
+  float* sum = block.sum + meeting.tile * kTileRows * block.dim;
+  if (meeting.query_tiles == 2) value_steps<2>(block, meeting.steps, meeting.count, meeting.scores, sum);
+  else value_steps<1>(block, meeting.steps, meeting.count, meeting.scores, sum);
+}
+
+// ---- one item -------------------------------------------------------------------------------------------------------
 
 // The steps of a group's ranges; neighbouring ranges that meet within a step share it.
 void list_steps(const GroupedAttentionArgs& args, const QueryGroup& group, std::vector<KeyStep>& steps) {
@@ -307,12 +344,20 @@ void attend_item(const GroupedAttentionArgs& args, const WorkItem& item, Block& 
   std::fill_n(block.sum, tiles * kTileRows * block.dim, 0.0f);
   list_steps(args, args.groups[item.group], steps);
   const auto count = static_cast<int>(steps.size());
-  for (int at = 0; at < count; at += kBlockSteps) {
-    const int some = std::min(kBlockSteps, count - at);
-    for (int tile = 0; tile < tiles; tile += kTilesAtOnce) {
-      if (tile + 1 < tiles) attend_steps<2>(block, tile, steps.data() + at, some);
-      else attend_steps<1>(block, tile, steps.data() + at, some);
-    }
+  const int pairs = (tiles + kTilesAtOnce - 1) / kTilesAtOnce;
+  const int meetings = (count + kBlockSteps - 1) / kBlockSteps * pairs;
+  const auto meeting = [&](int i) {
+    const int at = i / pairs * kBlockSteps, tile = i % pairs * kTilesAtOnce;
+    return Meeting{steps.data() + at, std::min(kBlockSteps, count - at), tile, std::min(kTilesAtOnce, tiles - tile),
+                   block.scores + i % 2 * kTilesAtOnce * kScoreFloats};
+  };
+  if (meetings > 0) {
+    Scoring first = scoring_of(block, meeting(0));
+    score_some(first, first.count);
+  }
+  for (int i = 0; i < meetings; ++i) {
+    Scoring next = i + 1 < meetings ? scoring_of(block, meeting(i + 1)) : Scoring{};
+    attend(block, meeting(i), next);
   }
   for (int tile = 0; tile < tiles; ++tile) write_tile(args, item, block, tile);
 }
@@ -320,7 +365,7 @@ void attend_item(const GroupedAttentionArgs& args, const WorkItem& item, Block& 
 // Of one thread: sums, scores and queries. A multiple of 64.
 int64_t scratch_bytes(const GroupedAttentionArgs& args) {
   const int64_t per_query = args.head_dim * static_cast<int64_t>(sizeof(float) + sizeof(BFloat16Bits));
-  return kItemRows * per_query + kTilesAtOnce * kScoreFloats * static_cast<int64_t>(sizeof(float));
+  return kItemRows * per_query + 2 * kTilesAtOnce * kScoreFloats * static_cast<int64_t>(sizeof(float));
 }
 
 int64_t packed_bytes(const GroupedAttentionArgs& args) {
@@ -358,7 +403,7 @@ KernelStatus launch(const GroupedAttentionArgs& args, void* workspace) {
     block.factor = args.scale * kLog2E;
     block.sum = reinterpret_cast<float*>(scratch + omp_get_thread_num() * scratch_bytes(args));
     block.scores = block.sum + kItemRows * args.head_dim;
-    block.queries = reinterpret_cast<BFloat16Bits*>(block.scores + kTilesAtOnce * kScoreFloats);
+    block.queries = reinterpret_cast<BFloat16Bits*>(block.scores + 2 * kTilesAtOnce * kScoreFloats);
     std::vector<KeyStep> steps;
     const FullTiles tiles;
 #pragma omp for schedule(dynamic)

@@ -49,8 +49,9 @@ TEST_CASE("grouped attention matches its reference on its own cases", "[kernels]
 }
 
 TEST_CASE("row maps and head lists address the rows they name", "[kernels][parity]") {
-  for (const GroupedAttentionCase& which : {GroupedAttentionCase{"f32", DType::kFloat32, 2, 4, 96, 32, 16, 3, 5e-6},
-                                            GroupedAttentionCase{"bf16", DType::kBFloat16, 2, 4, 96, 32, 16, 3, 4e-3}}) {
+  for (const GroupedAttentionCase& which :
+       {GroupedAttentionCase{"f32", DType::kFloat32, 2, 4, 96, 32, 16, 3, 5e-6},
+        GroupedAttentionCase{"bf16", DType::kBFloat16, 2, 4, 96, 32, 16, 3, 4e-3}}) {
     INFO(which.name);
     GroupedAttentionProblem problem(which);
     std::vector<int32_t> reversed(96);
