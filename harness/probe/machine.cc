@@ -155,7 +155,7 @@ std::vector<MachineFact> inspect_machine() {
   facts.push_back(instruction_set("AVX2", "avx2", "LibTorch's vectorised CPU operators and our CPU kernels: everything is several times slower"));
   facts.push_back(instruction_set("AVX512", "avx512f", "the AVX-512 variants of the CPU kernels; the AVX2 variants run instead"));
   facts.push_back(instruction_set("AVX512-BF16", "avx512_bf16", "the AVX-512 variants of the bfloat16 kernels; the AVX2 variants, which compute in float32, run instead"));
-  facts.push_back(instruction_set("AMX-BF16", "amx_bf16", "the fastest bfloat16 matrix products (oneDNN picks what is left)"));
+  facts.push_back(instruction_set("AMX-BF16", "amx_bf16", "the AMX variants of attention and linear layers, several times as fast; the AVX-512 variants run instead"));
   facts.push_back(fact("LibTorch's CPU level", at::get_cpu_capability(), ""));
   facts.push_back(fact("Threads", fmt::format("{} of {}", at::get_num_threads(), std::thread::hardware_concurrency()), ""));
   const double total = static_cast<double>(machine_memory_bytes()) / kGiB;

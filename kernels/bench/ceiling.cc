@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <omp.h>
 
+#include "kernels/launch/amx.h"
 #include "kernels/launch/kernel.h"
 
 namespace vorta::kernels {
@@ -47,6 +48,29 @@ __attribute__((target("avx2,fma"))) float float32_loop_avx2() {
   return _mm256_cvtss_f32(total);
 }
 
+constexpr int kChainsTiles = 4;  // the tiles of sums that the kernels keep
+
+VORTA_AMX float tile_loop() {
+  const FullTiles tiles;
+  alignas(64) float sums[kTileFloats];
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (int i = 0; i < kRepeats; ++i) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, sums, kTileStride);
+  return sums[0];
+}
+
 void measure(benchmark::State& state, bool supported, float (*loop)(), double flops_per_step) {
   if (!supported) {
     state.SkipWithError("this CPU lacks the instructions");
@@ -69,6 +93,12 @@ void ceiling_float32_avx2(benchmark::State& state) {
   measure(state, cpu_features().avx2, float32_loop_avx2, 16 * kChainsAvx2);
 }
 
+void ceiling_tiles(benchmark::State& state) {
+  constexpr double kFlops = 2.0 * kTileRows * kTileRows * kTileDepth * kChainsTiles;
+  measure(state, cpu_features().amx_bf16, tile_loop, kFlops);
+}
+
+BENCHMARK(ceiling_tiles)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(ceiling_float32_avx2)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(ceiling_bfloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(ceiling_float32)->UseRealTime()->Unit(benchmark::kMillisecond);

@@ -10,8 +10,9 @@
 namespace vorta::kernels {
 namespace {
 
-// The two kernels of one instruction set.
+// The two kernels as one CPU runs them.
 struct Variants {
+  const char* name;
   const CoresetSelectionVariant* selection;
   const GroupedAttentionVariant* attention;
 };
@@ -58,14 +59,15 @@ using Bench = void (*)(benchmark::State&, const Variants&, const CoresetSelectio
 
 void add(const std::string& name, Bench bench, const Variants& variants) {
   const CoresetSelectionCase& which = coreset_selection_bench_case();
-  benchmark::RegisterBenchmark((name + "/" + variants.selection->name + "/bf16/" + which.name).c_str(),
+  benchmark::RegisterBenchmark((name + "/" + variants.name + "/bf16/" + which.name).c_str(),
                                [=, &which](benchmark::State& state) { bench(state, variants, which); })
       ->UseRealTime()
       ->Unit(benchmark::kMillisecond);
 }
 
-constexpr Variants kBenched[] = {{&coreset_selection_avx512, &grouped_attention_avx512},
-                                 {&coreset_selection_avx2, &grouped_attention_avx2}};
+constexpr Variants kBenched[] = {{"amx", &coreset_selection_avx512, &grouped_attention_amx},
+                                 {"avx512", &coreset_selection_avx512, &grouped_attention_avx512},
+                                 {"avx2", &coreset_selection_avx2, &grouped_attention_avx2}};
 
 const bool kRegistered = [] {
   for (const Variants& variants : kBenched) {

@@ -4,7 +4,8 @@
 namespace vorta::kernels {
 namespace {
 
-constexpr const GroupedAttentionVariant* kVariants[] = {&grouped_attention_avx512, &grouped_attention_avx2};
+constexpr const GroupedAttentionVariant* kVariants[] = {&grouped_attention_amx, &grouped_attention_avx512,
+                                                          &grouped_attention_avx2};
 
 }  // namespace
 

@@ -34,15 +34,16 @@ struct RowMap {
 /// How bfloat16 is multiplied: exact products, summed in float32, either way.
 enum class BFloat16Products {
   kFastest,  ///< by what cpu_features() knows
-  kPaired,   ///< two at a time, by VDPBF16PS; unsupported without it
+  kPaired,   ///< two at a time, by VDPBF16PS or tiles of AMX; unsupported without either
   kWidened,  ///< as float32, by FMA
 };
 
 /// Softmax attention in which each group of queries sees its own list of key ranges.
 /// q: [batch, heads, query_rows, head_dim], k, v: [batch, heads, key_rows, head_dim], out like q;
 /// each with strides. Dense attention is one group with one range. Ranges of a group must be
-/// disjoint. Softmax and accumulation are float32 for both dtypes; paired bfloat16 products round
-/// the probabilities to bfloat16 before they meet v, as flash kernels do.
+/// disjoint. Softmax and accumulation are float32 for both dtypes; paired bfloat16 products, which
+/// kFastest picks on some CPUs, round the probabilities to bfloat16 before they meet v, as flash
+/// kernels do.
 struct GroupedAttentionArgs {
   DType dtype = DType::kFloat32;
   int64_t batch = 0;
@@ -71,7 +72,7 @@ std::size_t grouped_attention_workspace(const GroupedAttentionArgs& args);
 [[nodiscard]] KernelStatus grouped_attention(const GroupedAttentionArgs& args, void* workspace);
 
 using GroupedAttentionVariant = WorkspaceVariant<GroupedAttentionArgs>;
-extern const GroupedAttentionVariant grouped_attention_avx512, grouped_attention_avx2;
+extern const GroupedAttentionVariant grouped_attention_amx, grouped_attention_avx512, grouped_attention_avx2;
 std::span<const GroupedAttentionVariant* const> grouped_attention_variants();
 
 /// The definition: plain loops, float32 accumulation, any head_dim, any machine.

@@ -207,31 +207,6 @@ void list_panels(const GroupedAttentionArgs& args, const QueryGroup& group, std:
   }
 }
 
-struct WorkItem {
-  HeadRef head;
-  int32_t packed_head;
-  int32_t group;
-  int32_t query_begin;
-  int32_t rows;
-};
-
-std::vector<WorkItem> list_work(const GroupedAttentionArgs& args) {
-  std::vector<WorkItem> items;
-  for (int64_t b = 0; b < args.batch; ++b) {
-    for (int64_t h = 0; h < args.head_count; ++h) {
-      const HeadRef head{b, h, args.heads == nullptr ? h : args.heads[h]};
-      for (int64_t g = 0; g < args.group_count; ++g) {
-        const QueryGroup& group = args.groups[g];
-        for (int32_t at = group.query_begin; at < group.query_end; at += kBlockRows) {
-          items.push_back({head, static_cast<int32_t>(b * args.head_count + h), static_cast<int32_t>(g), at,
-                           std::min(kBlockRows, group.query_end - at)});
-        }
-      }
-    }
-  }
-  return items;
-}
-
 template <typename Element>
 VORTA_AVX2 void load_queries(Block& block, const WorkItem& item) {
   const GroupedAttentionArgs& args = *block.args;
@@ -276,7 +251,7 @@ int64_t scratch_floats(const GroupedAttentionArgs& args) { return kBlockRows * (
 template <typename Element>
 void run(const GroupedAttentionArgs& args, float* packed) {
   const PackedShapeAvx2 shape = packed_shape_avx2(args);
-  const std::vector<WorkItem> items = list_work(args);
+  const std::vector<WorkItem> items = list_work(args, kBlockRows);
   const int64_t heads = args.batch * args.head_count;
   float* scratch = packed + heads * shape.head();
 #pragma omp parallel

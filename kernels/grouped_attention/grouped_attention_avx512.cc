@@ -223,31 +223,6 @@ VORTA_AVX512 void write_out(Block<Math>& block) {
   }
 }
 
-struct WorkItem {
-  HeadRef head;
-  int32_t packed_head;
-  int32_t group;
-  int32_t query_begin;
-  int32_t rows;
-};
-
-std::vector<WorkItem> list_work(const GroupedAttentionArgs& args) {
-  std::vector<WorkItem> items;
-  for (int64_t b = 0; b < args.batch; ++b) {
-    for (int64_t h = 0; h < args.head_count; ++h) {
-      const HeadRef head{b, h, args.heads == nullptr ? h : args.heads[h]};
-      for (int64_t g = 0; g < args.group_count; ++g) {
-        const QueryGroup& group = args.groups[g];
-        for (int32_t at = group.query_begin; at < group.query_end; at += kBlockRows) {
-          items.push_back({head, static_cast<int32_t>(b * args.head_count + h), static_cast<int32_t>(g), at,
-                           std::min(kBlockRows, group.query_end - at)});
-        }
-      }
-    }
-  }
-  return items;
-}
-
 template <typename Math>
 VORTA_AVX512 const int32_t* query_words(Block<Math>& block, int r, const typename Math::Element* q) {
   if constexpr (!Math::kCopiesQueries) return reinterpret_cast<const int32_t*>(q);
@@ -284,7 +259,7 @@ int64_t scratch_words(const GroupedAttentionArgs& args) { return kBlockRows * (2
 template <typename Math>
 void run(const GroupedAttentionArgs& args, int32_t* packed) {
   const PackedShape shape = packed_shape<Math>(args);
-  const std::vector<WorkItem> items = list_work(args);
+  const std::vector<WorkItem> items = list_work(args, kBlockRows);
   const int64_t heads = args.batch * args.head_count;
   int32_t* scratch = packed + heads * shape.head();
 #pragma omp parallel

@@ -25,21 +25,22 @@ PackedShape packed_shape(const GroupedAttentionArgs& args) {
   return {(args.key_rows + kPanelKeys - 1) / kPanelKeys, args.head_dim * kPanelKeys / Math::kPair};
 }
 
-VORTA_AVX512_INLINE void pack_value_pair(const BFloat16Bits* even, const BFloat16Bits* odd, int64_t dim, int32_t* to) {
+/// 16 elements of two rows (null: zeros), interleaved.
+VORTA_AVX512_INLINE __m512i value_pairs(const BFloat16Bits* even, const BFloat16Bits* odd, int64_t at) {
   const __m256i zero = _mm256_setzero_si256();
-  for (int64_t d = 0; d < dim; d += 16) {
-    const __m256i a = even == nullptr ? zero : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even + d));
-    const __m256i b = odd == nullptr ? zero : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd + d));
-    const __m512i low = _mm512_cvtepu16_epi32(a);
-    const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16);
-    _mm512_storeu_si512(to + d, _mm512_or_si512(low, high));
-  }
+  const __m256i a = even == nullptr ? zero : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even + at));
+  const __m256i b = odd == nullptr ? zero : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd + at));
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(a), _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
 }
 
 template <typename Math>
 VORTA_AVX512 void pack_values(const typename Math::Element* const (&rows)[16], int64_t dim, int32_t* to) {
   if constexpr (Math::kPair == 2) {
-    for (int pair = 0; pair < 8; ++pair) pack_value_pair(rows[2 * pair], rows[2 * pair + 1], dim, to + pair * dim);
+    for (int pair = 0; pair < 8; ++pair) {
+      for (int64_t d = 0; d < dim; d += 16) {
+        _mm512_storeu_si512(to + pair * dim + d, value_pairs(rows[2 * pair], rows[2 * pair + 1], d));
+      }
+    }
   } else {
     for (int i = 0; i < 16; ++i) {
       for (int64_t d = 0; d < dim; d += 16) {

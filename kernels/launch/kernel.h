@@ -42,6 +42,9 @@ struct CpuFeatures {
   /// as many on Intel (Cooper Lake to Granite Rapids). By vendor and not by a timing, so that
   /// results never depend on the machine's load.
   bool fast_bfloat16_pairs = false;
+  /// Tiles of bfloat16 (AMX) on top of avx512_bf16. Linux hands out their registers only on request, which the first
+  /// call of cpu_features() makes for the whole process; false where it is refused.
+  bool amx_bf16 = false;
 };
 const CpuFeatures& cpu_features();
 

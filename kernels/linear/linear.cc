@@ -4,7 +4,7 @@
 namespace vorta::kernels {
 namespace {
 
-constexpr const LinearVariant* kVariants[] = {&linear_avx512, &linear_avx2};
+constexpr const LinearVariant* kVariants[] = {&linear_amx, &linear_avx512, &linear_avx2};
 
 }  // namespace
 

@@ -15,7 +15,7 @@ enum class Activation { kNone, kGeluTanh };
 /// bfloat16 before the activation, as the two operators that this replaces do.
 struct LinearArgs {
   int64_t rows = 0;
-  int64_t in = 0;   ///< a multiple of 16 for the vector variants
+  int64_t in = 0;   ///< a multiple of 16 for the vector variants, of 32 for tiles
   int64_t out = 0;  ///< likewise
   const BFloat16Bits* x = nullptr;  ///< [rows, in]
   int64_t x_stride = 0;             ///< elements between rows
@@ -26,18 +26,18 @@ struct LinearArgs {
   Activation activation = Activation::kNone;
 };
 
-/// True when a vector variant handles `args` on this CPU and is the better choice: where
-/// VDPBF16PS outruns FMA, a vendor library's bfloat16 product is.
+/// True when a variant handles `args` on this CPU and is the better choice: where VDPBF16PS outruns
+/// FMA and there is no AMX, a vendor library's bfloat16 product is.
 bool linear_supports(const LinearArgs& args);
 
 /// Bytes of scratch memory that `linear` needs, 64-byte aligned by the caller.
 std::size_t linear_workspace(const LinearArgs& args);
 
-/// Through float32 FMA, parallel with OpenMP.
+/// Through tiles of AMX or float32 FMA, parallel with OpenMP.
 [[nodiscard]] KernelStatus linear(const LinearArgs& args, void* workspace);
 
 using LinearVariant = WorkspaceVariant<LinearArgs>;
-extern const LinearVariant linear_avx512, linear_avx2;
+extern const LinearVariant linear_amx, linear_avx512, linear_avx2;
 std::span<const LinearVariant* const> linear_variants();
 
 /// The definition: plain loops, any size, any machine.

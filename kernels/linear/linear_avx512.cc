@@ -9,6 +9,7 @@
 
 #include "kernels/launch/elements_avx512.h"
 #include "kernels/launch/panels_avx512.h"
+#include "kernels/linear/gelu_avx512.h"
 #include "kernels/linear/linear.h"
 
 namespace vorta::kernels {
@@ -110,16 +111,6 @@ Tile tile_of(int rows, int panels) {
     case 3: return tile_of<3>(rows);
     default: return tile_of<4>(rows);
   }
-}
-
-// x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3): the tanh form of GELU without a tanh.
-VORTA_AVX512_INLINE __m512 gelu_tanh(__m512 x) {
-  const __m512 cubic = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_set1_ps(0.044715f), _mm512_mul_ps(x, x)), x, x);
-  const __m512 exponent = _mm512_mul_ps(cubic, _mm512_set1_ps(2.302208198f));  // 2 sqrt(2 / pi) log2(e)
-  const __m512 small = exp2_nonpositive(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_abs_ps(exponent)));
-  const __mmask16 negative = _mm512_cmp_ps_mask(exponent, _mm512_setzero_ps(), _CMP_LT_OQ);
-  const __m512 numerator = _mm512_mask_mov_ps(_mm512_set1_ps(1.0f), negative, small);
-  return _mm512_div_ps(_mm512_mul_ps(x, numerator), _mm512_add_ps(_mm512_set1_ps(1.0f), small));
 }
 
 VORTA_AVX512 void finish_rows(

@@ -18,6 +18,7 @@ constexpr std::array kParity{
     LinearCase{"odd rows and panels", 41, 48, 80, true, kNone},
     LinearCase{"several depths", 13, 400, 64, false, kNone},
     LinearCase{"several chunks", 390, 144, 96, true, kGelu},
+    LinearCase{"a lone tile of outputs behind several chunks", 100, 96, 272, true, kGelu},
     LinearCase{"gelu without bias", 17, 32, 128, false, kGelu},
 };
 

@@ -49,29 +49,35 @@ TEST_CASE("grouped attention matches its reference on its own cases", "[kernels]
 }
 
 TEST_CASE("row maps and head lists address the rows they name", "[kernels][parity]") {
-  const GroupedAttentionCase which{"mapped", DType::kFloat32, 2, 4, 96, 32, 16, 3, 5e-6};
-  GroupedAttentionProblem problem(which);
-  std::vector<int32_t> reversed(96);
-  std::iota(reversed.rbegin(), reversed.rend(), 0);
-  const std::vector<int32_t> heads{3, 1};
-  problem.args().heads = heads.data();
-  problem.args().head_count = 2;
-  problem.args().query_map = {reversed.data(), 0, 0};
-  problem.args().key_map = {reversed.data(), 0, 0};
-  check_variants(problem, which.tolerance);
+  for (const GroupedAttentionCase& which :
+       {GroupedAttentionCase{"f32", DType::kFloat32, 2, 4, 96, 32, 16, 3, 5e-6},
+        GroupedAttentionCase{"bf16", DType::kBFloat16, 2, 4, 96, 32, 16, 3, 4e-3}}) {
+    INFO(which.name);
+    GroupedAttentionProblem problem(which);
+    std::vector<int32_t> reversed(96);
+    std::iota(reversed.rbegin(), reversed.rend(), 0);
+    const std::vector<int32_t> heads{3, 1};
+    problem.args().heads = heads.data();
+    problem.args().head_count = 2;
+    problem.args().query_map = {reversed.data(), 0, 0};
+    problem.args().key_map = {reversed.data(), 0, 0};
+    check_variants(problem, which.tolerance);
+  }
 }
 
 TEST_CASE("grouped attention gives the same bits with any number of threads", "[kernels][parity]") {
-  const GroupedAttentionCase which{"threads", DType::kFloat32, 2, 3, 300, 48, 50, 3, 0};
   const int threads = omp_get_max_threads();
-  for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
-    omp_set_num_threads(1);
-    const auto alone = GroupedAttentionProblem(which).run_variant(*variant);
-    omp_set_num_threads(7);
-    const auto together = GroupedAttentionProblem(which).run_variant(*variant);
-    omp_set_num_threads(threads);
-    INFO(variant->name);
-    CHECK(alone == together);
+  for (const GroupedAttentionCase& which : {GroupedAttentionCase{"f32", DType::kFloat32, 2, 3, 300, 48, 50, 3, 0},
+                                            GroupedAttentionCase{"bf16", DType::kBFloat16, 2, 3, 300, 64, 50, 3, 0}}) {
+    for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
+      omp_set_num_threads(1);
+      const auto alone = GroupedAttentionProblem(which).run_variant(*variant);
+      omp_set_num_threads(7);
+      const auto together = GroupedAttentionProblem(which).run_variant(*variant);
+      omp_set_num_threads(threads);
+      INFO(variant->name << ", " << which.name);
+      CHECK(alone == together);
+    }
   }
 }
 
@@ -82,20 +88,42 @@ TEST_CASE("scores far apart neither overflow nor lose the largest", "[kernels][p
   for (int64_t i = 0; i < 530 * 2 * 32; ++i) q[i] *= 100.0f;
   // Differences of thousands, whose float32 sums are off by a thousandth: so are the weights.
   check_variants(problem, 1e-3);
+
+  const GroupedAttentionCase narrow{"extremes bf16", DType::kBFloat16, 1, 2, 530, 32, 0, 0, 4e-3};
+  GroupedAttentionProblem narrow_problem(narrow);
+  narrow_problem.args().scale *= 100.0f;
+  check_variants(narrow_problem, narrow.tolerance);
 }
 
 TEST_CASE("a query without keys yields zeros", "[kernels][parity]") {
-  const GroupedAttentionCase which{"empty", DType::kFloat32, 1, 1, 16, 16, 0, 0, 0};
   const QueryGroup no_range{0, 16, 0, 0}, empty_range{0, 16, 0, 1};
   const RowRange nothing{5, 5};
-  for (const QueryGroup& group : {no_range, empty_range}) {
-    GroupedAttentionProblem problem(which);
-    problem.args().groups = &group;
-    problem.args().ranges = &nothing;
-    for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
-      INFO(variant->name);
-      for (const float value : problem.run_variant(*variant)) CHECK(value == 0.0f);
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const QueryGroup& group : {no_range, empty_range}) {
+      GroupedAttentionProblem problem({"empty", dtype, 1, 1, 16, 32, 0, 0, 0});
+      problem.args().groups = &group;
+      problem.args().ranges = &nothing;
+      for (const GroupedAttentionVariant* variant : grouped_attention_variants()) {
+        INFO(variant->name);
+        for (const float value : problem.run_variant(*variant)) CHECK(value == 0.0f);
+      }
     }
+  }
+}
+
+TEST_CASE("ranges of any length and place count their own keys alone", "[kernels][parity]") {
+  // Within one step of 16 or 32 keys, across several, and two that share a step.
+  const RowRange ranges[] = {{3, 9}, {17, 18}, {30, 97}, {99, 128}, {140, 301}};
+  const QueryGroup groups[] = {{0, 5, 0, 1}, {5, 60, 0, 5}, {60, 200, 2, 2}, {200, 301, 3, 2}};
+  for (const GroupedAttentionCase& which :
+       {GroupedAttentionCase{"f32", DType::kFloat32, 1, 2, 301, 64, 0, 0, 5e-6},
+        GroupedAttentionCase{"bf16", DType::kBFloat16, 1, 2, 301, 64, 0, 0, 4e-3}}) {
+    INFO(which.name);
+    GroupedAttentionProblem problem(which);
+    problem.args().groups = groups;
+    problem.args().group_count = 4;
+    problem.args().ranges = ranges;
+    check_variants(problem, which.tolerance);
   }
 }
 
