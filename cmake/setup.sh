@@ -68,16 +68,19 @@ system_has_cuda_13() {
   return 1
 }
 
-# Goes with .venv, so that a new .venv gets them anew.
+# add_wheels NAME WHY: the wheels of cmake/requirements-NAME.txt into .venv, once; a new .venv gets them anew.
+add_wheels() {
+  local list="$root/cmake/requirements-$1.txt" stamp="$root/.venv/.requirements-$1-done"
+  cmp -s "$list" "$stamp" && return 0
+  say "$2"
+  "$root/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r "$list" >&2 ||
+    lacks "pip could not install the wheels of cmake/requirements-$1.txt"
+  cp "$list" "$stamp"
+}
+
 install_cuda_wheels() {
-  local stamp="$root/.venv/.requirements-cuda-done"
-  cuda_wanted || return 0
-  cmp -s "$root/cmake/requirements-cuda.txt" "$stamp" && return 0
-  system_has_cuda_13 && return 0
-  say "no CUDA 13 compiler here: adding its wheels to .venv (270 MB)"
-  "$root/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r "$root/cmake/requirements-cuda.txt" >&2 ||
-    lacks "pip could not install the wheels of cmake/requirements-cuda.txt"
-  cp "$root/cmake/requirements-cuda.txt" "$stamp"
+  if cuda_wanted && ! system_has_cuda_13; then add_wheels cuda "no CUDA 13 compiler here: adding its wheels to .venv (270 MB)"; fi
+  if gpu_driver_here; then add_wheels gpu "an NVIDIA driver is here: adding the libraries of LibTorch's CUDA half to .venv (2.6 GB)"; fi
 }
 
 # Two gigabytes a compiler at most.

@@ -40,7 +40,7 @@ struct PipelineConfig {
   std::string attention = "dense";    // a row of attention_backends()
   /// Geometry of sliding and coreset attention where there is no router checkpoint to take it from.
   std::optional<AttentionGeometry> geometry;
-  std::string device = "auto";        // auto, cpu or cuda: see open_device
+  std::string device = "cpu";         // cpu, cuda or auto: see open_device
   c10::ScalarType dtype = c10::ScalarType::Float;      // text encoder and transformer: kFloat or kBFloat16
   c10::ScalarType vae_dtype = c10::ScalarType::Float;
   /// Routed attention: a head whose top score is lower is dense. Absent: none; the published 0.3 never triggers either.

@@ -162,6 +162,7 @@ void add_router(CLI::App& app, RouterTraining& router) {
 
 void add_judge(CLI::App& app, JudgeArguments& arguments) {
   ModelJudging& judging = arguments.judging;
+  judging.pipeline.device = "auto";
   app.add_option("--out", judging.output, "Folder for verdicts.jsonl and filmstrips; an earlier call's clips are kept")->required();
   app.add_option("--model", judging.pipeline.model_dir, "Model folder (default: the embedded one)");
   app.add_option("--routers", judging.pipeline.routers_dir, "Router checkpoint (default: the model's)");
