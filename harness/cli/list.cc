@@ -24,7 +24,7 @@ void print_row(std::string_view name, std::string_view description) { fmt::print
 
 void print_suites() {
   for (const auto& file : suite_files()) print_row(file.stem().string(), load_suite(file.string()).title);
-  print_row("kernels", "microbenchmarks of the CPU kernels (Google Benchmark)");
+  print_row("kernels", "microbenchmarks of the kernels, CPU and GPU (Google Benchmark)");
 }
 
 template <typename Table>
