@@ -36,7 +36,9 @@ RouteTable uniform_routes(int64_t steps, int64_t layers, int64_t heads, Branch b
 RouteTable routes_by_fractions(int64_t steps, int64_t layers, int64_t heads, const RouteFractions& fractions) {
   double sum = 0;
   for (const double share : fractions) {
-    if (!(share >= 0) || std::isinf(share)) throw ConfigError("--route-fractions", fmt::format("expected numbers from 0 up, found {}", share));
+    if (!(share >= 0) || std::isinf(share)) {
+      throw ConfigError("--route-fractions", fmt::format("expected numbers from 0 up, found {}", share));
+    }
     sum += share;
   }
   if (sum == 0) throw ConfigError("--route-fractions", "expected a share above 0, found none");

@@ -336,7 +336,7 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
                                     AttentionBackend& attention, int64_t step) {
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
-  const at::Tensor timestep = sampler->timesteps()[step].to(device).expand({batch});
+  const at::Tensor timestep = sampler->timesteps()[step].expand({batch});
   StepCache* cache = cache_.get();
   if (!guided()) return model().forward(input, timestep, features.positive, {attention, step, cache});
   at::Tensor with_prompt, without;

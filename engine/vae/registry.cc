@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
 #include <array>
@@ -7,7 +8,6 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
-#include "engine/nn/device.h"
 #include "engine/vae/vae.h"
 #include "engine/vae/wan_vae.h"
 #include "engine/weights/weights.h"
@@ -18,7 +18,7 @@ namespace {
 std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options,
                                    WeightOrigin origin) {
   const WanVaeConfig config = read_wan_vae_config(dir / "config.json");
-  const TensorMap tensors = origin == WeightOrigin::kRandom ? WanVae::random_weights(config, generator_on(at::kCPU, 0))
+  const TensorMap tensors = origin == WeightOrigin::kRandom ? WanVae::random_weights(config, at::detail::createCPUGenerator(0))
                                                             : read_weight_folder(dir);
   return std::make_unique<WanVae>(config, WeightReader(tensors, dir.string(), placement), placement.dtype, options);
 }
