@@ -77,7 +77,8 @@ using VideoDitFactory = std::unique_ptr<VideoDit> (*)(const std::filesystem::pat
 
 /// The family's table, keyed by the "_class_name" of a transformer folder's config.json.
 std::span<const RegistryEntry<VideoDitFactory>> video_dits();
-/// Loads `dir` (config.json and, where they come from files, weights). ConfigError for an unknown class or config, DataError for the weights.
+/// Loads `dir` (config.json and, where they come from files, weights). ConfigError for an unknown class or config,
+/// DataError for the weights.
 std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement,
                                          WeightOrigin origin = WeightOrigin::kFiles);
 
