@@ -9,6 +9,7 @@
 #include "harness/cli/flops_text.h"
 #include "harness/cli/print_plan.h"
 #include "harness/cli/verbs.h"
+#include "harness/plan/forecast.h"
 #include "harness/plan/plan.h"
 #include "harness/run/known_names.h"
 #include "harness/run/video_engine.h"
@@ -16,7 +17,9 @@
 namespace vorta::harness {
 namespace {
 
-void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
+// Operations of one generation by variant of the suite; 0 for variants that the plan leaves out.
+std::vector<double> print_cost(const SuiteSpec& spec, const Plan& plan, int64_t rounds, VideoEngine& engine) {
+  std::vector<double> by_variant(spec.variants.size(), 0.0);
   double total = 0.0;
   for (const Case& one : plan.items.front().cases) {
     const Variant& variant = spec.variants[one.variant];
@@ -24,6 +27,7 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     engine.prepare(order);
     const engine::PlanSummary cost = engine.plan(order);
     const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
+    by_variant[one.variant] = flops;
     total += flops * static_cast<double>(plan.items.size());
     fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps: {} a video, predicted speed-up of a step {:.2f}x\n",
                variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
@@ -32,28 +36,56 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     fmt::print("  {:<12} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
                static_cast<double>(cost.cache_bytes) / (1 << 20), cost.cache_is_static ? "" : "; the figures above are without it");
   }
-  fmt::print("  {} in all timed trials, warm-up and profiles apart\n",
-             flops_text(total * static_cast<double>(spec.measurement.trials)));
+  fmt::print("  {} in all timed trials, warm-up and profiles apart\n", flops_text(total * static_cast<double>(rounds)));
+  return by_variant;
+}
+
+// Seconds and memory of each variant, and of everything: timed, warm-up and observed generations.
+void print_forecast(const SuiteSpec& spec, const Plan& plan, const PlanQuestion& question, const std::vector<double>& flops) {
+  const bool repeats = question.rounds > 0;
+  const auto rounds = static_cast<double>(repeats ? question.rounds : spec.measurement.trials);
+  const double profiles = !spec.measurement.profile ? 0.0 : repeats ? rounds : 1.0;
+  const std::vector<Forecast> all = forecast(spec, question.history, flops);
+  double total = 0.0;
+  bool whole = true;
+  for (const Case& one : plan.items.front().cases) {
+    const Forecast& expected = all[one.variant];
+    const std::string& name = spec.variants[one.variant].name;
+    if (!expected.seconds) {
+      whole = false;
+      fmt::print("  {:<12} nothing in the history says what it takes\n", name);
+      continue;
+    }
+    total += *expected.seconds * (rounds * static_cast<double>(plan.items.size()) + static_cast<double>(spec.measurement.warmup) + profiles);
+    const std::string memory = expected.peak_bytes ? fmt::format(", {:.2f} GiB", *expected.peak_bytes / (1 << 30)) : "";
+    fmt::print("  {:<12} about {} a video{} ({})\n", name, duration_text(*expected.seconds), memory, expected.from);
+  }
+  if (whole) fmt::print("  about {} in all, loading apart\n", duration_text(total));
 }
 
 }  // namespace
 
-int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
-  const Plan plan = make_plan(spec, only);
+int print_plan(const SuiteSpec& spec, const PlanQuestion& question) {
+  Plan plan = make_plan(spec, question.only);
+  if (question.shard) keep_shard(plan, spec, *question.shard);
+  const int64_t rounds = question.rounds > 0 ? question.rounds : spec.measurement.trials;
   fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {} warm-up a variant, {} profiled\n",
-             spec.name, spec.title, plan.items.size(), plan.case_count(), spec.measurement.trials,
+             spec.name, spec.title, plan.items.size(), plan.case_count(), rounds,
              spec.measurement.warmup, spec.measurement.profile ? "each variant once" : "nothing");
   for (const PlanItem& item : plan.items) {
     fmt::print("  {} seed {}:", spec.prompts[item.prompt].id, item.seed);
     for (const Case& one : item.cases) fmt::print(" {}[{}]", spec.variants[one.variant].name, one.hash.substr(0, 8));
     fmt::print("\n");
   }
+  if (plan.items.empty()) return kDone;
   if (spec.measurement.minutes > 0) fmt::print("meant to take {:g} minutes on two cores\n", spec.measurement.minutes);
+  std::vector<double> flops;
   try {
-    print_cost(spec, plan, *make_pipeline_engine());
+    flops = print_cost(spec, plan, rounds, *make_pipeline_engine());
   } catch (const DataError& error) {  // a plan can be checked where the weights are not
     fmt::print("  no cost estimate: {}\n", error.what());
   }
+  if (!question.history.empty()) print_forecast(spec, plan, question, flops);
   return kDone;
 }
 
@@ -61,15 +93,17 @@ std::function<int()> add_check(CLI::App& sub) {
   struct Options {
     std::string suite;
     std::vector<std::string> only, set;
+    std::vector<std::filesystem::path> history;
   };
   auto options = std::make_shared<Options>();
   sub.add_option("suite", options->suite, "Name of a suite, or a suite file")->required();
   sub.add_option("--only", options->only, "Keep this variant (repeatable)")->take_all();
   sub.add_option("--set", options->set, "Change a key of the suite (repeatable)")->take_all();
+  sub.add_option("--history", options->history, "Runs or databases that say what it will take (repeatable)")->take_all();
   return [options] {
     const SuiteSpec spec = load_suite(options->suite, options->set);
     check_known_names(spec);
-    return print_plan(spec, options->only);
+    return print_plan(spec, {.only = options->only, .history = options->history});
   };
 }
 

@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "harness/plan/plan.h"
 #include "harness/suite/suite_spec.h"
 
 namespace vorta::harness {
 
-/// Prints what a suite would run and what its plan predicts, without generating -> ExitCode. Loads the models when they are
-/// there, to count FLOPs; says so when they are not.
-int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only);
+struct PlanQuestion {
+  std::vector<std::string> only = {};
+  std::optional<Shard> shard = {};
+  int64_t rounds = 0;                                // 0: the suite's trials
+  std::vector<std::filesystem::path> history = {};   // runs that say what things take
+};
+
+/// Prints the cases in the order they run, their predicted cost, and what all will take by the history. Needs the model's
+/// configuration for the cost; without it, says so. Returns an exit code.
+int print_plan(const SuiteSpec& spec, const PlanQuestion& question);
 
 }  // namespace vorta::harness

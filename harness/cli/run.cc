@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -6,12 +7,16 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "engine/base/log.h"
 #include "harness/cli/exit_codes.h"
 #include "harness/cli/print_plan.h"
 #include "harness/cli/verbs.h"
 #include "harness/probe/machine.h"
+#include "harness/run/isolate.h"
 #include "harness/run/known_names.h"
 #include "harness/run/runner.h"
 #include "reports/reports.h"
@@ -29,6 +34,14 @@ struct Options {
   std::vector<std::string> set;
   bool dry_run = false;
   bool retry_failed = false;
+  bool no_report = false;
+  int64_t rounds = 0;
+  std::string shard, build = "{}";
+  std::vector<fs::path> history;
+  bool isolate = false;
+  int64_t workers = 1;
+  double trial_timeout = 0, stall_timeout = 0;
+  int progress_fd = -1;
 };
 
 // Kernel microbenchmarks are a program of their own (Google Benchmark), beside this one.
@@ -44,13 +57,67 @@ int run_kernel_benchmarks(const Options& options) {
   throw MachineError(program.string(), "could not be started");
 }
 
+// What earlier runs say: those named, and the run itself where it already began.
+std::vector<fs::path> history_of(const Options& options, const fs::path& out_dir) {
+  std::vector<fs::path> history = options.history;
+  history.push_back(out_dir);
+  return history;
+}
+
+// This program again, without --isolate, for part `index` of `count`.
+std::vector<std::string> worker_words(const Options& options, const fs::path& out_dir, int progress_fd, const std::string& shard) {
+  std::vector<std::string> words{fs::canonical("/proc/self/exe").string(), "run", "--suite", options.suite, "--out", out_dir.string(),
+                                 "--no-report", "--build", options.build, "--progress-fd", fmt::format("{}", progress_fd)};
+  for (const std::string& name : options.only) words.insert(words.end(), {"--only", name});
+  for (const std::string& assignment : options.set) words.insert(words.end(), {"--set", assignment});
+  if (options.retry_failed) words.emplace_back("--retry-failed");
+  if (options.rounds > 0) words.insert(words.end(), {"--rounds", fmt::format("{}", options.rounds)});
+  if (!shard.empty()) words.insert(words.end(), {"--shard", shard});
+  return words;
+}
+
+pid_t start_worker(const std::vector<std::string>& words, int progress_fd) {
+  std::vector<char*> arguments;
+  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  ::fcntl(progress_fd, F_SETFD, 0);  // stays open over exec
+  const int silent = ::open("/dev/null", O_WRONLY);
+  ::dup2(silent, STDOUT_FILENO);     // the orchestrator speaks; messages stay on stderr
+  ::execv(arguments.front(), arguments.data());
+  ::_exit(127);
+}
+
+int run_in_workers(const Options& options, const SuiteSpec& spec, const fs::path& out_dir) {
+  if (options.workers > 1 && !options.shard.empty()) throw ConfigError("--shard", "workers divide the items themselves");
+  IsolationOptions isolation{.database = out_dir / "run.sqlite", .trial_seconds = options.trial_timeout, .stall_seconds = options.stall_timeout,
+                             .workers = options.workers};
+  const IsolationSummary done = run_isolated(isolation, [&](int fd, int64_t index, int64_t count) {
+    return start_worker(worker_words(options, out_dir, fd, count > 1 ? fmt::format("{}/{}", index, count) : options.shard), fd);
+  });
+  fmt::print("{} workers started, {} crashed, {} ended for time\n", done.started, done.crashes, done.timeouts);
+  if (done.exit_code > kCaseFailed || options.no_report) return done.exit_code;
+  const auto written = reports::write_reports(isolation.database, out_dir, {"html", "md", "csv", "json"});
+  std::fputs(written.terminal_text.c_str(), stdout);
+  for (const auto& file : written.files) fmt::print("{}\n", file.string());
+  log_info(fmt::format("{} is done", spec.name));
+  return done.exit_code == kDone && written.all_well() ? kDone : kCaseFailed;
+}
+
 int run(const Options& options) {
   if (options.suite == kKernelSuite) return run_kernel_benchmarks(options);
   const SuiteSpec spec = load_suite(options.suite, options.set);
   check_known_names(spec);
-  if (options.dry_run) return print_plan(spec, options.only);
+  const fs::path out_dir = options.out.empty() ? fs::path("runs") / spec.name : options.out;
+  std::optional<Shard> shard;
+  if (!options.shard.empty()) shard = parse_shard(options.shard);
+  if (options.dry_run) return print_plan(spec, {options.only, shard, options.rounds, history_of(options, out_dir)});
+  if (options.isolate) return run_in_workers(options, spec, out_dir);
+  if (options.progress_fd >= 0) die_with_parent();
   RunOptions run_options;
-  run_options.out_dir = options.out.empty() ? fs::path("runs") / spec.name : options.out;
+  run_options.out_dir = out_dir;
+  run_options.progress_fd = options.progress_fd;
   run_options.only = options.only;
   run_options.retry_failed = options.retry_failed;
   run_options.arguments = {"run", "--suite", options.suite};
@@ -58,8 +125,24 @@ int run(const Options& options) {
     run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
   }
   run_options.environment = environment_row();
+  run_options.rounds = options.rounds;
+  run_options.shard = shard;
+  const auto build = parse_json(options.build, "--build");
+  if (!build.is_object()) throw ConfigError("--build", "expected a JSON object");
+  run_options.build_json = canonical_json(build);
   const auto engine = make_pipeline_engine();
-  const RunSummary summary = run_suite(spec, run_options, *engine);
+  RunSummary summary;
+  try {
+    summary = run_suite(spec, run_options, *engine);
+  } catch (const PoisonedContext& error) {  // stored; the orchestrator starts a new process
+    log_error(error.what());
+    return kWorkerPoisoned;
+  }
+  if (options.no_report) {
+    fmt::print("{} trials done ({} by an earlier call), {} failed, {} scores missing\n", summary.ok, summary.reused, summary.failed,
+               summary.missing_scores);
+    return summary.complete() ? kDone : kCaseFailed;
+  }
   const auto written = reports::write_reports(summary.database, run_options.out_dir, {"html", "md", "csv", "json"});
   std::fputs(written.terminal_text.c_str(), stdout);
   fmt::print("{} trials done ({} by an earlier call), {} failed, {} scores missing\n", summary.ok, summary.reused,
@@ -81,6 +164,17 @@ std::function<int()> add_run(CLI::App& sub) {
       ->take_all();
   sub.add_flag("--dry-run", options->dry_run, "Print the plan and stop");
   sub.add_flag("--retry-failed", options->retry_failed, "Do the failed trials of an earlier call again");
+  sub.add_option("--rounds", options->rounds, "Timed trials a case, each round with its own profile, instead of the suite's number; a later "
+                 "call with more goes on")->check(CLI::Range(1, 10000));
+  sub.add_option("--shard", options->shard, "Run part I/N of the items; `db merge` makes one run of the parts");
+  sub.add_option("--build", options->build, "JSON object stored with the run, such as {\"commit\": \"...\"}");
+  sub.add_option("--history", options->history, "For --dry-run: runs or databases that say what it will take (repeatable)")->take_all();
+  sub.add_flag("--isolate", options->isolate, "Work in processes of their own: a crash or a time-out is a trial's outcome, and the run goes on");
+  sub.add_option("--workers", options->workers, "With --isolate: processes at once, each with its part of the items")->check(CLI::Range(1, 64));
+  sub.add_option("--trial-timeout", options->trial_timeout, "With --isolate: seconds that a trial may take");
+  sub.add_option("--stall-timeout", options->stall_timeout, "With --isolate: seconds that a worker may be without a step or a load");
+  sub.add_option("--progress-fd", options->progress_fd)->group("");  // of a worker
+  sub.add_flag("--no-report", options->no_report, "Fill the database only; `report` writes the files later");
   return [options] { return run(*options); };
 }
 

@@ -17,5 +17,8 @@ std::function<int()> add_list(CLI::App& sub);
 std::function<int()> add_doctor(CLI::App& sub);
 std::function<int()> add_report(CLI::App& sub);
 std::function<int()> add_train(CLI::App& sub);
+std::function<int()> add_compare(CLI::App& sub);
+std::function<int()> add_gate(CLI::App& sub);
+std::function<int()> add_db(CLI::App& sub);
 
 }  // namespace vorta::harness

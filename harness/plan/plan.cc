@@ -2,10 +2,14 @@
 #include "harness/plan/plan.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
+#include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "reports/store/run_store.h"
+#include "reports/store/sha256.h"
 
 namespace vorta::harness {
 namespace {
@@ -29,7 +33,55 @@ std::string case_hash(const SuiteSpec& spec, const Case& one) {
   return reports::json_hash(canonical_json(effective));
 }
 
+// First 64 bits of the text's SHA-256.
+uint64_t number_of(std::string_view text) {
+  const std::string digest = reports::sha256_hex(text).substr(0, 16);
+  uint64_t value = 0;
+  std::from_chars(digest.data(), digest.data() + digest.size(), value, 16);
+  return value;
+}
+
+// SplitMix64, the same on every standard library.
+uint64_t next_random(uint64_t& state) {
+  uint64_t z = state += 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+
 }  // namespace
+
+std::vector<size_t> latin_order(size_t count, uint64_t sequence, uint64_t seed) {
+  std::vector<size_t> order(count);
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (count == 0) return order;
+  uint64_t state = seed + sequence / count * 0xD1342543DE82EF95ull;
+  for (size_t i = count - 1; i > 0; --i) std::swap(order[i], order[next_random(state) % (i + 1)]);
+  std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(sequence % count), order.end());
+  return order;
+}
+
+uint64_t order_seed(const SuiteSpec& spec) { return number_of(spec.name); }
+
+Shard parse_shard(const std::string& text) {
+  Shard shard;
+  const char* end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, shard.index);
+  const bool slash = first.ec == std::errc() && first.ptr != end && *first.ptr == '/';
+  const auto second = slash ? std::from_chars(first.ptr + 1, end, shard.count) : first;
+  const bool whole = slash && second.ec == std::errc() && second.ptr == end;
+  if (!whole || shard.index < 1 || shard.count < shard.index || shard.count > 100000) {
+    throw ConfigError("--shard", "expected PART/PARTS, such as 2/4, found \"" + text + "\"");
+  }
+  return shard;
+}
+
+void keep_shard(Plan& plan, const SuiteSpec& spec, const Shard& shard) {
+  std::erase_if(plan.items, [&](const PlanItem& item) {
+    const std::string name = spec.prompts[item.prompt].text + "\n" + spec.negative_prompt + "\n" + std::to_string(item.seed);
+    return static_cast<int64_t>(number_of(name) % static_cast<uint64_t>(shard.count)) != shard.index - 1;
+  });
+}
 
 size_t Plan::case_count() const {
   size_t count = 0;
@@ -62,8 +114,8 @@ Plan make_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
   for (size_t prompt = 0; prompt < spec.prompts.size(); ++prompt) {
     for (uint64_t seed : spec.seeds) {
       PlanItem item{.prompt = prompt, .seed = seed, .cases = {}};
-      for (size_t i = 0; i < variants.size(); ++i) {
-        Case one{.variant = variants[(i + plan.items.size()) % variants.size()], .prompt = prompt, .seed = seed, .hash = {}};
+      for (const size_t i : latin_order(variants.size(), plan.items.size(), order_seed(spec))) {
+        Case one{.variant = variants[i], .prompt = prompt, .seed = seed, .hash = {}};
         one.hash = case_hash(spec, one);
         item.cases.push_back(std::move(one));
       }

@@ -24,12 +24,29 @@ struct PlanItem {
   std::vector<Case> cases;
 };
 
-/// Items in the suite's order (prompts outer, seeds inner). Inside an item every variant runs once, and the order turns by one
-/// from item to item (a cyclic Latin square), so that a slow drift of the machine falls on all variants alike.
+/// Items in the suite's order (prompts outer, seeds inner). Inside an item every variant runs once, in latin_order of the
+/// first round.
 struct Plan {
   std::vector<PlanItem> items;
   size_t case_count() const;
 };
+
+/// Order of `count` variants at place `sequence` (rounds x items) of a run: blocks of `count` places are cyclic Latin squares,
+/// in which every variant takes every position once, so that drift falls on all alike; each block is shuffled anew.
+std::vector<size_t> latin_order(size_t count, uint64_t sequence, uint64_t seed);
+/// The seed of latin_order: from the suite's name, so that a resumed run goes on in the same order.
+uint64_t order_seed(const SuiteSpec& spec);
+
+/// One part of a plan that is divided among machines or processes: part `index` (from 1) of `count`, whole items by their
+/// hash. An item is in the same part whatever else the suite holds.
+struct Shard {
+  int64_t index = 1;
+  int64_t count = 1;
+};
+/// "2/4". ConfigError on anything else.
+Shard parse_shard(const std::string& text);
+/// Keeps the part's items; may leave none.
+void keep_shard(Plan& plan, const SuiteSpec& spec, const Shard& shard);
 
 /// `only`: names of variants to keep (empty: all); the reference is always kept, since every comparison needs it.
 /// ConfigError on an unknown name.

@@ -18,6 +18,15 @@ bool speaks_of_memory(const std::string& message) {
   return false;
 }
 
+// After these CUDA errors every later call of the process fails.
+bool leaves_no_context(const std::string& message) {
+  for (const char* words : {"illegal memory access", "device-side assert", "unspecified launch failure", "misaligned address",
+                            "illegal instruction", "hardware stack error", "uncorrectable ECC error"}) {
+    if (message.find("CUDA error") != std::string::npos && message.find(words) != std::string::npos) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 reports::ErrorRow describe_error(const std::exception_ptr& error) {
@@ -38,7 +47,7 @@ reports::ErrorRow describe_error(const std::exception_ptr& error) {
     return row("memory", "out of memory");
   } catch (const c10::Error& e) {
     const std::string message = e.what_without_backtrace();
-    return row(speaks_of_memory(message) ? "memory" : "internal", message);
+    return row(leaves_no_context(message) ? "poisoned" : speaks_of_memory(message) ? "memory" : "internal", message);
   } catch (const std::exception& e) {
     return row("internal", e.what());
   } catch (...) {

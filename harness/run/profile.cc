@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/run/profile.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 
 #include "harness/probe/gpu_watch.h"
 #include "harness/probe/operator_profile.h"
 #include "harness/probe/scope_bridge.h"
 #include "harness/probe/stage_clock.h"
+#include "metrics/core/frames_input.h"
+#include "reports/store/sha256.h"
 
 namespace vorta::harness {
 namespace {
 
 // Generates under the GPU probes.
-void generate_watched(VideoEngine& engine, const VideoOrder& order, StageClock& clock, ProfiledTrial& out) {
+at::Tensor generate_watched(VideoEngine& engine, const VideoOrder& order, StageClock& clock, ProfiledTrial& out) {
   GpuWatch watch;
+  at::Tensor video;
   {
     const ScopeBridge bridge(watch);
     ScopeObserver observer(watch, clock);
-    engine.generate(order, &observer);
+    video = engine.generate(order, &observer);
   }
   GpuWatch::Seen seen = watch.finish();
   out.result.gpu.profile = std::move(seen.profile);
   if (!seen.trace.records.empty()) out.trace = std::move(seen.trace);
+  return video;
 }
 
 double step_ns(const std::vector<reports::SampleRow>& samples) {
@@ -38,13 +44,14 @@ ProfiledTrial profile_generation(VideoEngine& engine, const VideoOrder& order) {
   ProfiledTrial out;
   StageClock clock;
   OperatorProfile profile;
-  if (engine.device(order) == "cpu") engine.generate(order, &clock);
-  else generate_watched(engine, order, clock, out);
+  const at::Tensor video = engine.device(order) == "cpu" ? engine.generate(order, &clock) : generate_watched(engine, order, clock, out);
   ObservedWork observed = profile.finish();
   out.work = {observed.attention_flops, observed.attention_flops + observed.other_flops};
   out.result.samples = clock.samples();
   out.result.memory.push_back({"tensor", observed.peak_tensor_bytes});
   out.result.ranges = std::move(observed.ranges);
+  const at::Tensor bytes = metrics::eight_bit(video).contiguous();
+  out.result.output_sha256 = reports::sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
   return out;
 }
 

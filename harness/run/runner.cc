@@ -16,11 +16,14 @@
 #include "harness/probe/process_memory.h"
 #include "harness/probe/stage_clock.h"
 #include "harness/probe/trace_json.h"
+#include "harness/run/isolate.h"
 #include "harness/run/plan_rows.h"
 #include "harness/run/profile.h"
 #include "harness/run/scoring.h"
 #include "harness/run/video_files.h"
+#include "harness/stats/paired.h"
 #include "metrics/core/frames_input.h"
+#include "reports/store/sha256.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -46,19 +49,49 @@ void verify_frames(const at::Tensor& frames, const engine::VideoSize& size) {
   }
 }
 
+// The clock, and a sign of life after each step and stage.
+class BeatingClock final : public engine::PipelineObserver {
+ public:
+  BeatingClock(StageClock& clock, const Heartbeat& heart) : clock_(clock), heart_(heart) {}
+  void stage_begin(engine::Stage stage) override { clock_.stage_begin(stage); }
+  void stage_end(engine::Stage stage) override {
+    clock_.stage_end(stage);
+    heart_.progress();
+  }
+  void step_begin(int64_t index, int64_t count) override { clock_.step_begin(index, count); }
+  void step_end(int64_t index, int64_t count) override {
+    clock_.step_end(index, count);
+    heart_.progress();
+  }
+
+ private:
+  StageClock& clock_;
+  const Heartbeat& heart_;
+};
+
+Plan plan_of(const SuiteSpec& spec, const RunOptions& options) {
+  Plan plan = make_plan(spec, options.only);
+  if (options.shard) keep_shard(plan, spec, *options.shard);
+  return plan;
+}
+
 class Runner {
  public:
   Runner(const SuiteSpec& spec, const RunOptions& options, VideoEngine& engine)
-      : spec_(spec), options_(options), engine_(engine), plan_(make_plan(spec, options.only)), store_(open_store()) {}
+      : spec_(spec), options_(options), engine_(engine), plan_(plan_of(spec, options)), rounds_(options.rounds > 0 ? options.rounds : spec.measurement.trials),
+        store_(open_store()) {}
 
   RunSummary run() {
     begin();
-    for (const PlanItem& item : plan_.items) {
-      for (const Case& one : item.cases) run_case(one);
-      score_item(item);
+    for (int64_t round = 0; round < rounds_; ++round) {
+      for (size_t i = 0; i < plan_.items.size(); ++i) {
+        run_item(plan_.items[i], round, static_cast<uint64_t>(round) * plan_.items.size() + i);
+        score_item(plan_.items[i], round);
+      }
+      if (spec_.measurement.profile && options_.rounds > 0) profile_variants(round);
     }
-    if (spec_.measurement.profile) profile_variants();
-    store_.end_run(run_);
+    if (spec_.measurement.profile && options_.rounds == 0) profile_variants(0);
+    store_.end_run(run_, to_string(StopReason::kRounds));
     return summary();
   }
 
@@ -75,6 +108,8 @@ class Runner {
     row.reference_variant = spec_.reference;
     row.tool_version = VORTA_VERSION;
     row.notes = spec_.description;
+    row.build_json = options_.build_json;
+    if (options_.shard) row.run_key = shared_key();
     row.claims = spec_.claims;
     row.published = spec_.published;
     const reports::BegunRun begun = store_.begin_run(row, options_.environment);
@@ -84,6 +119,12 @@ class Runner {
     for (const PlanItem& item : plan_.items) {
       for (const Case& one : item.cases) ensure_rows(one);
     }
+  }
+
+  // Parts of one suite on one kind of machine are one run.
+  std::string shared_key() const {
+    return "parts-" + reports::sha256_hex(reports::json_hash(spec_.resolved_json) + reports::json_hash(options_.environment.identity_json) +
+                                          options_.build_json).substr(0, 26);
   }
 
   // From the first variant on a GPU, clocks and power are sampled over the whole run, warm-up too: whether a trial ran in
@@ -145,27 +186,39 @@ class Runner {
   }
 
   bool to_do(const TrialKey& trial) const {
-    if (!store_.is_settled(trial)) return true;
+    if (!store_.is_settled(trial) || store_.crashed(trial)) return true;
     return options_.retry_failed && store_.find_trial(trial)->status == TrialStatus::kFailed;
   }
 
-  void run_case(const Case& one) {
-    at::Tensor first;  // frames of an earlier generation of this case in this process: all must be equal
-    for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
-      const TrialKey trial = key(one, TrialRole::kTiming, repeat);
-      if (to_do(trial)) run_trial(one, trial, first);
+  void run_item(const PlanItem& item, int64_t round, uint64_t sequence) {
+    int64_t position = 0;
+    for (const Case* one : in_order(item, sequence)) {
+      const TrialKey trial = key(*one, TrialRole::kTiming, round);
+      if (to_do(trial)) run_trial(*one, trial, position);
       else ++reused_;
+      ++position;
     }
   }
 
+  std::vector<const Case*> in_order(const PlanItem& item, uint64_t sequence) const {
+    std::vector<const Case*> by_variant;
+    for (const Case& one : item.cases) by_variant.push_back(&one);
+    std::sort(by_variant.begin(), by_variant.end(), [](const Case* a, const Case* b) { return a->variant < b->variant; });
+    std::vector<const Case*> order;
+    for (const size_t i : latin_order(by_variant.size(), sequence, order_seed(spec_))) order.push_back(by_variant[i]);
+    return order;
+  }
+
   // The one place where a case's exceptions end: they become a failed row and the suite goes on.
-  void run_trial(const Case& one, const TrialKey& trial, at::Tensor& first) {
-    const reports::TrialId id = store_.begin_trial(trial);
+  void run_trial(const Case& one, const TrialKey& trial, int64_t position) {
+    const reports::TrialId id = store_.begin_trial(trial, position);
+    if (quarantined(one, id)) return;
+    heart_.trial_begins();
     StageClock clock;
     reports::TrialResult partial;
     try {
-      prepare(one, first);
-      const reports::TrialResult result = timed_trial(one, trial, clock, first);
+      prepare(one);
+      const reports::TrialResult result = timed_trial(one, trial, clock);
       store_.finish_trial(id, result);
       log_info(fmt::format("{} p{:02} seed {}: {:.2f} s", spec_.variants[one.variant].name, one.prompt, one.seed,
                            seconds(result.samples.back().host_ns)));
@@ -176,11 +229,22 @@ class Runner {
       partial.samples = clock.samples();
       store_.fail_trial(id, error, partial);
       log_error(fmt::format("{} p{:02} seed {} failed: {}", spec_.variants[one.variant].name, one.prompt, one.seed, error.message));
+      heart_.trial_ends();
+      if (error.kind == "poisoned" && options_.progress_fd >= 0) throw PoisonedContext(error.message);
     }
+    heart_.trial_ends();
+  }
+
+  bool quarantined(const Case& one, reports::TrialId id) {
+    const int64_t crashes = store_.crashes_of(run_, case_ids_.at(one.variant));
+    if (crashes < kCrashesToQuarantine) return false;
+    store_.skip_trial(id, fmt::format("quarantined: {} trials of this case took their process with them", crashes));
+    if (told_quarantine_.insert(one.variant).second) log_warn(fmt::format("{} is quarantined after {} crashes", spec_.variants[one.variant].name, crashes));
+    return true;
   }
 
   // Loads and plans; before a variant's first timed trial of this process, warms up. None of it is timed.
-  void prepare(const Case& one, at::Tensor& first) {
+  void prepare(const Case& one) {
     engine_.prepare(order(one));
     watch_power(one);
     sizes_[one.variant] = engine_.plan(order(one)).size;
@@ -191,15 +255,33 @@ class Runner {
       described_.insert(one.variant);
     }
     if (!warm_.insert(one.variant).second) return;
-    for (int64_t i = 0; i < spec_.measurement.warmup; ++i) first = metrics::eight_bit(engine_.generate(order(one), nullptr));
+    for (int64_t i = 0; i < spec_.measurement.warmup; ++i) warm_up(one);
   }
 
-  reports::TrialResult timed_trial(const Case& one, const TrialKey& trial, StageClock& clock, at::Tensor& first) {
+  void warm_up(const Case& one) {
+    StageClock untimed;
+    BeatingClock beating(untimed, heart_);
+    remember_output(one, metrics::eight_bit(engine_.generate(order(one), &beating)));
+  }
+
+  // Every generation of a case in this process, warm-up or timed, must give the same frames. Returns their hash.
+  std::string remember_output(const Case& one, const at::Tensor& frames) {
+    const at::Tensor bytes = frames.contiguous();
+    const std::string hash = reports::sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
+    const auto [first, is_new] = outputs_.try_emplace(one.hash, hash);
+    if (!is_new && first->second != hash) {
+      throw engine::NotFiniteError("verify", "two generations of the same prompt and seed differ");
+    }
+    return hash;
+  }
+
+  reports::TrialResult timed_trial(const Case& one, const TrialKey& trial, StageClock& clock) {
     reports::TrialResult result;
     const bool fresh_peak = reset_peak_rss();
     const int64_t begin_ns = probe_clock_ns();
     const auto begin = std::chrono::steady_clock::now();
-    const at::Tensor video = engine_.generate(order(one), &clock);
+    BeatingClock beating(clock, heart_);
+    const at::Tensor video = engine_.generate(order(one), &beating);
     const auto end_to_end = std::chrono::steady_clock::now() - begin;
     result.gpu.power = power_between(one, begin_ns, probe_clock_ns());
     const auto peak = peak_rss_bytes();
@@ -209,10 +291,7 @@ class Runner {
 
     verify_frames(video, sizes_.at(one.variant));
     const at::Tensor frames = metrics::eight_bit(video);
-    if (first.defined() && !at::equal(first, frames)) {
-      throw engine::NotFiniteError("verify", "two generations of the same prompt and seed differ");
-    }
-    first = frames;
+    result.output_sha256 = remember_output(one, frames);
     result.scores = score_alone(spec_, frames);
     const VideoLook look{spec_.variants[one.variant].config.fps, spec_.measurement.filmstrip_columns};
     result.artefacts = write_video_files(options_.out_dir, name(one, trial.repeat), frames, look);
@@ -225,18 +304,16 @@ class Runner {
 
   // Scores that compare with the reference wait until the whole item is generated. What is missing is worked out from the
   // database, so a run that was killed between generating and scoring catches up here.
-  void score_item(const PlanItem& item) {
+  void score_item(const PlanItem& item, int64_t repeat) {
     const auto reference = std::find_if(item.cases.begin(), item.cases.end(), [&](const Case& one) { return is_reference(one); });
     for (const Case& one : item.cases) {
-      for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
-        const auto state = store_.find_trial(key(one, TrialRole::kTiming, repeat));
-        if (is_reference(one) || !state || state->status != TrialStatus::kOk) continue;
-        const std::vector<std::string> missing = missing_comparisons(spec_, store_.scores_of(state->id));
-        if (!missing.empty()) {
-          store_.add_scores(state->id, compare(missing, name(one, repeat), name(*reference)));
-        }
-        drop_frames(options_.out_dir, name(one, repeat));
+      const auto state = store_.find_trial(key(one, TrialRole::kTiming, repeat));
+      if (is_reference(one) || !state || state->status != TrialStatus::kOk) continue;
+      const std::vector<std::string> missing = missing_comparisons(spec_, store_.scores_of(state->id));
+      if (!missing.empty()) {
+        store_.add_scores(state->id, compare(missing, name(one, repeat), name(*reference)));
       }
+      drop_frames(options_.out_dir, name(one, repeat));
     }
   }
 
@@ -250,14 +327,19 @@ class Runner {
   }
 
   // One observed generation of each variant, on the first item it can be done for; never mixed with timed ones.
-  void profile_variants() {
-    for (const Case& one : plan_.items.front().cases) {
-      const TrialKey trial = key(one, TrialRole::kProfile);
+  void profile_variants(int64_t round) {
+    if (plan_.items.empty()) return;
+    const PlanItem& item = plan_.items.front();
+    for (const Case* each : in_order(item, static_cast<uint64_t>(round))) {
+      const Case& one = *each;
+      const TrialKey trial = key(one, TrialRole::kProfile, round);
       if (!to_do(trial)) {
         ++reused_;
         continue;
       }
       const reports::TrialId id = store_.begin_trial(trial);
+      if (quarantined(one, id)) continue;
+      heart_.trial_begins();
       try {
         engine_.prepare(order(one));
         watch_power(one);
@@ -271,7 +353,9 @@ class Runner {
         const reports::ErrorRow error = describe_error(std::current_exception());
         store_.fail_trial(id, error);
         log_error(fmt::format("profile of {} failed: {}", spec_.variants[one.variant].name, error.message));
+        if (error.kind == "poisoned" && options_.progress_fd >= 0) throw PoisonedContext(error.message);
       }
+      heart_.trial_ends();
     }
   }
 
@@ -293,7 +377,7 @@ class Runner {
   // Of the timed trials of this case, whichever call did them.
   std::vector<std::vector<reports::SampleRow>> timed_samples(const Case& one) const {
     std::vector<std::vector<reports::SampleRow>> samples;
-    for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
+    for (int64_t repeat = 0; repeat < rounds_; ++repeat) {
       const auto state = store_.find_trial(key(one, TrialRole::kTiming, repeat));
       if (state && state->status == TrialStatus::kOk) samples.push_back(store_.samples_of(state->id));
     }
@@ -310,15 +394,16 @@ class Runner {
     };
     for (const PlanItem& item : plan_.items) {
       for (const Case& one : item.cases) {
-        for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
+        for (int64_t repeat = 0; repeat < rounds_; ++repeat) {
           const auto state = count(key(one, TrialRole::kTiming, repeat));
           if (!state) continue;
           for (const auto& score : store_.scores_of(state->id)) out.missing_scores += score.value ? 0 : 1;
         }
       }
     }
-    if (spec_.measurement.profile) {
-      for (const Case& one : plan_.items.front().cases) count(key(one, TrialRole::kProfile));
+    if (!spec_.measurement.profile || plan_.items.empty()) return out;
+    for (int64_t round = 0; round < (options_.rounds > 0 ? rounds_ : 1); ++round) {
+      for (const Case& one : plan_.items.front().cases) count(key(one, TrialRole::kProfile, round));
     }
     return out;
   }
@@ -326,13 +411,17 @@ class Runner {
   const SuiteSpec& spec_;
   const RunOptions& options_;
   VideoEngine& engine_;
+  const Heartbeat heart_{options_.progress_fd};
   const Plan plan_;
+  const int64_t rounds_;
   reports::RunStore store_;
   reports::RunId run_ = 0;
   std::map<size_t, reports::CaseId> case_ids_;                           // by variant
   std::map<std::pair<size_t, uint64_t>, reports::ItemId> item_ids_;      // by prompt and seed
   std::map<size_t, engine::VideoSize> sizes_;                            // by variant
   std::set<size_t> warm_, described_;                                    // variants
+  std::set<size_t> told_quarantine_;                                     // variants
+  std::map<std::string, std::string> outputs_;                           // hash of the frames, by case
   int64_t reused_ = 0;
   std::optional<GpuSampler> sampler_;                                    // absent on a CPU and without NVML
   bool asked_nvml_ = false, told_failure_ = false;

@@ -11,6 +11,7 @@
 #include "engine/base/json_io.h"
 #include "engine/base/nearest.h"
 #include "engine/base/utf8.h"
+#include "harness/suite/sweep.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -265,6 +266,7 @@ SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::strin
   for (const std::string& assignment : overrides) apply_override(suite, assignment);
   const std::string where = source.string() + "#";
   if (suite.is_object()) inline_prompts(suite, source);
+  if (suite.is_object()) expand_sweep(suite, where);
   SuiteSpec spec = read_suite(suite, where);  // first: it names unknown keys with the nearest known one
   check_schema(suite, source.string());
   check_names(spec, where);

@@ -41,11 +41,13 @@ Facts facts_of(const std::string& json_text, const std::string& where) {
   return facts;
 }
 
-void read_run(const Database& database, Report& report) {
+// Of a database with many runs, the newest one is reported. Returns its number.
+int64_t read_run(const Database& database, Report& report) {
   Statement query = database.prepare(
       "SELECT suite, title, tool_version, notes, started_unix_ns, coalesce(ended_unix_ns, (SELECT max(ended_unix_ns) FROM "
-      "trial), started_unix_ns), resumed_count, ended_unix_ns IS NOT NULL, reference_variant, model_json, identity_json, "
-      "volatile_json FROM run JOIN environment USING (environment_id)");
+      "trial t WHERE t.run_id = run.run_id), started_unix_ns), resumed_count, ended_unix_ns IS NOT NULL, reference_variant, "
+      "model_json, identity_json, volatile_json, run_id FROM run JOIN environment USING (environment_id) ORDER BY started_unix_ns "
+      "DESC, run_id DESC LIMIT 1");
   const std::string where = database.path().string();
   if (!query.step()) throw DataError(where, "holds no run yet");
   report.suite = query.text(0);
@@ -61,27 +63,32 @@ void read_run(const Database& database, Report& report) {
   report.model = facts_of(query.text(9), where);
   report.environment = facts_of(query.text(10), where);
   report.environment_now = facts_of(query.text(11), where);
+  return query.integer(12);
 }
 
-void read_definitions(const Database& database, Report& report) {
+void read_definitions(const Database& database, int64_t run, Report& report) {
   Statement metric = database.prepare("SELECT * FROM metric_def ORDER BY family, metric_key");
   while (metric.step()) {
     report.metrics.push_back({metric.text(0), metric.text(1), metric.text(2),
                               parse_direction(metric.text(3), database.path().string()), metric.text(4), metric.text(5)});
   }
   Statement item = database.prepare(
-      "SELECT item_id, prompt_id, text, negative_text, tags_json, seed FROM item JOIN prompt USING (prompt_id) ORDER BY item_id");
+      "SELECT item_id, prompt_id, text, negative_text, tags_json, seed FROM item JOIN prompt USING (prompt_id) WHERE item_id IN "
+      "(SELECT item_id FROM trial WHERE run_id = ?) ORDER BY item_id");
+  item.bind(run);
   while (item.step()) {
     report.items.push_back(
         {item.integer(0), item.integer(1), {item.text(2), item.text(3), item.text(4), item.integer(5)}});
   }
-  Statement published = database.prepare("SELECT sentence, value, setting, source FROM published ORDER BY ordinal");
+  Statement published = database.prepare("SELECT sentence, value, setting, source FROM published WHERE run_id = ? ORDER BY ordinal");
+  published.bind(run);
   while (published.step()) {
     report.published.push_back({published.text(0), published.text(1), published.text(2), published.text(3)});
   }
   Statement failure = database.prepare(newest(
       "SELECT variant, text, seed, role, kind, message, stage, step FROM newest JOIN error USING (trial_id) JOIN case_row "
-      "USING (case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE newest.status = 'failed' ORDER BY trial_id"));
+      "USING (case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE newest.status = 'failed' AND newest.run_id = ? ORDER BY trial_id"));
+  failure.bind(run);
   while (failure.step()) {
     report.failures.push_back({failure.text(0), failure.text(1), failure.integer(2),
                                parse_trial_role(failure.text(3), database.path().string()),
@@ -89,9 +96,10 @@ void read_definitions(const Database& database, Report& report) {
   }
 }
 
-std::vector<ClaimRow> read_claims(const Database& database) {
+std::vector<ClaimRow> read_claims(const Database& database, int64_t run) {
   std::vector<ClaimRow> claims;
-  Statement query = database.prepare("SELECT key, sentence, quantity, variant, reference, at_least, at_most FROM claim ORDER BY rowid");
+  Statement query = database.prepare("SELECT key, sentence, quantity, variant, reference, at_least, at_most FROM claim WHERE run_id = ? ORDER BY rowid");
+  query.bind(run);
   while (query.step()) {
     claims.push_back({query.text(0), query.text(1), query.text(2), query.text(3), query.text(4), query.optional_number(5),
                       query.optional_number(6)});
@@ -256,10 +264,11 @@ void measure_predictions(Variant& variant) {
   }
 }
 
-void read_variants(const Database& database, Report& report) {
+void read_variants(const Database& database, int64_t run, Report& report) {
   std::map<int64_t, int64_t> prompt_of;
   for (const Item& item : report.items) prompt_of[item.id] = item.prompt_id;
-  Statement query = database.prepare("SELECT case_id, variant, description, params_json, ordinal FROM case_row ORDER BY ordinal, case_id");
+  Statement query = database.prepare("SELECT case_id, variant, description, params_json, ordinal FROM case_row WHERE run_id = ? ORDER BY ordinal, case_id");
+  query.bind(run);
   while (query.step()) {
     Variant variant;
     variant.row = {query.text(1), query.text(2), query.text(3), query.integer(4)};
@@ -297,10 +306,10 @@ Report read_report(const std::filesystem::path& path) {
   const Database database(file, OpenMode::kReadOnly);
   Report report;
   report.folder = file.parent_path();
-  read_run(database, report);
-  read_definitions(database, report);
-  read_variants(database, report);
-  report.claims = evaluate_claims(read_claims(database), report);
+  const int64_t run = read_run(database, report);
+  read_definitions(database, run, report);
+  read_variants(database, run, report);
+  report.claims = evaluate_claims(read_claims(database, run), report);
   return report;
 }
 

@@ -17,15 +17,43 @@ namespace {
 
 constexpr int kBusyTimeoutMs = 5000;
 
-// In order; the n-th entry brings the schema to version n.
-std::span<const std::string_view> migrations() {
-  static const std::array<std::string_view, 2> kMigrations{embedded::_0001_first_sql(), embedded::_0002_gpu_sql()};
+// Removes a constraint that later schemas do without, whatever columns the table has by now. SQLite has no ALTER for it,
+// so the table is made anew; foreign keys are off while migrations run.
+void drop_unique_suite(const Database& database) {
+  Statement query = database.prepare("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'run'");
+  query.step();
+  std::string sql = query.text(0);
+  query.reset();
+  for (const auto& [from, to] : {std::pair<std::string_view, std::string_view>{",\n  UNIQUE (suite_hash, environment_id)", ""},
+                                 {"TABLE run (", "TABLE run_without_unique ("}}) {
+    const std::size_t at = sql.find(from);
+    if (at == std::string::npos) throw DataError(database.path().string(), fmt::format("expected '{}' in the run table", from));
+    sql.replace(at, from.size(), to);
+  }
+  database.execute(sql);
+  database.execute("INSERT INTO run_without_unique SELECT * FROM run; DROP TABLE run; ALTER TABLE run_without_unique RENAME TO run");
+}
+
+// Brings an older schema to `version`; `before` does what SQL cannot.
+struct Migration {
+  int64_t version;
+  std::string_view sql;
+  void (*before)(const Database&) = nullptr;
+};
+
+// By ascending version, one line each.
+std::span<const Migration> migrations() {
+  static const std::array kMigrations{
+      Migration{1, embedded::_0001_first_sql()},
+      Migration{2, embedded::_0002_gpu_sql()},
+      Migration{5, embedded::_0005_history_sql(), drop_unique_suite},
+  };
   return kMigrations;
 }
 
 }  // namespace
 
-int64_t schema_version() { return static_cast<int64_t>(migrations().size()); }
+int64_t schema_version() { return migrations().back().version; }
 
 struct Statement::State {
   sqlite3_stmt* handle = nullptr;
@@ -94,6 +122,26 @@ void Statement::reset() {
   state_->bound = 0;
 }
 
+int Statement::columns() const { return sqlite3_column_count(state_->handle); }
+std::string Statement::name(int column) const { return sqlite3_column_name(state_->handle, column); }
+
+ColumnType Statement::type(int column) const {
+  switch (sqlite3_column_type(state_->handle, column)) {
+    case SQLITE_NULL: return ColumnType::kNull;
+    case SQLITE_INTEGER: return ColumnType::kInteger;
+    case SQLITE_FLOAT: return ColumnType::kReal;
+    case SQLITE_BLOB: return ColumnType::kBlob;
+    default: return ColumnType::kText;
+  }
+}
+
+std::string Statement::hex(int column) const {
+  const auto* bytes = static_cast<const unsigned char*>(sqlite3_column_blob(state_->handle, column));
+  std::string text;
+  for (int i = 0; i < sqlite3_column_bytes(state_->handle, column); ++i) text += fmt::format("{:02x}", bytes[i]);
+  return text;
+}
+
 int64_t Statement::integer(int column) const { return sqlite3_column_int64(state_->handle, column); }
 double Statement::number(int column) const { return sqlite3_column_double(state_->handle, column); }
 
@@ -115,7 +163,7 @@ std::optional<int64_t> Statement::optional_integer(int column) const {
 
 Database::Database(const std::filesystem::path& path, OpenMode mode) : path_(path) {
   std::error_code ignored;
-  if (mode == OpenMode::kReadOnly && !std::filesystem::is_regular_file(path, ignored)) {
+  if (mode != OpenMode::kReadWrite && !std::filesystem::is_regular_file(path, ignored)) {
     throw DataError(path.string(), "no such result database");
   }
   const int flags = mode == OpenMode::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
@@ -136,11 +184,11 @@ Database::Database(const std::filesystem::path& path, OpenMode mode) : path_(pat
     sqlite3_extended_result_codes(handle_, 1);
     sqlite3_busy_timeout(handle_, kBusyTimeoutMs);
     check_identity(mode);
-    execute("PRAGMA foreign_keys = ON");
     if (mode == OpenMode::kReadWrite) {
       execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
       migrate();
     }
+    execute("PRAGMA foreign_keys = ON");
   } catch (...) {
     sqlite3_close_v2(handle_);
     throw;
@@ -199,6 +247,8 @@ void Database::check_identity(OpenMode mode) const {
 }
 
 void Database::migrate() {
+  if (schema() == schema_version()) return;
+  execute("PRAGMA foreign_keys = OFF");  // tables may be made anew; checked below
   Transaction transaction(*this);
   // Read inside the transaction: another process may have migrated meanwhile.
   Statement query = prepare("PRAGMA user_version");
@@ -206,9 +256,14 @@ void Database::migrate() {
   const int64_t version = query.integer(0);
   query.reset();
   if (version == schema_version()) return;
-  for (int64_t next = version; next < schema_version(); ++next) {
-    execute(migrations()[static_cast<std::size_t>(next)]);
+  for (const Migration& migration : migrations()) {
+    if (migration.version <= version) continue;
+    if (migration.before != nullptr) migration.before(*this);
+    execute(migration.sql);
   }
+  Statement dangling = prepare("PRAGMA foreign_key_check");
+  if (dangling.step()) throw DataError(path_.string(), fmt::format("migration: a row of {} refers to nothing", dangling.text(0)));
+  dangling.reset();
   execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, schema_version()));
   transaction.commit();
 }

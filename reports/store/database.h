@@ -19,6 +19,10 @@ namespace vorta::reports {
 inline constexpr int64_t kApplicationId = 0x56425331;
 /// Version of the newest migration.
 int64_t schema_version();
+/// The first schema with keys that mean the same in every copy of a database.
+inline constexpr int64_t kHistorySchema = 5;
+
+enum class ColumnType { kNull, kInteger, kReal, kText, kBlob };
 
 /// A prepared statement. Bind in order, then `step` until false. Columns count from 0. Reusable after `reset`.
 class Statement {
@@ -39,6 +43,10 @@ class Statement {
   void run();
   void reset();
 
+  int columns() const;
+  std::string name(int column) const;
+  ColumnType type(int column) const;
+  std::string hex(int column) const;
   int64_t integer(int column) const;
   double number(int column) const;
   std::string text(int column) const;
@@ -53,9 +61,11 @@ class Statement {
   std::unique_ptr<State> state_;
 };
 
-enum class OpenMode { kReadOnly, kReadWrite };
+/// kPublish: a file that is there, to be written as it is, without a log or a migration.
+enum class OpenMode { kReadOnly, kReadWrite, kPublish };
 
-/// A connection. A file of an older schema can be read as it is: tables that it lacks hold nothing. All errors are DataErrors with the path and SQLite's message.
+/// A connection. A file of an older schema can be read as it is: tables that it lacks hold nothing. All errors are
+/// DataErrors with the path and SQLite's message.
 class Database {
  public:
   /// kReadWrite creates the file, sets WAL and migrates; kReadOnly opens an existing one, of this schema or an older one.

@@ -68,6 +68,8 @@ struct RunRow {
   std::string notes = {};
   std::vector<ClaimRow> claims = {};
   std::vector<PublishedRow> published = {};
+  std::string run_key = {};          ///< The same in every copy; empty: a new one. Shards of one run share theirs.
+  std::string build_json = "{}";     ///< What was built: {"commit": ..., "branch": ...} where the caller says.
 };
 
 /// One configuration. `params_json` is the effective configuration; variant and parameters make the case's hash.
@@ -153,9 +155,11 @@ struct ArtefactRow {
   std::string path;
   std::string mime;
   int64_t bytes = 0;
+  std::string sha256 = {};  ///< Of the file; empty in old databases.
 };
 
-/// Why a trial failed. Kinds: "config", "data", "machine", "memory", "numerics", "internal".
+/// Why a trial failed. Kinds: "config", "data", "machine", "memory", "numerics", "internal"; of a worker process that died
+/// or was ended: "crash", "signal", "timeout", "stalled".
 struct ErrorRow {
   std::string kind;
   std::string message;
@@ -171,6 +175,7 @@ struct TrialResult {
   std::vector<ScoreRow> scores;
   std::vector<ArtefactRow> artefacts;
   GpuResult gpu = {};  ///< Empty on a machine without a GPU.
+  std::string output_sha256 = {};  ///< Of the frames as eight-bit RGB; empty where none were made.
 };
 
 }  // namespace vorta::reports

@@ -10,6 +10,7 @@
 #include "engine/base/json_io.h"
 #include "reports/store/database.h"
 #include "reports/store/gpu_store.h"
+#include "reports/store/owner.h"
 #include "reports/store/sha256.h"
 
 namespace vorta::reports {
@@ -43,9 +44,9 @@ void insert_scores(const Database& database, TrialId trial, const std::vector<Sc
 
 void insert_artefacts(const Database& database, TrialId trial, const std::vector<ArtefactRow>& rows) {
   Statement insert = database.prepare(
-      "INSERT OR REPLACE INTO artefact (trial_id, kind, path, mime, size_bytes) VALUES (?, ?, ?, ?, ?)");
+      "INSERT OR REPLACE INTO artefact (trial_id, kind, path, mime, size_bytes, sha256) VALUES (?, ?, ?, ?, ?, ?)");
   for (const ArtefactRow& row : rows) {
-    insert.bind(trial).bind(row.kind).bind(row.path).bind(row.mime).bind(row.bytes).run();
+    insert.bind(trial).bind(row.kind).bind(row.path).bind(row.mime).bind(row.bytes).bind(row.sha256).run();
   }
 }
 
@@ -57,6 +58,25 @@ void insert_result(const Database& database, TrialId trial, const TrialResult& r
   insert_scores(database, trial, result.scores);
   insert_artefacts(database, trial, result.artefacts);
   insert_gpu(database, trial, result.gpu);
+  if (result.output_sha256.empty()) return;
+  database.prepare("UPDATE trial SET output_sha256 = ? WHERE trial_id = ?").bind(result.output_sha256).bind(trial).run();
+}
+
+// Errors that a worker's end left; a worker that reports its own error lives on.
+constexpr std::string_view kTookProcess =
+    "(kind IN ('crash', 'signal', 'timeout', 'stalled') OR message LIKE 'the worker %')";
+
+// Rows that a process which is gone left running. Those of a live one are its own.
+int64_t interrupt_orphans(const Database& database, RunId run) {
+  std::vector<TrialId> orphans;
+  Statement running = database.prepare("SELECT trial_id, owner FROM trial WHERE run_id = ? AND status = 'running'");
+  running.bind(run);
+  while (running.step()) {
+    if (!is_alive(running.text(1)) || running.text(1) == this_process()) orphans.push_back(running.integer(0));
+  }
+  Statement interrupt = database.prepare("UPDATE trial SET status = 'interrupted', ended_unix_ns = ? WHERE trial_id = ?");
+  for (const TrialId trial : orphans) interrupt.bind(unix_ns()).bind(trial).run();
+  return static_cast<int64_t>(orphans.size());
 }
 
 void close_trial(const Database& database, TrialId trial, TrialStatus status, std::string_view detail) {
@@ -96,12 +116,18 @@ int64_t ensure_environment(const Database& database, const EnvironmentRow& envir
 void refuse_other_run(const Database& database, const RunRow& run, const EnvironmentRow& environment) {
   Statement query = database.prepare(
       "SELECT suite, suite_hash, identity_hash, identity_json FROM run JOIN environment USING (environment_id)");
-  if (!query.step()) return;
+  bool any = false;
+  while (query.step()) {
+    if (query.text(1) == json_hash(run.suite_json) && query.text(2) == json_hash(environment.identity_json)) return;
+    any = true;
+  }
+  if (!any) return;
+  query.reset();
+  query.step();
   if (query.text(1) != json_hash(run.suite_json)) {
     throw ConfigError(database.path().string(),
                       fmt::format("holds results of suite '{}' with other settings; choose another output folder", query.text(0)));
   }
-  if (query.text(2) == json_hash(environment.identity_json)) return;
   const auto before = parse_json(query.text(3), "environment");
   const auto now = parse_json(environment.identity_json, "environment");
   std::string differs;
@@ -136,35 +162,57 @@ BegunRun RunStore::begin_run(const RunRow& run, const EnvironmentRow& environmen
   const int64_t environment_id = ensure_environment(database, environment);
   BegunRun begun;
   Statement existing = database.prepare(
-      "UPDATE run SET resumed_count = resumed_count + 1, ended_unix_ns = NULL WHERE suite_hash = ? AND environment_id = ? "
-      "RETURNING run_id");
+      "UPDATE run SET resumed_count = resumed_count + 1, ended_unix_ns = NULL WHERE run_id = (SELECT max(run_id) FROM run WHERE "
+      "suite_hash = ? AND environment_id = ?) RETURNING run_id, run_key");
   existing.bind(json_hash(run.suite_json)).bind(environment_id);
   begun.resumed = existing.step();
   if (begun.resumed) begun.id = existing.integer(0);
+  begun.key = begun.resumed ? existing.text(1) : run.run_key.empty() ? unique_key() : run.run_key;
   existing.run();
   if (!begun.resumed) {
     Statement insert = database.prepare(
         "INSERT INTO run (environment_id, suite, title, suite_hash, suite_json, argv_json, model_json, reference_variant, "
-        "tool_version, notes, started_unix_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+        "tool_version, notes, started_unix_ns, run_key, build_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     insert.bind(environment_id).bind(run.suite).bind(run.title).bind(json_hash(run.suite_json)).bind(run.suite_json);
     insert.bind(run.argv_json).bind(run.model_json).bind(run.reference_variant).bind(run.tool_version).bind(run.notes);
-    insert.bind(unix_ns()).run();
+    insert.bind(unix_ns()).bind(begun.key).bind(run.build_json).run();
     begun.id = database.last_insert_id();
     insert_claims(database, begun.id, run);
   }
-  Statement interrupt = database.prepare(
-      "UPDATE trial SET status = 'interrupted', ended_unix_ns = ? WHERE run_id = ? AND status = 'running' RETURNING trial_id");
-  interrupt.bind(unix_ns()).bind(begun.id);
-  while (interrupt.step()) ++begun.interrupted_trials;
-  interrupt.reset();
+  begun.interrupted_trials = interrupt_orphans(database, begun.id);
   transaction.commit();
   return begun;
 }
 
-void RunStore::end_run(RunId run) {
+void RunStore::end_run(RunId run, std::string_view reason) {
   Transaction transaction(state_->database);
-  state_->database.prepare("UPDATE run SET ended_unix_ns = ? WHERE run_id = ?").bind(unix_ns()).bind(run).run();
+  state_->database.prepare("UPDATE run SET ended_unix_ns = ?, stop_reason = ? WHERE run_id = ?").bind(unix_ns()).bind(reason).bind(run).run();
   transaction.commit();
+}
+
+std::vector<TrialId> RunStore::running_trials(int64_t pid) const {
+  const std::string mine = this_process();
+  Statement query = state_->database.prepare("SELECT trial_id FROM trial WHERE status = 'running' AND owner LIKE ? ORDER BY trial_id");
+  query.bind(fmt::format("{}/{}/%", mine.substr(0, mine.find('/')), pid));
+  std::vector<TrialId> trials;
+  while (query.step()) trials.push_back(query.integer(0));
+  return trials;
+}
+
+int64_t RunStore::crashes_of(RunId run, CaseId case_id) const {
+  Statement query = state_->database.prepare(fmt::format(
+      "SELECT count(*) FROM trial JOIN error USING (trial_id) WHERE run_id = ? AND case_id = ? AND status = 'failed' AND {}", kTookProcess));
+  query.bind(run).bind(case_id);
+  query.step();
+  return query.integer(0);
+}
+
+bool RunStore::crashed(const TrialKey& key) const {
+  const auto state = find_trial(key);
+  if (!state || state->status != TrialStatus::kFailed) return false;
+  Statement query = state_->database.prepare(fmt::format("SELECT 1 FROM error WHERE trial_id = ? AND {}", kTookProcess));
+  query.bind(state->id);
+  return query.step();
 }
 
 CaseId RunStore::ensure_case(RunId run, const CaseRow& row) {
@@ -213,15 +261,15 @@ void RunStore::define_metrics(const std::vector<MetricDefRow>& metrics) {
   transaction.commit();
 }
 
-TrialId RunStore::begin_trial(const TrialKey& key) {
+TrialId RunStore::begin_trial(const TrialKey& key, int64_t position) {
   const Database& database = state_->database;
   Transaction transaction(database);
   const auto before = find_trial(key);
   Statement insert = database.prepare(
-      "INSERT INTO trial (run_id, case_id, item_id, role, repeat, attempt, status, started_unix_ns) "
-      "VALUES (?, ?, ?, ?, ?, ?, 'running', ?)");
+      "INSERT INTO trial (run_id, case_id, item_id, role, repeat, attempt, status, started_unix_ns, trial_key, owner, position) "
+      "VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)");
   insert.bind(key.run).bind(key.case_id).bind(key.item).bind(to_string(key.role)).bind(key.repeat);
-  insert.bind(before ? before->attempt + 1 : int64_t{0}).bind(unix_ns()).run();
+  insert.bind(before ? before->attempt + 1 : int64_t{0}).bind(unix_ns()).bind(unique_key()).bind(this_process()).bind(position).run();
   const TrialId id = database.last_insert_id();
   transaction.commit();
   return id;
@@ -304,10 +352,10 @@ bool RunStore::is_settled(const TrialKey& key) const {
 
 std::vector<ArtefactRow> RunStore::artefacts_of(TrialId trial) const {
   Statement query = state_->database.prepare(
-      "SELECT kind, path, mime, size_bytes FROM artefact WHERE trial_id = ? ORDER BY artefact_id");
+      "SELECT kind, path, mime, size_bytes, sha256 FROM artefact WHERE trial_id = ? ORDER BY artefact_id");
   query.bind(trial);
   std::vector<ArtefactRow> rows;
-  while (query.step()) rows.push_back({query.text(0), query.text(1), query.text(2), query.integer(3)});
+  while (query.step()) rows.push_back({query.text(0), query.text(1), query.text(2), query.integer(3), query.text(4)});
   return rows;
 }
 

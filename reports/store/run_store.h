@@ -21,7 +21,8 @@ using TrialId = int64_t;
 struct BegunRun {
   RunId id = 0;
   bool resumed = false;           ///< The database already held this run.
-  int64_t interrupted_trials = 0; ///< Trials that an earlier process left running; they must be done again.
+  int64_t interrupted_trials = 0; ///< Trials that a process which is gone left running; they must be done again.
+  std::string key = {};           ///< The run's key.
 };
 
 /// What names a trial inside a run. `repeat` counts repeats of the same item from 0.
@@ -55,15 +56,24 @@ class RunStore {
   /// Starts the run, or resumes the one with the same suite and environment identity. ConfigError when the database
   /// holds a run of another suite or another environment: results of two machines never share a table.
   BegunRun begin_run(const RunRow& run, const EnvironmentRow& environment);
-  void end_run(RunId run);
+  /// `reason`: why sampling ended, in words.
+  void end_run(RunId run, std::string_view reason = "");
+  /// Trials that the process `pid` of this boot left running.
+  std::vector<TrialId> running_trials(int64_t pid) const;
+  /// Trials of a case that took their process with them: failed of kind crash, signal, memory of a killed worker, timeout or
+  /// stalled, all attempts counted.
+  int64_t crashes_of(RunId run, CaseId case_id) const;
+  /// Whether the newest attempt at `key` is such a trial.
+  bool crashed(const TrialKey& key) const;
 
   /// Finds or adds; stable ids over resumed runs.
   CaseId ensure_case(RunId run, const CaseRow& row);
   ItemId ensure_item(const ItemRow& row);
   void define_metrics(const std::vector<MetricDefRow>& metrics);
 
-  /// Writes the row (status running) before the work starts. A later attempt at the same key gets the next number.
-  TrialId begin_trial(const TrialKey& key);
+  /// Writes the row (status running, owned by this process) before the work starts. A later attempt at the same key gets the
+  /// next number. `position`: place in the order of the trial's round, -1 for none.
+  TrialId begin_trial(const TrialKey& key, int64_t position = -1);
   /// All rows and status ok, in one transaction.
   void finish_trial(TrialId trial, const TrialResult& result);
   /// Status failed with its reason. Never loses what was measured before: `partial` is kept too.

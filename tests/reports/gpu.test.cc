@@ -159,21 +159,6 @@ TEST_CASE("a run without a GPU shows no GPU table in any format", "[reports][gpu
   }
 }
 
-TEST_CASE("a database of the first schema is read as it is, and migrated when written", "[reports][gpu]") {
-  TempFolder folder;
-  const auto file = make_sample_run(folder.path());
-  {
-    const Database database(file, OpenMode::kReadWrite);
-    database.execute("DROP TABLE gpu_profile; DROP TABLE gpu_kernel; DROP TABLE gpu_place; DROP TABLE gpu_step; DROP TABLE gpu_counter; "
-                     "DROP TABLE gpu_power; PRAGMA user_version = 1");
-  }
-  CHECK(read_report(file).variants.size() == 3);
-  CHECK(Database(file, OpenMode::kReadOnly).schema() == 1);
-  RunStore::open_or_create(file);
-  CHECK(Database(file, OpenMode::kReadOnly).schema() == schema_version());
-  CHECK(read_report(file).variants.size() == 3);
-}
-
 TEST_CASE("a GPU row that breaks a rule is rolled back with its trial", "[reports][gpu]") {
   TempFolder folder;
   make_gpu_run(folder.path());

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+namespace vorta::harness {
+
+/// Replaces "sweep" of a suite by the variants it stands for, after those that are named; a suite without one stays as it
+/// is. Axes are crossed by name, the last one turns fastest; those of a "zip" go together; "where" keeps the combinations for which all expressions are true;
+/// "defaults" are values of axes that do not vary; combinations that would generate the same are one. ConfigError with
+/// "file#/sweep/..." for unknown axes and keys, values of the wrong type, zips of unequal length, names that collide, and
+/// more than 4096 variants.
+void expand_sweep(nlohmann::json& suite, std::string_view where);
+
+}  // namespace vorta::harness

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reports/query/audit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "engine/base/error.h"
+#include "reports/query/statistics.h"
+#include "reports/store/database.h"
+#include "reports/store/history.h"
+
+namespace vorta::reports {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr double kTenth = 0.1;
+
+constexpr std::string_view kOk = "t.run_id = (SELECT run_id FROM run ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1) AND t.status = 'ok'";
+
+Audit judged(std::string name, std::string promise, int64_t looked_at, const std::vector<std::string>& broken) {
+  Audit audit{std::move(name), std::move(promise), AuditOutcome::kNotMeasured, "nothing to look at"};
+  if (looked_at == 0) return audit;
+  audit.outcome = broken.empty() ? AuditOutcome::kHolds : AuditOutcome::kBroken;
+  audit.words = fmt::format("looked at {}", looked_at);
+  if (!broken.empty()) audit.words += fmt::format(", broken by {}: {}", broken.size(), broken.front());
+  return audit;
+}
+
+// Trials whose rows of steps are not exactly the steps of their configuration (or those that it says it times).
+Audit steps_executed(const Database& database) {
+  Statement query = database.prepare(fmt::format(
+      "SELECT variant, coalesce(nullif(json_extract(params_json, '$.timed_steps'), 0), json_extract(params_json, '$.steps')), "
+      "(SELECT count(DISTINCT step) FROM sample s WHERE s.trial_id = t.trial_id AND stage = 'step' AND host_ns > 0) FROM trial t "
+      "JOIN case_row USING (case_id) WHERE {} AND role = 'timing'", kOk));
+  int64_t trials = 0;
+  std::vector<std::string> broken;
+  while (query.step()) {
+    if (query.integer(1) <= 0) continue;  // the model's own number, which the row does not know
+    ++trials;
+    if (query.integer(1) != query.integer(2)) broken.push_back(fmt::format("{}: {} of {} steps", query.text(0), query.integer(2), query.integer(1)));
+  }
+  return judged("steps executed", "every step that is reported was executed and timed", trials, broken);
+}
+
+Audit same_output(const Database& database, std::string_view roles, std::string name, std::string promise) {
+  Statement query = database.prepare(fmt::format(
+      "SELECT variant, text, count(DISTINCT output_sha256), count(*), count(DISTINCT role) FROM trial t JOIN case_row USING (case_id) JOIN item "
+      "USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role IN ({}) AND output_sha256 <> '' GROUP BY t.case_id, t.item_id", kOk, roles));
+  const bool two_roles = roles.find(',') != std::string_view::npos;
+  int64_t items = 0;
+  std::vector<std::string> broken;
+  while (query.step()) {
+    if (query.integer(3) < 2 || (two_roles && query.integer(4) < 2)) continue;
+    ++items;
+    if (query.integer(2) > 1) broken.push_back(fmt::format("{}, \"{}\": {} different outputs", query.text(0), query.text(1), query.integer(2)));
+  }
+  return judged(std::move(name), std::move(promise), items, broken);
+}
+
+// Something that outlives a generation (an embedding, a latent, a graph) would show in later rounds of the same item.
+Audit no_memory(const Database& database) {
+  Statement query = database.prepare(fmt::format(
+      "SELECT variant, item_id, repeat, host_ns FROM trial t JOIN sample USING (trial_id) JOIN case_row USING (case_id) WHERE {} AND "
+      "role = 'timing' AND stage = 'e2e' ORDER BY variant, item_id, repeat", kOk));
+  std::map<std::string, std::map<int64_t, std::vector<double>>> times;
+  while (query.step()) times[query.text(0)][query.integer(1)].push_back(static_cast<double>(query.integer(3)));
+  int64_t variants = 0;
+  std::vector<std::string> broken;
+  for (const auto& [variant, items] : times) {
+    std::vector<double> ratios;
+    for (const auto& [item, rounds] : items) {
+      if (rounds.size() < 2) continue;
+      ratios.push_back(median(std::vector<double>(rounds.begin() + 1, rounds.end())) / rounds.front());
+    }
+    if (ratios.empty()) continue;
+    ++variants;
+    if (median(ratios) < 1.0 - kTenth) broken.push_back(fmt::format("{}: items seen before take {:.0f} % of their first time", variant, 100 * median(ratios)));
+  }
+  return judged("no memory of prompts", "a prompt that was seen before is no faster by over a tenth", variants, broken);
+}
+
+Audit planned_work(const Database& database) {
+  Statement query = database.prepare(
+      "SELECT variant, predicted, measured FROM prediction p JOIN case_row USING (case_id) WHERE p.run_id = (SELECT run_id FROM run ORDER BY "
+      "started_unix_ns DESC, run_id DESC LIMIT 1) AND quantity = 'flops/attention' AND measured IS NOT NULL");
+  int64_t variants = 0;
+  std::vector<std::string> broken;
+  while (query.step()) {
+    ++variants;
+    const double ratio = query.number(2) / query.number(1);
+    if (ratio < 1 - kTenth || ratio > 1 + kTenth) broken.push_back(fmt::format("{}: {:.3f} of the plan's attention", query.text(0), ratio));
+  }
+  return judged("work as planned", "executed attention is the plan's within a tenth", variants, broken);
+}
+
+// In whole Latin squares the counts are equal; an unfinished one may differ by one square's row.
+Audit balanced_order(const Database& database) {
+  Statement query = database.prepare(fmt::format(
+      "SELECT variant, position, count(*) FROM trial t JOIN case_row USING (case_id) WHERE {} AND role = 'timing' AND position >= 0 GROUP BY 1, 2", kOk));
+  std::map<std::string, std::map<int64_t, int64_t>> counts;
+  int64_t places = 0;
+  while (query.step()) {
+    counts[query.text(0)][query.integer(1)] = query.integer(2);
+    places = std::max(places, query.integer(1) + 1);
+  }
+  std::vector<std::string> broken;
+  for (const auto& [variant, positions] : counts) {
+    int64_t least = INT64_MAX, most = 0;
+    for (int64_t place = 0; place < places; ++place) {
+      const auto found = positions.find(place);
+      const int64_t count = found == positions.end() ? 0 : found->second;
+      least = std::min(least, count);
+      most = std::max(most, count);
+    }
+    if (most - least > 2) broken.push_back(fmt::format("{}: {} to {} times at a place", variant, least, most));
+  }
+  return judged("balanced order", "each variant took each place in the order alike", static_cast<int64_t>(counts.size()), broken);
+}
+
+}  // namespace
+
+std::string_view to_string(AuditOutcome outcome) {
+  switch (outcome) {
+    case AuditOutcome::kHolds: return "holds";
+    case AuditOutcome::kBroken: return "broken";
+    case AuditOutcome::kNotMeasured: break;
+  }
+  return "not measured";
+}
+
+std::vector<Audit> audit_run(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path file = fs::is_directory(path, ignored) ? path / "run.sqlite" : path;
+  if (list_runs(file).empty()) throw DataError(file.string(), "holds no run yet");
+  const Database database(file, OpenMode::kReadOnly);
+  if (database.schema() < kHistorySchema) throw DataError(file.string(), "is too old to be audited: it holds no outputs and places (`db migrate` does not add them)");
+  return {steps_executed(database),
+          same_output(database, "'timing'", "rounds agree", "all rounds of an item give the same frames"),
+          same_output(database, "'timing', 'profile'", "modes agree", "an observed trial gives the frames of the timed and scored ones"),
+          no_memory(database), planned_work(database), balanced_order(database)};
+}
+
+}  // namespace vorta::reports

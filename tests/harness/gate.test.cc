@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gate on runs made of formulas: what it finds, names, accepts and says in each format.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "harness/gate/compare.h"
+#include "harness/gate/formats.h"
+#include "harness/gate/measure.h"
+#include "tests/support/catch.h"
+
+using namespace vorta;
+using namespace vorta::harness;
+using reports::MeasuredRun;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kLinear = "operator/vorta::linear";
+constexpr const char* kAttention = "operator/vorta::grouped_attention";
+
+struct Build {
+  uint64_t seed = 1;
+  double noise = 0.01;         // sd of a round, on all times alike, and half of it on each
+  double linear = 1.0;         // factor on one kernel
+  double score = 0.9;
+  int64_t rounds = 12;
+  int64_t calls = 40;
+  std::string output = "same";
+};
+
+MeasuredRun make_run(const Build& build, const std::string& key) {
+  MeasuredRun run;
+  run.line = {key, "made up", "hash", R"({"cpu":"imaginary","gpu":"","threads":2})", R"({"commit":"abc"})", 0, true};
+  run.metrics = {{"quality/steady", "steady", "0..1", reports::Direction::kHigher, "quality", "1"}};
+  std::mt19937_64 random(build.seed);
+  std::normal_distribution<double> normal;
+  for (const char* variant : {"dense", "vorta"}) {
+    run.case_hashes[variant] = variant;
+    for (int64_t round = 0; round < build.rounds; ++round) {
+      const double machine = std::exp(build.noise * normal(random));
+      const auto jitter = [&] { return machine * std::exp(0.5 * build.noise * normal(random)); };
+      const auto add = [&](const std::string& quantity, const std::string& item, double value) {
+        run.values.push_back({variant, quantity, item, item, round, value});
+      };
+      const double linear = 0.3 * build.linear * jitter(), attention = 0.7 * jitter();
+      add(kLinear, "a", linear);
+      add(kAttention, "a", attention);
+      add("operator/aten::tiny", "a", 1e-5 * std::exp(normal(random)));
+      for (const char* item : {"a", "b", "c", "d"}) {
+        add("time/step", item, linear + attention);
+        add("score/quality/steady", item, build.score + 0.001 * item[0]);
+      }
+    }
+    run.facts.push_back({variant, "calls/vorta::linear", "a", std::to_string(build.calls), true});
+    run.facts.push_back({variant, "output", "a", build.output, false});
+  }
+  return run;
+}
+
+Policy policy() {
+  Policy policy;
+  policy.name = "test";
+  policy.rounds = {.min_rounds = 6, .max_rounds = 12};
+  policy.looks = 1;
+  policy.checks = {{.quantity = "time/step", .margin = 0.03, .line = 4},
+                   {.quantity = "operator/*", .margin = 0.015, .min_share = 0.02, .on_inconclusive = OnInconclusive::kPass, .line = 5},
+                   {.quantity = "score/*", .margin = 0.01},
+                   {.quantity = "calls/*", .tolerance = 0.0},
+                   {.quantity = "output", .tolerance = 0.0}};
+  return policy;
+}
+
+const Finding& finding(const GateResult& result, std::string_view variant, std::string_view quantity) {
+  for (const Finding& f : result.findings) {
+    if (f.variant == variant && f.quantity == quantity) return f;
+  }
+  FAIL("no finding " << variant << " " << quantity);
+  throw 0;
+}
+
+struct Folder {
+  fs::path path = fs::temp_directory_path() / fmt::format("vorta-gate-test-{}", ::getpid());
+  Folder() { fs::create_directories(path); }
+  ~Folder() { fs::remove_all(path); }
+  fs::path write(const std::string& name, const std::string& text) const {
+    std::ofstream(path / name) << text;
+    return path / name;
+  }
+};
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("equal builds pass; the gate's false alarms stay below its error", "[harness][gate]") {
+  int regressions = 0, passes = 0;
+  constexpr int kPairs = 300;
+  for (uint64_t i = 0; i < kPairs; ++i) {
+    const GateResult result = judge(make_run({.seed = 2 * i}, "a"), make_run({.seed = 2 * i + 1}, "b"), policy(), 1);
+    regressions += result.outcome == Outcome::kRegression ? 1 : 0;
+    passes += result.outcome == Outcome::kPass ? 1 : 0;
+  }
+  CHECK(regressions <= 0.05 * kPairs);  // of six noisy comparisons with margins
+  CHECK(passes >= 0.9 * kPairs);
+}
+
+TEST_CASE("three per cent in one kernel are found and named, where the whole step hardly moves", "[harness][gate]") {
+  int named = 0, wrong = 0;
+  constexpr int kPairs = 100;
+  for (uint64_t i = 0; i < kPairs; ++i) {
+    const GateResult result = judge(make_run({.seed = 2 * i}, "a"), make_run({.seed = 2 * i + 1, .linear = 1.03}, "b"), policy(), 1);
+    named += finding(result, "vorta", kLinear).outcome == Outcome::kRegression ? 1 : 0;
+    wrong += finding(result, "vorta", kAttention).outcome == Outcome::kRegression ? 1 : 0;
+  }
+  CHECK(named >= 0.85 * kPairs);
+  CHECK(wrong <= 0.03 * kPairs);
+}
+
+TEST_CASE("a quality loss, a changed output, more calls and missing numbers are regressions by name", "[harness][gate]") {
+  const MeasuredRun base = make_run({}, "a");
+  const GateResult loss = judge(base, make_run({.seed = 2, .score = 0.88}, "b"), policy(), 1);
+  CHECK(loss.outcome == Outcome::kRegression);
+  CHECK(finding(loss, "vorta", "score/quality/steady").verdict == "worse");
+  CHECK(finding(loss, "vorta", "score/quality/steady").harm == Approx(0.02));
+  CHECK(judge(base, make_run({.seed = 2, .score = 0.92}, "b"), policy(), 1).outcome == Outcome::kPass);
+  const GateResult changed = judge(base, make_run({.seed = 2, .output = "other"}, "b"), policy(), 1);
+  CHECK(finding(changed, "dense", "output").verdict == "changed");
+  CHECK(changed.outcome == Outcome::kRegression);
+  const GateResult calls = judge(base, make_run({.seed = 2, .calls = 41}, "b"), policy(), 1);
+  CHECK(finding(calls, "dense", "calls/vorta::linear").outcome == Outcome::kRegression);
+  CHECK(judge(base, make_run({.seed = 2, .calls = 39}, "b"), policy(), 1).outcome == Outcome::kPass);
+  MeasuredRun lacking = make_run({.seed = 2}, "b");
+  std::erase_if(lacking.values, [](const auto& value) { return value.quantity == "score/quality/steady"; });
+  CHECK(finding(judge(base, lacking, policy(), 1), "dense", "score/quality/steady").verdict == "missing");
+  MeasuredRun failing = make_run({.seed = 2}, "b");
+  failing.failed["vorta"] = 2;
+  CHECK(finding(judge(base, failing, policy(), 1), "vorta", "trials").outcome == Outcome::kRegression);
+}
+
+TEST_CASE("too much noise is inconclusive and says how many rounds would do", "[harness][gate]") {
+  const GateResult result = judge(make_run({.noise = 0.2}, "a"), make_run({.seed = 2, .noise = 0.2}, "b"), policy(), 1);
+  CHECK(result.outcome == Outcome::kOpen);
+  const Finding& step = finding(result, "vorta", "time/step");
+  CHECK(step.verdict == "inconclusive");
+  CHECK(step.words.find("rounds would show the margin") != std::string::npos);
+  CHECK(*step.detectable > 0.03);
+  REQUIRE(step.noise_floor);
+  CHECK(*step.noise_floor > 0.1);
+  Policy lenient = policy();
+  lenient.on_inconclusive = OnInconclusive::kPass;
+  CHECK(judge(make_run({.noise = 0.2}, "a"), make_run({.seed = 2, .noise = 0.2}, "b"), lenient, 1).outcome == Outcome::kPass);
+}
+
+TEST_CASE("other machines and other configurations are not compared", "[harness][gate]") {
+  const MeasuredRun base = make_run({}, "a");
+  MeasuredRun head = make_run({.seed = 2}, "b");
+  head.line.identity_json = R"({"cpu":"another","gpu":"","threads":2})";
+  const GateResult result = judge(base, head, policy(), 1);
+  CHECK(result.outcome == Outcome::kIncomparable);
+  CHECK(result.findings.front().quantity == "environment/cpu");
+  head = make_run({.seed = 2}, "b");
+  head.case_hashes["vorta"] = "other";
+  CHECK(judge(base, head, policy(), 1).outcome == Outcome::kIncomparable);
+  Policy gpu = policy();
+  gpu.requires_gpu = "H100";
+  CHECK(judge(base, make_run({.seed = 2}, "b"), gpu, 1).outcome == Outcome::kIncomparable);
+}
+
+TEST_CASE("an accepted change is shown with its reason and fails nothing", "[harness][gate]") {
+  Policy accepting = policy();
+  accepting.accepted = {{.quantity = "output", .variant = "*", .reason = "a better sampler", .author = "someone"}};
+  const GateResult result = judge(make_run({}, "a"), make_run({.seed = 2, .output = "other"}, "b"), accepting, 1);
+  CHECK(result.outcome == Outcome::kAccepted);
+  CHECK(finding(result, "vorta", "output").words.find("a better sampler") != std::string::npos);
+  const GateResult history = judge(make_run({}, "a"), make_run({.seed = 2, .output = "other"}, "b"), policy(), 1,
+                                   {{"b", "vorta", "output", "someone", "wanted"}});
+  CHECK(finding(history, "vorta", "output").outcome == Outcome::kAccepted);
+  CHECK(finding(history, "dense", "output").outcome == Outcome::kRegression);
+}
+
+TEST_CASE("looks share the error", "[harness][gate]") {
+  Policy three = policy();
+  three.looks = 3;
+  const MeasuredRun base = make_run({}, "a"), head = make_run({.seed = 2}, "b");
+  const Finding once = finding(judge(base, head, policy(), 1), "vorta", "time/step");
+  const Finding first = finding(judge(base, head, three, 1), "vorta", "time/step");
+  CHECK(*first.high - *first.low > 1.15 * (*once.high - *once.low));
+}
+
+TEST_CASE("every format tells the regression, and escapes what it must", "[harness][gate]") {
+  MeasuredRun head = make_run({.seed = 2, .score = 0.8}, "b");
+  GateResult result = judge(make_run({}, "a"), head, policy(), 1);
+  result.findings.front().variant = "a<b>|\"c\",:\n%";
+  Policy where = policy();
+  where.source = "ci/policy.json";
+  const std::string junit = gate_junit(result, where);
+  CHECK(junit.find("a&lt;b&gt;|&quot;c&quot;") != std::string::npos);
+  CHECK(junit.find("<failure type=\"worse\"") != std::string::npos);
+  const auto sarif = nlohmann::json::parse(gate_sarif(result, where));
+  CHECK(sarif["version"] == "2.1.0");
+  CHECK(sarif["runs"][0]["results"][0]["level"] == "error");
+  CHECK(sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "ci/policy.json");
+  const std::string github = gate_annotations(result, where);
+  CHECK(github.rfind("::error file=ci/policy.json,line=", 0) == 0);
+  CHECK(github.find("\"c\"%2C%3A%0A%25 score") != std::string::npos);
+  CHECK(gate_markdown(result, where).find("a&lt;b>\\|") != std::string::npos);
+  const auto json = nlohmann::json::parse(gate_json(result, where));
+  CHECK(json["outcome"] == "regression");
+  CHECK(json["findings"].size() == result.findings.size());
+  CHECK(gate_text(result, where).find("regression") != std::string::npos);
+}
+
+TEST_CASE("annotations and the summary keep within what GitHub takes", "[harness][gate]") {
+  GateResult result;
+  result.outcome = Outcome::kRegression;
+  for (int i = 0; i < 20000; ++i) {
+    Finding f;
+    f.variant = "v" + std::to_string(i);
+    f.quantity = "time/step";
+    f.outcome = i % 2 == 0 ? Outcome::kRegression : Outcome::kOpen;
+    f.words = std::string(80, 'x');
+    f.deterministic = true;
+    result.findings.push_back(f);
+  }
+  const std::string github = gate_annotations(result, policy());
+  CHECK(std::count(github.begin(), github.end(), '\n') == 20);
+  const std::string markdown = gate_markdown(result, policy());
+  CHECK(markdown.size() < 1000u << 10);
+  CHECK(markdown.find("more rows are in gate.json") != std::string::npos);
+  CHECK(nlohmann::json::parse(gate_sarif(result, policy()))["runs"][0]["results"].size() == 5000);
+}
+
+TEST_CASE("a policy is read strictly", "[harness][gate]") {
+  const Folder folder;
+  const auto read = [&](const std::string& text) { return read_policy(folder.write("p.json", text)); };
+  const Policy good = read(R"({"name": "n", "interval": "sign", "rounds": {"min": 8, "max": 20, "looks": 2, "minutes": 1},
+  "checks": [
+    {"quantity": "time/step", "margin": 0.02},
+    {"quantity": "output", "tolerance": 0}]})");
+  CHECK(good.checks[0].line == 3);
+  CHECK(good.checks[1].line == 4);
+  CHECK(good.rounds.max_seconds == 60);
+  CHECK(good.interval == IntervalKind::kSign);
+  const auto refused = [&](const std::string& text) { return message_of([&] { read(text); }); };
+  CHECK(refused(R"({"name": "n", "checks": []})").find("/checks") != std::string::npos);
+  CHECK(refused(R"({"name": "n", "checks": [{"quantity": "x"}]})").find("margin") != std::string::npos);
+  CHECK(refused(R"({"name": "n", "checks": [{"quantity": "x", "margin": 0}]})").find("above 0") != std::string::npos);
+  CHECK(refused(R"({"name": "n", "check": [], "checks": [{"quantity": "x", "margin": 1}]})").find("/check") != std::string::npos);
+  CHECK(refused(R"({"name": "n", "unit": "rounds", "checks": [{"quantity": "x", "margin": 1}]})").find("round") != std::string::npos);
+  CHECK(refused(R"({"name": "n", "interval": "sign", "rounds": {"min": 3, "max": 5}, "checks": [{"quantity": "x", "margin": 1}]})")
+            .find("can never decide") != std::string::npos);
+  CHECK(matches("operator/*", "operator/x"));
+  CHECK_FALSE(matches("operator/*", "operators"));
+  CHECK(matches("*", "anything"));
+}
+
+TEST_CASE("programs that measure end in their exit code or signal", "[harness][gate]") {
+  const Folder folder;
+  const fs::path log = folder.path / "log";
+  CHECK(run_program({"/bin/sh", "-c", "echo told; exit 3"}, log) == 3);
+  CHECK(run_program({"/bin/sh", "-c", "kill -9 $$"}, log) == 128 + 9);
+  CHECK_THROWS_AS(run_program({"/no/such/program"}, log), MachineError);
+  CHECK(read_file(log).find("told") != std::string::npos);
+}
