@@ -42,7 +42,7 @@ const Identity* identity_of_column(std::string_view column) {
   return found == identities().end() ? nullptr : &*found;
 }
 
-struct Column {
+struct TableColumn {
   std::string name;
   std::string type;
   bool in_primary_key = false;
@@ -56,8 +56,8 @@ std::vector<std::string> tables_of(const Database& database) {
 }
 
 // Columns that are copied: without numbers that mean something in one file only (artefact_id).
-std::vector<Column> columns_of(const Database& database, std::string_view table) {
-  std::vector<Column> columns;
+std::vector<TableColumn> columns_of(const Database& database, std::string_view table) {
+  std::vector<TableColumn> columns;
   int64_t keys = 0;
   Statement query = database.prepare(fmt::format("SELECT name, type, pk FROM pragma_table_info('{}')", table));
   while (query.step()) {
@@ -65,7 +65,7 @@ std::vector<Column> columns_of(const Database& database, std::string_view table)
     keys += columns.back().in_primary_key ? 1 : 0;
   }
   const Identity* own = identity_of_table(table);
-  std::erase_if(columns, [&](const Column& column) {
+  std::erase_if(columns, [&](const TableColumn& column) {
     if (own != nullptr && column.name == own->id) return true;
     return keys == 1 && column.in_primary_key && column.type == "INTEGER" && identity_of_column(column.name) == nullptr;
   });
@@ -73,21 +73,21 @@ std::vector<Column> columns_of(const Database& database, std::string_view table)
 }
 
 // The row's value in the numbers of the database that takes it.
-std::string mapped(const Column& column) {
+std::string mapped(const TableColumn& column) {
   const Identity* other = identity_of_column(column.name);
   if (other == nullptr) return "s." + column.name;
   return fmt::format("(SELECT new FROM temp.map_{} WHERE old = s.{})", other->table, column.name);
 }
 
-bool is_key(const Identity* own, const Column& column) {
+bool is_key(const Identity* own, const TableColumn& column) {
   if (own == nullptr) return column.in_primary_key;
   return std::find(own->key.begin(), own->key.end(), column.name) != own->key.end();
 }
 
 // "The larger stays": a rule that needs no order of arrival. A run begins with the first of its shards, whatever is merged.
-std::string resolution(const Identity* own, const std::vector<Column>& columns) {
+std::string resolution(const Identity* own, const std::vector<TableColumn>& columns) {
   std::string updates;
-  for (const Column& column : columns) {
+  for (const TableColumn& column : columns) {
     if (is_key(own, column) || identity_of_column(column.name) != nullptr) continue;
     const bool smallest = column.name == "started_unix_ns" || column.name == "ordinal";
     updates += fmt::format("{}{} = coalesce({}({}, excluded.{}), {}, excluded.{})", updates.empty() ? "" : ", ", column.name,
@@ -98,9 +98,9 @@ std::string resolution(const Identity* own, const std::vector<Column>& columns) 
 
 void copy_rows(const Database& database, const std::string& table) {
   const Identity* own = identity_of_table(table);
-  const std::vector<Column> columns = columns_of(database, table);
+  const std::vector<TableColumn> columns = columns_of(database, table);
   std::string names, values;
-  for (const Column& column : columns) {
+  for (const TableColumn& column : columns) {
     names += (names.empty() ? "" : ", ") + column.name;
     values += (values.empty() ? "" : ", ") + mapped(column);
   }
@@ -120,9 +120,9 @@ void make_map(const Database& database, const Identity& own) {
 
 // Trials come in below all numbers of attempts, then all attempts at the same thing are numbered by their start.
 void copy_trials(const Database& database) {
-  const std::vector<Column> columns = columns_of(database, "trial");
+  const std::vector<TableColumn> columns = columns_of(database, "trial");
   std::string names, values, finished;
-  for (const Column& column : columns) {
+  for (const TableColumn& column : columns) {
     names += (names.empty() ? "" : ", ") + column.name;
     values += (values.empty() ? "" : ", ") + (column.name == "attempt" ? "-1 - s.trial_id" : mapped(column));
     if (column.name == "attempt" || column.name == "trial_key" || identity_of_column(column.name) != nullptr) continue;
@@ -215,9 +215,9 @@ int64_t count(const Database& database, std::string_view table) {
 }
 
 // The row as JSON with keys instead of local numbers.
-std::string portable_row(const std::string& table, const std::vector<Column>& columns) {
+std::string portable_row(const std::string& table, const std::vector<TableColumn>& columns) {
   std::string values;
-  for (const Column& column : columns) {
+  for (const TableColumn& column : columns) {
     const Identity* other = identity_of_column(column.name);
     std::string value = fmt::format("t.{}", column.name);
     if (column.type == "BLOB") value = fmt::format("hex({})", value);
