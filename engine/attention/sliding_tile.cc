@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "engine/attention/backends.h"
@@ -38,11 +39,23 @@ AttentionGroups kernel_groups(const std::vector<TileGroup>& groups, const std::v
 
 void append(std::vector<int64_t>& to, const std::vector<int64_t>& from) { to.insert(to.end(), from.begin(), from.end()); }
 
+/// Text is seen by every group, and is a group of its own that sees all keys.
+void add_text(std::vector<TileGroup>& groups, const std::vector<int64_t>& text, const std::vector<int64_t>& all_keys) {
+  if (text.empty()) return;
+  for (TileGroup& group : groups) append(group.keys, text);
+  groups.push_back({text, all_keys});
+}
+
 }  // namespace
 
-void SlidingTileAttention::plan(const VideoGrid& grid) {
-  if (grid == grid_ && !batches_.empty()) return;
-  const std::vector<TileGroup> groups = sliding_tile_groups(grid, tile_, window_);
+void SlidingTileAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
+  if (grid == grid_ && text_tokens == text_tokens_ && !batches_.empty()) return;
+  std::vector<TileGroup> groups = sliding_tile_groups(grid, tile_, window_);
+  std::vector<int64_t> text(static_cast<size_t>(text_tokens));
+  std::iota(text.begin(), text.end(), grid.tokens());
+  std::vector<int64_t> key_order = tile_order(grid, tile_);
+  append(key_order, text);
+  add_text(groups, text, key_order);
   std::map<std::pair<size_t, size_t>, std::vector<const TileGroup*>> by_size;
   for (const TileGroup& group : groups) by_size[{group.queries.size(), group.keys.size()}].push_back(&group);
 
@@ -63,9 +76,11 @@ void SlidingTileAttention::plan(const VideoGrid& grid) {
     batches_.push_back({count, query_count, key_count, IndexTable(index_tensor(queries)), IndexTable(index_tensor(keys))});
   }
   to_raster_ = IndexTable(index_tensor(inverse_order(order)));
-  kernel_groups_ = kernel_groups(groups, tile_order(grid, tile_));
+  kernel_groups_ = kernel_groups(groups, key_order);
   grid_ = grid;
-  covers_all_ = pairs_ == grid.tokens() * grid.tokens();
+  text_tokens_ = text_tokens;
+  const int64_t tokens = grid.tokens() + text_tokens;
+  covers_all_ = pairs_ == tokens * tokens;
 }
 
 at::Tensor SlidingTileAttention::run_batch(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -91,7 +106,7 @@ at::Tensor SlidingTileAttention::run_batch(const at::Tensor& q, const at::Tensor
 }
 
 at::Tensor SlidingTileAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
-  check_qkv(q, k, v, grid_);
+  check_qkv(q, k, v, grid_, text_tokens_);
   if (covers_all_) return dense_attention(q, k, v);
   const at::Tensor out = empty_token_major(q);
   if (kernel_grouped_attention({q, k, v, out}, kernel_groups_)) return out;
@@ -103,13 +118,13 @@ at::Tensor SlidingTileAttention::run(const at::Tensor& q, const at::Tensor& k, c
 }
 
 bool SlidingTileAttention::run_heads(const HeadCall& call) {
-  check_qkv(call.q, call.k, call.v, grid_);
+  check_qkv(call.q, call.k, call.v, grid_, text_tokens_);
   return kernel_grouped_attention(call, kernel_groups_);
 }
 
 double SlidingTileAttention::density(const LayerStep&) const {
   VORTA_CHECK(!batches_.empty(), "plan() comes before density()");
-  const auto tokens = static_cast<double>(grid_.tokens());
+  const auto tokens = static_cast<double>(grid_.tokens() + text_tokens_);
   return static_cast<double>(pairs_) / (tokens * tokens);
 }
 

@@ -25,7 +25,6 @@ struct KnownText {
   std::vector<std::vector<at::Tensor>> keys_values;  // layer -> {k, v}
 };
 
-/// One forward after its embeddings.
 struct Embedded {
   at::Tensor hidden;      // [B, L, M]
   at::Tensor temb;        // [B, M]
@@ -51,7 +50,7 @@ struct WanTransformer::Impl {
   void prepare_text(const at::Tensor& text);
   at::Tensor self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const;
   at::Tensor cross_attention(const at::Tensor& x, int64_t layer) const;
-  Embedded embed(const WanInputs& inputs, const VideoGrid& tokens);
+  Embedded embed(const DitInputs& inputs, const VideoGrid& tokens);
   at::Tensor time_projection(const at::Tensor& temb) const;
   at::Tensor block(const at::Tensor& hidden, const at::Tensor& modulation, int64_t layer, const LayerAttention& attend,
                    const PartHook& hook = {}) const;
@@ -69,15 +68,7 @@ void WanTransformer::Impl::prepare_rope(const VideoGrid& grid, at::Device device
 }
 
 at::Tensor WanTransformer::Impl::embed_patches(const at::Tensor& latents) const {
-  const Size3& p = config.patch_size;
-  const int64_t b = latents.size(0), c = latents.size(1);
-  const int64_t t = latents.size(2) / p[0], h = latents.size(3) / p[1], w = latents.size(4) / p[2];
-  // The convolution's stride is its kernel, so it is one matrix product over flattened patches.
-  const at::Tensor patches = latents.to(dtype)
-                                 .reshape({b, c, t, p[0], h, p[1], w, p[2]})
-                                 .permute({0, 2, 4, 6, 1, 3, 5, 7})
-                                 .reshape({b, t * h * w, c * config.patch_volume()});
-  return linear(patches, weights.patch.weight.flatten(1), weights.patch.bias);  // [B, L, M]
+  return linear(patches_of(latents.to(dtype), config.patch_size), weights.patch.weight.flatten(1), weights.patch.bias);  // [B, L, M]
 }
 
 at::Tensor WanTransformer::Impl::embed_time(const at::Tensor& timestep) const {
@@ -170,7 +161,7 @@ at::Tensor WanTransformer::Impl::head(const at::Tensor& hidden, const at::Tensor
 }
 
 WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::map<std::string, at::Tensor>& weights,
-                               std::string source, const Placement& placement, WanPrecision precision)
+                               std::string source, const Placement& placement, DitPrecision precision)
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->dtype = placement.dtype;
@@ -179,13 +170,13 @@ WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::ma
 
 WanTransformer::~WanTransformer() = default;
 
-Embedded WanTransformer::Impl::embed(const WanInputs& inputs, const VideoGrid& tokens) {
+Embedded WanTransformer::Impl::embed(const DitInputs& inputs, const VideoGrid& tokens) {
   ShapeBinder shape("WanTransformer");
   shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", config.in_channels));
   shape.bind(inputs.timestep.sizes(), "timestep", "B");
-  shape.bind(inputs.text.sizes(), "text", fmt::format("B S {}", config.text_dim));
+  shape.bind(inputs.text.tokens.sizes(), "text", fmt::format("B S {}", config.text_dim));
   prepare_rope(tokens, inputs.latents.device());
-  prepare_text(inputs.text);
+  prepare_text(inputs.text.tokens);
   Embedded embedded;
   embedded.hidden = embed_patches(inputs.latents);
   embedded.temb = embed_time(inputs.timestep);
@@ -195,18 +186,6 @@ Embedded WanTransformer::Impl::embed(const WanInputs& inputs, const VideoGrid& t
 
 at::Tensor WanTransformer::Impl::time_projection(const at::Tensor& temb) const { return weights.time_proj(at::silu(temb)); }
 
-at::Tensor WanTransformer::forward_patches(const WanInputs& inputs, const LayerAttention& attention,
-                                           const LayerObserver& observer) {
-  const at::Tensor& latents = inputs.latents;
-  const Embedded embedded = impl_->embed(inputs, token_grid({latents.size(2), latents.size(3), latents.size(4)}));
-  at::Tensor hidden = embedded.hidden;
-  for (int64_t layer = 0; layer < impl_->config.num_layers; ++layer) {
-    hidden = impl_->block(hidden, embedded.modulation, layer, attention);
-    if (observer) observer(layer, hidden);
-  }
-  return impl_->head(hidden, embedded.temb);
-}
-
 at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const {
   const Size3& p = impl_->config.patch_size;
   const int64_t b = patches.size(0), c = impl_->config.out_channels;
@@ -215,11 +194,12 @@ at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid
       .reshape({b, c, tokens.frames * p[0], tokens.height * p[1], tokens.width * p[2]});
 }
 
-// The blocks of one forward, for a cache.
-class WanTransformer::Stack final : public BlockStack {
+class WanTransformer::Pass final : public DitPass {
  public:
-  Stack(const Impl& model, const Embedded& embedded, const LayerAttention& attend)
-      : model_(model), embedded_(embedded), attend_(attend) {}
+  Pass(const Impl& model, Embedded embedded, const LayerAttention& attend)
+      : model_(model), embedded_(std::move(embedded)), attend_(attend) {}
+  at::Tensor embedded() const override { return embedded_.hidden; }
+  at::Tensor head(const at::Tensor& hidden) const override { return model_.head(hidden, embedded_.temb); }
   int64_t layers() const override { return model_.config.num_layers; }
   at::Tensor block(int64_t layer, const at::Tensor& hidden, const PartHook& hook) override {
     return model_.block(hidden, embedded_.modulation, layer, attend_, hook);
@@ -233,27 +213,14 @@ class WanTransformer::Stack final : public BlockStack {
 
  private:
   const Impl& model_;
-  const Embedded& embedded_;
+  Embedded embedded_;
   const LayerAttention& attend_;
 };
 
-at::Tensor WanTransformer::forward(const at::Tensor& latents, const at::Tensor& timestep, const at::Tensor& text,
-                                   const ForwardContext& context) {
-  const VideoGrid tokens = token_grid({latents.size(2), latents.size(3), latents.size(4)});
-  context.attention.plan(tokens);
-  const LayerAttention attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer) {
-    return context.attention.run(q, k, v, {context.step, layer});
-  };
-  if (context.cache == nullptr) return unpatchify(forward_patches({latents, timestep, text}, attend), tokens);
-  return context.cache->run_model(
-      latents,
-      [&] {
-        const Embedded embedded = impl_->embed({latents, timestep, text}, tokens);
-        Stack stack(*impl_, embedded, attend);
-        const at::Tensor hidden = context.cache->run_blocks(stack, embedded.hidden, context.step, context.pass);
-        return unpatchify(impl_->head(hidden, embedded.temb), tokens);
-      },
-      context.step, context.pass);
+std::unique_ptr<DitPass> WanTransformer::begin(const DitInputs& inputs, const LayerAttention& attention) {
+  const at::Tensor& x = inputs.latents;
+  const VideoGrid tokens = token_grid({x.size(2), x.size(3), x.size(4)});
+  return std::make_unique<Pass>(*impl_, impl_->embed(inputs, tokens), attention);
 }
 
 at::Tensor WanTransformer::time_signal(CacheSignal which, const at::Tensor& timestep) const {
@@ -289,6 +256,12 @@ DitCost WanTransformer::cost(const VideoGrid& tokens, int64_t text_tokens) const
   cost.cross_attention = layers * 4.0 * video * text * dim;
   cost.self_attention = layers * 4.0 * video * video * dim;
   return cost;
+}
+
+std::vector<std::string> WanTransformer::block_names() const {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < num_layers(); ++i) names.push_back(fmt::format("blocks.{}", i));
+  return names;
 }
 
 int64_t WanTransformer::num_layers() const { return impl_->config.num_layers; }

@@ -7,30 +7,10 @@
 
 #include <cmath>
 
-#include "engine/nn/layers.h"
 #include "engine/weights/weight_reader.h"
 
 namespace vorta::engine {
 namespace {
-
-LinearWeights take_linear(WeightReader& reader, std::string_view name, int64_t out, int64_t in) {
-  return {reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out})};
-}
-
-JointLinear join(std::vector<LinearWeights> parts) {
-  JointLinear joint{{}, static_cast<int64_t>(parts.size())};
-  if (at::GradMode::is_enabled()) {  // a trainer updates these very tensors
-    joint.parts = std::move(parts);
-    return joint;
-  }
-  std::vector<at::Tensor> weights, biases;
-  for (const LinearWeights& part : parts) {
-    weights.push_back(part.weight);
-    biases.push_back(part.bias);
-  }
-  joint.parts.push_back({at::cat(weights), at::cat(biases)});
-  return joint;
-}
 
 WanAttentionWeights take_attention(WeightReader reader, int64_t dim, bool is_self) {
   WanAttentionWeights weights;
@@ -62,20 +42,9 @@ WanBlockWeights take_block(WeightReader reader, const WanTransformerConfig& conf
 
 }  // namespace
 
-at::Tensor LinearWeights::operator()(const at::Tensor& x) const { return linear(x, weight, bias); }
-at::Tensor LinearWeights::gelu(const at::Tensor& x) const { return linear_gelu(x, weight, bias); }
-
-std::vector<at::Tensor> JointLinear::operator()(const at::Tensor& x) const {
-  if (parts.size() == 1) return parts.front()(x).chunk(outputs, -1);
-  std::vector<at::Tensor> results;
-  results.reserve(parts.size());
-  for (const LinearWeights& part : parts) results.push_back(part(x));
-  return results;
-}
-
 WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source) {
   std::vector<std::string> keep_float32;
-  if (source.precision == WanPrecision::kInference) {
+  if (source.precision == DitPrecision::kInference) {
     keep_float32 = {"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"};
   }
   WeightReader reader(*source.tensors, source.name, source.placement, keep_float32);
@@ -100,33 +69,6 @@ WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightS
 }
 
 namespace {
-
-/// Adds parameters with PyTorch's default initialisation.
-class RandomInit {
- public:
-  RandomInit(at::Generator generator, const Placement& placement)
-      : generator_(std::move(generator)), options_(at::TensorOptions().dtype(placement.dtype).device(placement.device)) {}
-
-  void affine(const std::string& name, std::vector<int64_t> shape) {
-    int64_t fan_in = 1;
-    for (size_t i = 1; i < shape.size(); ++i) fan_in *= shape[i];
-    const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
-    tensors_[name + ".weight"] = at::empty(shape, options_).uniform_(-bound, bound, generator_);
-    tensors_[name + ".bias"] = at::empty({shape[0]}, options_).uniform_(-bound, bound, generator_);
-  }
-  void normal(const std::string& name, std::vector<int64_t> shape, double deviation) {
-    tensors_[name] = at::empty(shape, options_).normal_(0.0, deviation, generator_);
-  }
-  void constant(const std::string& name, int64_t size, double value) {
-    tensors_[name] = at::full({size}, value, options_);
-  }
-  std::map<std::string, at::Tensor> finish() { return std::move(tensors_); }
-
- private:
-  at::Generator generator_;
-  at::TensorOptions options_;
-  std::map<std::string, at::Tensor> tensors_;
-};
 
 void init_block(RandomInit& init, const std::string& prefix, const WanTransformerConfig& config) {
   const int64_t dim = config.inner_dim();

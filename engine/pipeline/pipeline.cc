@@ -17,6 +17,7 @@
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "engine/nn/device.h"
+#include "engine/pipeline/pipeline_family.h"
 #include "engine/pipeline/video_size.h"
 #include "engine/schedule/sampler.h"
 #include "engine/text/prompt_encoder.h"
@@ -61,11 +62,26 @@ class StageScope {
   Stage stage_;
 };
 
-/// Text features of a generation, each [B, S, text_dim]; `negative` is undefined without guidance.
-struct TextFeatures {
-  at::Tensor positive;
-  at::Tensor negative;
-};
+/// Texts of a generation; `negative` has undefined tokens without guidance.
+using TextFeatures = GivenText;
+
+/// `text` of batch 1 for `batch` videos, on `device`; tokens and pooled text in `dtype`.
+TextCondition repeated(const TextCondition& text, int64_t batch, at::Device device, c10::ScalarType dtype) {
+  const auto each = [&](const at::Tensor& x) {
+    if (!x.defined() || batch == 1) return x;
+    std::vector<int64_t> sizes(static_cast<size_t>(x.dim()), -1);
+    sizes.front() = batch;
+    return x.expand(sizes).contiguous();
+  };
+  return {each(text.tokens.to(device, dtype)), text.mask.defined() ? each(text.mask.to(device)) : at::Tensor(),
+          text.pooled.defined() ? each(text.pooled.to(device, dtype)) : at::Tensor()};
+}
+
+/// Two texts as one batch.
+TextCondition joined(const TextCondition& first, const TextCondition& second) {
+  const auto both = [](const at::Tensor& a, const at::Tensor& b) { return a.defined() ? at::cat({a, b}) : a; };
+  return {both(first.tokens, second.tokens), both(first.mask, second.mask), both(first.pooled, second.pooled)};
+}
 
 }  // namespace
 
@@ -96,7 +112,14 @@ class Pipeline::Impl {
 
  private:
   Placement placed(c10::ScalarType dtype) const { return {dtype, device}; }
-  bool guided() const { return config.guidance > 1.0; }
+  /// The scale of classifier-free guidance.
+  double guidance_scale() const {
+    return family_->guidance == GuidanceKind::kEmbedded ? config.true_guidance : config.guidance;
+  }
+  bool guided() const { return guidance_scale() > 1.0; }
+  at::Tensor model_timestep(int64_t step) const;
+  int64_t joint_text(int64_t text_tokens) { return model().text_in_sequence() ? text_tokens : 0; }
+  int64_t text_tokens(const GenerationRequest& request);
   PromptEncoder& text();
   VideoDit& model();
   VideoVae& vae();
@@ -105,16 +128,19 @@ class Pipeline::Impl {
   void load_routers();
   void prepare_routes();
   void prepare_cache();
-  CacheSizes cache_sizes(const VideoSize& size);  // of one pass
-  std::unique_ptr<AttentionBackend> backend_for(const VideoGrid& tokens);
+  CacheSizes cache_sizes(const VideoSize& size, int64_t text_tokens);  // of one pass
+  AttentionOptions attention_options();
+  std::unique_ptr<AttentionBackend> backend_for(const VideoGrid& tokens, int64_t text_tokens);
   at::Tensor initial_latents(const GenerationRequest& request, const VideoSize& size);
   TextFeatures encode(const GenerationRequest& request, int64_t batch);
+  void check_text(const TextCondition& text);
   at::Tensor velocity(const at::Tensor& latents, const TextFeatures& text, AttentionBackend& attention, int64_t step);
   at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention,
                      PipelineObserver& observer);
   at::Tensor decode(const at::Tensor& latents);
 
   ModelFolder folder_;
+  const PipelineFamily* family_;
   std::unique_ptr<PromptEncoder> text_;
   std::unique_ptr<VideoDit> model_;
   std::unique_ptr<VideoVae> vae_;
@@ -123,15 +149,21 @@ class Pipeline::Impl {
   std::shared_ptr<const RouteTable> routes_;
   std::unique_ptr<StepCache> cache_;
   CachePlan cache_plan_;
-  at::Tensor both_texts_;  // [2B, S, text_dim]: one object a generation, which the model's cache recognises
+  TextCondition both_texts_;  // batch 2B: one object a generation, which the model's cache recognises
 };
 
 Pipeline::Impl::Impl(const PipelineConfig& wanted)
-    : config(wanted), device(open_device(wanted.device)), folder_(open_model_folder(wanted.model_dir, wanted.weights)) {
+    : config(wanted), device(open_device(wanted.device)),
+      folder_(open_model_folder(wanted.model_dir, wanted.weights == WeightOrigin::kRandom ? TextSource::kGiven : wanted.text)),
+      family_(&find_pipeline_family(wanted.model_dir)) {
   check_config(config);
+  if (config.true_guidance > 1.0 && family_->guidance != GuidanceKind::kEmbedded) {
+    throw ConfigError("--true-guidance", fmt::format("{} is guided by --guidance alone", family_->name));
+  }
   SamplerOptions options;
   options.steps = config.steps;
   options.flow_shift = config.flow_shift;
+  options.euler_grid = family_->euler_grid;
   sampler = load_sampler(folder_.scheduler_config, options, config.scheduler);
   geometry_ = config.geometry;
   if (!config.routers_dir.empty()) load_routers();
@@ -141,15 +173,16 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted)
     release(model_);
     return;
   }
-  text();
+  if (config.text == TextSource::kEncoder) text();
   vae();
 }
 
 PromptEncoder& Pipeline::Impl::text() {
   if (!text_) {
     text_ = config.weights == WeightOrigin::kRandom
-                ? make_random_prompt_encoder(model().text_dim(), config.max_sequence_length, placed(config.dtype))
-                : load_umt5_prompt_encoder(folder_.root, placed(config.dtype), config.max_sequence_length);
+                ? make_random_prompt_encoder({model().text_dim(), config.max_sequence_length, model().pooled_dim()},
+                                             placed(config.dtype))
+                : family_->load_text(folder_.root, placed(config.dtype), config.max_sequence_length);
   }
   return *text_;
 }
@@ -160,7 +193,11 @@ VideoDit& Pipeline::Impl::model() {
 }
 
 VideoVae& Pipeline::Impl::vae() {
-  if (!vae_) vae_ = load_vae(folder_.vae, placed(config.vae_dtype), config.vae, config.weights);
+  if (vae_) return *vae_;
+  VaeOptions options = config.vae;
+  const bool tiles = config.tile_vae == TileVae::kAsReference ? family_->tiles_vae : config.tile_vae == TileVae::kAlways;
+  if (tiles && !options.tiling) options.tiling.emplace();
+  vae_ = load_vae(folder_.vae, placed(config.vae_dtype), options, config.weights);
   return *vae_;
 }
 
@@ -179,8 +216,7 @@ void Pipeline::Impl::load_routers() {
   geometry_ = checkpoint.geometry;
   TensorMap tensors = read_router_checkpoint(checkpoint.router_file);
   for (auto& [name, tensor] : tensors) tensor = tensor.to(device, config.dtype);
-  router_.emplace(tensors, checkpoint.router_file.string(),
-                  RouterSize{model().num_layers(), model().num_heads(), model().embedding_dim()});
+  router_.emplace(tensors, checkpoint.router_file.string(), router_size(model()));
 }
 
 /// The branch of every head at every step. Timesteps are all that routing sees, so this is known before any prompt.
@@ -200,7 +236,7 @@ void Pipeline::Impl::prepare_routes() {
   } else if (router_) {
     std::vector<at::Tensor> embeddings;
     for (int64_t i = 0; i < sampler->steps(); ++i) {
-      embeddings.push_back(dit.timestep_embedding(sampler->timesteps().narrow(0, i, 1)));
+      embeddings.push_back(dit.timestep_embedding(model_timestep(i)));
     }
     if (config.tau && !tau_note(*config.tau).empty()) log_warn(tau_note(*config.tau));
     routes_ = std::make_shared<const RouteTable>(make_routes(*router_, at::cat(embeddings), config.tau.value_or(0)));
@@ -220,29 +256,47 @@ void Pipeline::Impl::prepare_cache() {
   schedule.timesteps.assign(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
   schedule.passes = guided() ? 2 : 1;
   schedule.layers = model().num_layers();
-  schedule.time_signals = [this, timesteps](CacheSignal which) {
+  schedule.time_signals = [this](CacheSignal which) {
     std::vector<at::Tensor> signals;
-    for (int64_t i = 0; i < timesteps.size(0); ++i) {
-      signals.push_back(model().time_signal(which, timesteps.narrow(0, i, 1)));
-    }
+    for (int64_t i = 0; i < sampler->steps(); ++i) signals.push_back(model().time_signal(which, model_timestep(i)));
     return at::cat(signals).cpu();
   };
   cache_plan_ = cache_->plan(schedule);
 }
 
-std::unique_ptr<AttentionBackend> Pipeline::Impl::backend_for(const VideoGrid& tokens) {
+/// What the model is told at a step, [1].
+at::Tensor Pipeline::Impl::model_timestep(int64_t step) const {
+  const at::Tensor timestep = sampler->timesteps().narrow(0, step, 1);
+  const bool narrows = family_->timesteps_follow_latents && step > 0 && sampler->name() == "euler";
+  return narrows ? timestep.to(config.dtype) : timestep;
+}
+
+AttentionOptions Pipeline::Impl::attention_options() {
   AttentionOptions options;
   options.geometry = geometry_;
+  options.coreset_keys = model().coreset_keys();
+  return options;
+}
+
+std::unique_ptr<AttentionBackend> Pipeline::Impl::backend_for(const VideoGrid& tokens, int64_t text_tokens) {
+  AttentionOptions options = attention_options();
   if (config.attention == "vorta") options.routes = routes_;
   auto backend = make_attention(config.attention, options);
-  backend->plan(tokens);
+  backend->plan(tokens, joint_text(text_tokens));
   return backend;
 }
 
-CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size) {
+/// Tokens of the request's text, before it is encoded: all that fit.
+int64_t Pipeline::Impl::text_tokens(const GenerationRequest& request) {
+  if (config.text == TextSource::kEncoder) return text().max_tokens();
+  if (!request.text) throw ConfigError("--prompt-embeds", "expected text features, found none");
+  return valid_text_tokens(request.text->positive);
+}
+
+CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size, int64_t text_tokens) {
   const VideoGrid& grid = size.latents;
   return {.batch = 1,
-          .tokens = size.tokens.tokens(),
+          .tokens = size.tokens.tokens() + joint_text(text_tokens),
           .width = model().embedding_dim(),
           .layers = model().num_layers(),
           .latent_numel = model().latent_channels() * grid.frames * grid.height * grid.width,
@@ -251,11 +305,12 @@ CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size) {
 
 PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   PlanSummary plan;
-  plan.size = resolve_video_size(request, model(), vae());
+  plan.size = resolve_video_size(request, model(), vae(), family_->frames);
+  const int64_t text_count = text_tokens(request);
   plan.routes = routes_;
   plan.passes = guided() ? 2 : 1;
-  const auto backend = backend_for(plan.size.tokens);
-  plan.dense_pass = model().cost(plan.size.tokens, text().max_tokens());
+  const auto backend = backend_for(plan.size.tokens, text_count);
+  plan.dense_pass = model().cost(plan.size.tokens, text_count);
   const double passes = static_cast<double>(plan.passes);
   plan.dense_step_flops = passes * plan.dense_pass.total();
   const AttentionSize one{1, model().num_heads(), plan.size.tokens.tokens(), model().head_dim()};
@@ -273,19 +328,17 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   }
   plan.cache_is_static = cache_plan_.steps.has_value();
   plan.cache_note = cache_plan_.note;
-  plan.cache_bytes = plan.passes * cache_->state_bytes(cache_sizes(plan.size));
+  plan.cache_bytes = plan.passes * cache_->state_bytes(cache_sizes(plan.size, text_count));
   plan.branch_density[static_cast<size_t>(Branch::kDense)] = 1.0;
   constexpr std::pair<Branch, const char*> sparse[] = {{Branch::kCoreset, "coreset"}, {Branch::kSlidingTile, "sliding"}};
   const auto counts = routes_->counts();
   for (const auto& [branch, name] : sparse) {
     if (!geometry_ || counts[static_cast<size_t>(branch)] == 0) continue;
-    AttentionOptions options;
-    options.geometry = geometry_;
-    const auto alone = make_attention(name, options);
-    alone->plan(plan.size.tokens);
+    const auto alone = make_attention(name, attention_options());
+    alone->plan(plan.size.tokens, joint_text(text_count));
     plan.branch_density[static_cast<size_t>(branch)] = alone->density({});
   }
-  plan.text_flops = text().flops() * passes;
+  plan.text_flops = config.text == TextSource::kEncoder ? text().flops() * passes : 0;
   const VideoGrid& latents = plan.size.latents;
   plan.vae_flops = vae().decode_flops(latents.frames, latents.height, latents.width);
   return plan;
@@ -315,20 +368,36 @@ at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, con
 }
 
 TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t batch) {
-  const auto features = [&](const std::string& prompt) {
-    const at::Tensor one = text().encode({prompt}).to(config.dtype);  // [1, S, text_dim]
-    return batch == 1 ? one : one.expand({batch, -1, -1}).contiguous();
-  };
   TextFeatures out;
-  out.positive = features(request.prompt);
-  if (guided()) out.negative = features(request.negative_prompt);
-  synchronize(device);  // or the text's time would be counted into the first step
-  const int64_t width = out.positive.size(2);
-  if (width != model().text_dim()) {
-    throw DataError(folder_.root.string(), fmt::format("the transformer takes text of width {}, the text encoder gives {}",
-                                                       model().text_dim(), width));
+  if (config.text == TextSource::kGiven) {
+    if (!request.text) throw ConfigError("--prompt-embeds", "expected text features, found none");
+    out.positive = repeated(request.text->positive, batch, device, config.dtype);
+    if (guided() && !request.text->negative.tokens.defined()) {
+      throw ConfigError("--prompt-embeds", "expected negative text features for guidance, found none");
+    }
+    if (guided()) out.negative = repeated(request.text->negative, batch, device, config.dtype);
+  } else {
+    const auto features = [&](const std::string& prompt) {
+      const PromptFeatures one = text().encode({prompt});
+      return repeated({one.tokens, one.mask, one.pooled}, batch, device, config.dtype);
+    };
+    out.positive = features(request.prompt);
+    if (guided()) out.negative = features(request.negative_prompt);
   }
+  synchronize(device);  // or the text's time would be counted into the first step
+  check_text(out.positive);
+  if (guided()) check_text(out.negative);
   return out;
+}
+
+void Pipeline::Impl::check_text(const TextCondition& text) {
+  const auto width = [](const at::Tensor& x) { return x.defined() ? x.size(-1) : 0; };
+  const bool right = width(text.tokens) == model().text_dim() && width(text.pooled) == model().pooled_dim();
+  if (right) return;
+  throw DataError(folder_.root.string(),
+                  fmt::format("the transformer takes text of width {} and a pooled text of width {} (0: none), the text "
+                              "features have {} and {}",
+                              model().text_dim(), model().pooled_dim(), width(text.tokens), width(text.pooled)));
 }
 
 /// The model's velocity in its dtype: u + guidance * (c - u), c and u with and without the prompt.
@@ -336,20 +405,22 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
                                     AttentionBackend& attention, int64_t step) {
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
-  const at::Tensor timestep = sampler->timesteps()[step].expand({batch});
-  StepCache* cache = cache_.get();
-  if (!guided()) return model().forward(input, timestep, features.positive, {attention, step, cache});
+  const at::Tensor timestep = model_timestep(step).expand({batch});
+  const auto context = [&](GuidancePass pass) {
+    return ForwardContext{attention, step, cache_.get(), pass, config.guidance};
+  };
+  if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
   at::Tensor with_prompt, without;
-  if (both_texts_.defined()) {
+  if (both_texts_.tokens.defined()) {
     const at::Tensor both = model().forward(at::cat({input, input}), timestep[0].expand({2 * batch}), both_texts_,
-                                            {attention, step, cache, GuidancePass::kBoth});
+                                            context(GuidancePass::kBoth));
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
-    with_prompt = model().forward(input, timestep, features.positive, {attention, step, cache});
-    without = model().forward(input, timestep, features.negative, {attention, step, cache, GuidancePass::kNegative});
+    with_prompt = model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
+    without = model().forward(input, timestep, features.negative, context(GuidancePass::kNegative));
   }
-  return without + (with_prompt - without) * config.guidance;
+  return without + (with_prompt - without) * guidance_scale();
 }
 
 at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention,
@@ -375,9 +446,8 @@ at::Tensor Pipeline::Impl::decode(const at::Tensor& latents) {
 }
 
 GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, PipelineObserver& observer) {
-  const VideoSize size = resolve_video_size(request, model(), vae());
+  const VideoSize size = resolve_video_size(request, model(), vae(), family_->frames);
   const at::Tensor noise = initial_latents(request, size).to(device);
-  const auto attention = backend_for(size.tokens);
   const int64_t batch = noise.size(0);
   GenerationResult result;
   TextFeatures features;
@@ -386,13 +456,14 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
     features = encode(request, batch);
     release(text_);
   }
+  const auto attention = backend_for(size.tokens, valid_text_tokens(features.positive));
   {
     const StageScope stage(observer, Stage::kDenoise);
     const bool small = batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
-    const bool batched = guided() && small && cache_->decides_alike();
-    both_texts_ = batched ? at::cat({features.positive, features.negative}) : at::Tensor();
+    const bool batched = guided() && small && cache_->decides_alike() && !model().text_in_sequence();
+    both_texts_ = batched ? joined(features.positive, features.negative) : TextCondition();
     result.latents = denoise(noise, features, *attention, observer);
-    both_texts_ = at::Tensor();
+    both_texts_ = TextCondition();
     result.cache_calls = cache_->trace();
     cache_->reset();
     release(model_);

@@ -30,6 +30,9 @@ class NotFiniteError : public DataError {
 /// Whether the networks stay in memory, or each is loaded for its stage and released after it.
 enum class Offload { kKeepLoaded, kStageByStage };
 
+/// Whether a VAE works in spatial tiles: as the model's reference does, always, or never.
+enum class TileVae { kAsReference, kAlways, kNever };
+
 /// Everything that is decided before a prompt is known.
 struct PipelineConfig {
   std::filesystem::path model_dir;    // diffusers layout: model_index.json, scheduler/, text_encoder/, tokenizer/, ...
@@ -51,12 +54,23 @@ struct PipelineConfig {
   std::string cache_options = "{}";     // its options, a JSON object
   std::string cache_where = "--cache-options";  // where they stand, for messages
   int64_t steps = 50;
-  double guidance = 5.0;              // classifier-free guidance; one pass a step when <= 1
+  /// Classifier-free guidance, one pass a step when <= 1; for models with an embedded guidance what they are told.
+  double guidance = 5.0;
+  /// Models with an embedded guidance: classifier-free guidance beside it, two passes a step when > 1.
+  double true_guidance = 1.0;
   int64_t max_sequence_length = 512;  // text tokens that the transformer sees; the rest of a prompt is cut
   std::optional<double> flow_shift;   // replaces the shift of scheduler_config.json
   std::string scheduler;              // a row of samplers(); empty: as scheduler_config.json says
   Offload offload = Offload::kKeepLoaded;
-  VaeOptions vae;
+  VaeOptions vae;                     // with a tiling: always in these tiles
+  TileVae tile_vae = TileVae::kAsReference;
+  TextSource text = TextSource::kEncoder;  // kGiven: every request brings its text
+};
+
+/// Text features in place of prompts, batch 1.
+struct GivenText {
+  TextCondition positive;
+  TextCondition negative;  // undefined tokens: none
 };
 
 /// Whether a generation stops at the latents.
@@ -64,7 +78,8 @@ enum class Output { kLatents, kVideo };
 
 struct GenerationRequest {
   std::string prompt;
-  std::string negative_prompt;  // used when guidance > 1
+  std::string negative_prompt;  // used when guidance takes two passes
+  std::optional<GivenText> text;  // with TextSource::kGiven, in place of both
   int64_t frames = 81;
   int64_t height = 480;
   int64_t width = 832;
@@ -96,7 +111,7 @@ struct PlanSummary {
   VideoSize size;
   std::shared_ptr<const RouteTable> routes;  // every head of every step: uniform for dense, sliding and coreset
   std::array<double, kBranches> branch_density{};  // pairs computed over all pairs, by Branch; 0 where not defined
-  int64_t passes = 1;                        // transformer forwards a step: 2 with guidance
+  int64_t passes = 1;                        // transformer forwards a step: 2 with classifier-free guidance
   DitCost dense_pass;                        // one dense forward
   std::vector<double> step_flops;            // all passes of each step, less what the cache is known to skip
   double attention_flops = 0;                // of step_flops, the self attentions' scores and weighted sums

@@ -21,7 +21,7 @@ struct RouterTraining {
   AttentionGeometry geometry;    // latent_shape is taken from the clip
   PoolOptions pool;
   int64_t batch = 1;
-  int64_t max_tokens = kEmbeddedTextRows;
+  int64_t max_tokens = 0;  // of a caption; 0: as the model folder's defaults say
   double flow_weight = 1;
   double regularisation = 0.02;
   double last_layer = 20;

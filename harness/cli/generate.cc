@@ -20,6 +20,7 @@
 #include "engine/base/utf8.h"
 #include "engine/media/video_file.h"
 #include "engine/pipeline/pipeline.h"
+#include "engine/pipeline/pipeline_family.h"
 #include "engine/text/clean_prompt.h"
 #include "engine/weights/safetensors.h"
 #include "harness/cli/exit_codes.h"
@@ -37,16 +38,19 @@ namespace fs = std::filesystem;
 struct GenerateFlags {
   std::string model, published_model, routers, resume, attention, cache = "none", cache_options = "{}", scheduler, dtype;
   std::string device = "auto";
-  std::string prompt, negative_prompt, prompt_file, latents;
+  std::string prompt, negative_prompt, prompt_file, prompt_embeds, latents;
   std::string output, output_dir, output_type = "video", timings;
   std::optional<int64_t> frames, height, width, steps, max_sequence_length;
   std::optional<double> guidance, flow_shift, fps;
+  double true_guidance = 1.0;
+  std::string vae_tiling = "reference";
   std::vector<int64_t> video_size;
   std::optional<double> tau;
   std::vector<double> route_fractions;
   bool random_weights = false;
   uint64_t seed = 1234;
   bool has_prompt = false;
+  bool has_negative_prompt = false;
   bool cpu_offload = false;
   bool native_attention = false;
 };
@@ -54,6 +58,12 @@ struct GenerateFlags {
 constexpr RegistryEntry<c10::ScalarType> kDtypes[] = {
     {"bfloat16", "text encoder and transformer in bfloat16, VAE in float32", c10::ScalarType::BFloat16},
     {"float32", "everything in float32", c10::ScalarType::Float},
+};
+
+constexpr RegistryEntry<engine::TileVae> kTilings[] = {
+    {"off", "never", engine::TileVae::kNever},
+    {"on", "always", engine::TileVae::kAlways},
+    {"reference", "as the model's reference does", engine::TileVae::kAsReference},
 };
 
 struct Job {
@@ -92,7 +102,11 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--width", f.width, "pixels");
   sub.add_option("--video_size,--video-size", f.video_size, "frames, height and width at once")->expected(3);
   sub.add_option("--steps,--num_inference_steps", f.steps, "denoising steps");
-  sub.add_option("--guidance,--cfg_scale", f.guidance, "classifier-free guidance; one pass a step when <= 1");
+  sub.add_option("--guidance,--cfg_scale", f.guidance,
+                 "classifier-free guidance, one pass a step when <= 1; HunyuanVideo: the guidance it is told");
+  sub.add_option("--true-guidance,--true_cfg_scale", f.true_guidance,
+                 "HunyuanVideo: classifier-free guidance beside it, with --negative-prompt; two passes a step when > 1")
+      ->capture_default_str();
   sub.add_option("--flow-shift,--noise_scheduler_shift", f.flow_shift, "shift of the noise schedule");
   sub.add_option("--scheduler", f.scheduler, "unipc or euler (default: as scheduler_config.json says)");
   sub.add_option("--seed", f.seed, "of the initial noise, drawn on the CPU")
@@ -108,12 +122,17 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
       ->check(CLI::PositiveNumber);
   sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt,
                  "what it should not show (with guidance > 1)");
+  sub.add_option("--prompt-embeds", f.prompt_embeds,
+                 "text features instead of a prompt: safetensors with the keys `prompt_embeds` [1, S, M], `prompt_attention_mask` "
+                 "[1, S] and `pooled_prompt_embeds` [1, P] where the model takes them, and the same with `negative_` in front");
   sub.add_option("--val_data_json_file,--prompt-file", f.prompt_file,
                  "JSON list of {\"caption\": ...}: one video each");
   sub.add_option("--output", f.output, "FILE.mp4, or FILE.safetensors (keys `video` [F,3,Y,X] in 0..1, or `latents`)");
   sub.add_option("--output_dir,--output-dir", f.output_dir,
                  "folder for 000-slug-of-the-prompt.mp4; files there are skipped");
   sub.add_option("--output-type", f.output_type, "video or latent")->capture_default_str();
+  sub.add_option("--vae-tiling", f.vae_tiling, "spatial tiles of the VAE: on, off or reference (HunyuanVideo on, Wan off)")
+      ->capture_default_str();
   sub.add_option("--timings", f.timings, "JSON file: seconds of each step and stage of the last video made");
   sub.add_option("--fps,--output_fps", f.fps, "frames a second of the MP4");
   sub.add_option_function<std::string>(
@@ -125,14 +144,17 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
 void apply_published_defaults(GenerateFlags& f) {
   if (!f.model.empty()) throw ConfigError("--model", "expected either --model or --pretrained_model_path");
   f.model = f.published_model;
-  // Defaults of scripts/wan/inference.py; the model card's command gives the rest.
-  if (f.video_size.empty() && !f.frames && !f.height && !f.width) f.video_size = {77, 720, 1280};
-  if (!f.steps) f.steps = 50;
-  if (!f.guidance) f.guidance = 5.0;
-  if (!f.flow_shift) f.flow_shift = 5.0;
-  if (!f.fps) f.fps = 15.0;
+  // Defaults of the model's published inference script; the model card's command gives the rest.
+  const engine::PublishedScript& script = engine::find_pipeline_family(f.model).published;
+  if (f.video_size.empty() && !f.frames && !f.height && !f.width) {
+    f.video_size.assign(script.video_size.begin(), script.video_size.end());
+  }
+  if (!f.steps) f.steps = script.steps;
+  if (!f.guidance) f.guidance = script.guidance;
+  if (!f.flow_shift) f.flow_shift = script.flow_shift;
+  if (!f.fps) f.fps = script.fps;
   if (f.dtype.empty()) f.dtype = "bfloat16";
-  if (f.scheduler.empty()) f.scheduler = "unipc";
+  if (f.scheduler.empty()) f.scheduler = script.scheduler;
   if (f.attention.empty()) f.attention = f.native_attention ? "dense" : "vorta";
 }
 
@@ -189,6 +211,10 @@ std::vector<Job> collect_jobs(const GenerateFlags& f) {
     throw ConfigError("--negative-prompt", "expected UTF-8 text, found bytes that are not UTF-8");
   }
   if (f.has_prompt) prompts.insert(prompts.begin(), f.prompt);
+  if (!f.prompt_embeds.empty()) {
+    if (!prompts.empty()) throw ConfigError("--prompt-embeds", "expected either text features or prompts");
+    prompts.emplace_back();
+  }
   if (prompts.empty()) throw ConfigError("--prompt", "expected a prompt, or captions in --val_data_json_file");
   if (f.output.empty() == f.output_dir.empty()) {
     throw ConfigError("--output", "expected either --output FILE or --output_dir FOLDER");
@@ -246,11 +272,42 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   config.cache_options = f.cache_options;
   config.steps = f.steps.value_or(defaults.steps);
   config.guidance = f.guidance.value_or(defaults.guidance);
+  config.true_guidance = f.true_guidance;
+  if (f.true_guidance > 1 && !f.has_negative_prompt && f.prompt_embeds.empty()) {
+    log_warn("--true-guidance has no effect without --negative-prompt");
+    config.true_guidance = 1;
+  }
+  config.tile_vae = find_entry(std::span<const RegistryEntry<engine::TileVae>>(kTilings), "--vae-tiling", f.vae_tiling).make;
+  if (!f.prompt_embeds.empty()) config.text = engine::TextSource::kGiven;
   config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
   config.flow_shift = f.flow_shift ? f.flow_shift : defaults.flow_shift;
   config.scheduler = f.scheduler;
   config.offload = f.cpu_offload ? engine::Offload::kStageByStage : engine::Offload::kKeepLoaded;
   return config;
+}
+
+engine::GivenText read_prompt_embeds(const fs::path& path) {
+  const engine::SafetensorsFile file = engine::read_safetensors(path);
+  const auto tensor = [&](const std::string& key) {
+    const auto found = file.tensors.find(key);
+    return found == file.tensors.end() ? at::Tensor() : found->second;
+  };
+  const auto text = [&](const std::string& prefix) {
+    return engine::TextCondition(tensor(prefix + "prompt_embeds"), tensor(prefix + "prompt_attention_mask"),
+                                 tensor(prefix + "pooled_prompt_embeds"));
+  };
+  engine::GivenText given{text(""), text("negative_")};
+  for (const auto& [one, required] : {std::pair(&given.positive, true), std::pair(&given.negative, false)}) {
+    if (!one->tokens.defined() && !required) continue;
+    const bool right = one->tokens.defined() && one->tokens.dim() == 3 && one->tokens.size(0) == 1 &&
+                       (!one->mask.defined() || one->mask.sizes() == one->tokens.sizes().slice(0, 2)) &&
+                       (!one->pooled.defined() || (one->pooled.dim() == 2 && one->pooled.size(0) == 1));
+    if (!right) {
+      throw DataError(path.string(), "expected `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and "
+                                     "`pooled_prompt_embeds` [1, P] where they are there");
+    }
+  }
+  return given;
 }
 
 engine::GenerationRequest request_of(const GenerateFlags& f, const engine::GenerationDefaults& defaults) {
@@ -265,6 +322,7 @@ engine::GenerationRequest request_of(const GenerateFlags& f, const engine::Gener
   request.negative_prompt = f.negative_prompt;
   request.seed = f.seed;
   request.output = f.output_type == "latent" ? engine::Output::kLatents : engine::Output::kVideo;
+  if (!f.prompt_embeds.empty()) request.text = read_prompt_embeds(f.prompt_embeds);
   if (f.latents.empty()) return request;
   const engine::SafetensorsFile file = engine::read_safetensors(f.latents);
   const auto found = file.tensors.find("latents");
@@ -368,6 +426,7 @@ std::function<int()> add_generate(CLI::App& sub) {
   add_text_and_output_flags(sub, *flags);
   return [flags, &sub] {
     flags->has_prompt = sub.count("--prompt") > 0;
+    flags->has_negative_prompt = sub.count("--negative-prompt") > 0;
     return generate(*flags);
   };
 }

@@ -21,11 +21,14 @@ struct Case {
   VideoGrid grid;
   AttentionGeometry geometry;
   int64_t batch, heads, head_dim;
+  int64_t text = 0;  // tokens behind the video's
+  CoresetKeys keys = CoresetKeys::kOfQueries;
 };
 
 const Case kCases[] = {
     {"head dim 128, tiles of 96", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 2, 5, 128},
     {"head dim 128, a tile of 12 that breaks pieces of 8", {4, 6, 8}, {{2, 2, 2}, 0.5, {1, 1, 3}, {2, 3, 2}, {4, 6, 8}}, 1, 4, 128},
+    {"head dim 128, text, keys select for themselves", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 1, 5, 128, 37, CoresetKeys::kOwn},
     {"head dim 64", {4, 8, 8}, {{2, 2, 2}, 0.5, {3, 1, 1}, {2, 2, 4}, {4, 8, 8}}, 2, 4, 64},
 };
 
@@ -33,16 +36,20 @@ struct Qkv {
   at::Tensor q, k, v;
 };
 
-/// Token-major rows in bf16. Queries hold sixteen signs and zeros, so that every similarity of a coreset is exact.
+/// Token-major rows in bf16. Rows that select hold sixteen signs and zeros: every similarity of a coreset is exact.
 Qkv rows_of(const Case& c, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto draw = [&] {
-    return at::randn({c.batch, c.grid.tokens(), c.heads, c.head_dim}, generator, at::kFloat);
+    return at::randn({c.batch, c.grid.tokens() + c.text, c.heads, c.head_dim}, generator, at::kFloat);
   };
-  at::Tensor q = draw().sign();
-  q.narrow(3, 16, c.head_dim - 16).zero_();
+  const auto signs = [&](at::Tensor x) {
+    x = x.sign();
+    x.narrow(3, 16, c.head_dim - 16).zero_();
+    return x;
+  };
   const auto as_bf16 = [](const at::Tensor& x) { return x.to(at::kBFloat16).transpose(1, 2); };
-  return {as_bf16(q), as_bf16(draw()), as_bf16(draw())};
+  const at::Tensor q = signs(draw()), k = draw();
+  return {as_bf16(q), as_bf16(c.keys == CoresetKeys::kOwn ? signs(k) : k), as_bf16(draw())};
 }
 
 /// Branches in turn over heads, layers and steps.
@@ -54,7 +61,7 @@ std::shared_ptr<const RouteTable> mixed_routes(int64_t heads) {
 
 at::Tensor definition(const std::string& name, const AttentionOptions& options, const Case& c, const Qkv& x, const LayerStep& where) {
   const auto backend = make_attention(name, options);
-  backend->plan(c.grid);
+  backend->plan(c.grid, c.text);
   const auto wide = [](const at::Tensor& t) { return t.to(at::kFloat).requires_grad_(); };  // no kernel takes gradients
   return backend->run(wide(x.q), wide(x.k), wide(x.v), where).detach();
 }
@@ -64,10 +71,10 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
   if (!gpu) return;
   for (const Case& c : kCases) {
     const Qkv x = rows_of(c, 7);
-    const AttentionOptions options{c.geometry, mixed_routes(c.heads)};
+    const AttentionOptions options{c.geometry, mixed_routes(c.heads), c.keys};
     for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
       const auto backend = make_attention(name, options);
-      backend->plan(c.grid);
+      backend->plan(c.grid, c.text);
       for (int64_t step = 0; step < kSteps; ++step) {
         INFO(c.name << ", " << name << ", step " << step);
         const LayerStep where{step, 0};
