@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cmath>
+#include <string>
 #include <utility>
 
+#include "engine/attention/attention_tally.h"
 #include "engine/base/error.h"
 #include "engine/nn/kernel_call.h"
 #include "kernels/coreset_pool/coreset_pool.h"
@@ -107,6 +109,7 @@ bool launch(const GroupedAttentionArgs& args) {
   describe(record, "vorta::grouped_attention", args);
   const auto bytes = static_cast<int64_t>(kernels::grouped_attention_workspace(args));
   const at::Tensor workspace = at::empty({bytes}, at::kByte);  // ATen aligns to 64 bytes
+  note_attention(std::string("grouped_attention/") + kernels::first_supporting(kernels::grouped_attention_variants(), args)->name);
   return ran(kernels::grouped_attention(args, workspace.data_ptr()), "grouped_attention");
 }
 
@@ -122,6 +125,7 @@ bool launch_on_hopper(const GroupedAttentionArgs& args, const at::Tensor& q, con
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::grouped_attention", args);
   const auto* tables = table.hopper->tables.on(q.device()).const_data_ptr<int32_t>();
+  note_attention("grouped_attention/sm90");
   return ran(kernels::grouped_attention_sm90(args, *table.hopper->plan, tables, stream), "grouped_attention_sm90");
 }
 
@@ -172,6 +176,7 @@ bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows) 
   const kernels::CoresetPoolArgs pool{
       selection, view_of(q), {{view_of(call.k), view_of(k)}, {view_of(call.v), view_of(v)}}};
   if (!ran(kernels::coreset_pool(pool), "coreset_pool")) return false;
+  note_attention("coreset_pool/cuda");
   at::Tensor attended = at::empty(pooled, options);
   if (!kernel_grouped_attention({q, k, v, attended}, windows.survivors)) attended = dense_attention(q, k, v);
   const bool back = ran(kernels::coreset_unpool({selection, view_of(attended), view_of(call.out)}), "coreset_unpool");

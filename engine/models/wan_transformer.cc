@@ -37,6 +37,7 @@ struct Embedded {
 struct WanTransformer::Impl {
   WanTransformerConfig config;
   c10::ScalarType dtype;
+  Quantization quantization = Quantization::kNone;
   WanWeights weights;
   VideoGrid rope_grid;
   RopeTable rope;
@@ -99,22 +100,22 @@ std::vector<at::Tensor> WanTransformer::Impl::text_keys_values(const WanAttentio
 
 void WanTransformer::Impl::prepare_text(const at::Tensor& text) {
   // With gradients on, weights change between calls and graphs must not be shared.
-  const bool reusable = !at::GradMode::is_enabled() && weights.blocks.front().cross_attention.joint.parts.size() == 1;
+  const bool reusable = !at::GradMode::is_enabled() && weights.block(0).cross_attention.joint.parts.size() == 1;
   const auto known = [&](const KnownText& one) { return reusable && one.text.defined() && one.text.is_same(text); };
   if (known(texts[0])) return;
   std::swap(texts[0], texts[1]);
   if (known(texts[0])) return;
   const at::Tensor embedded = embed_text(text);
   texts[0].keys_values.clear();
-  for (const WanBlockWeights& block : weights.blocks) {
-    texts[0].keys_values.push_back(text_keys_values(block.cross_attention, embedded));
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    texts[0].keys_values.push_back(text_keys_values(weights.block(layer).cross_attention, embedded));
   }
   texts[0].text = reusable ? text : at::Tensor();
 }
 
 at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const {
   RECORD_USER_SCOPE("vorta::self_attention");
-  const WanAttentionWeights& w = weights.blocks[static_cast<size_t>(layer)].self_attention;
+  const WanAttentionWeights& w = weights.block(layer).self_attention;
   const std::vector<at::Tensor> qkv = w.joint(x);  // 3 x [B, L, M]
   const at::Tensor q = rms_norm_rope(qkv[0], w.norm_q, config.eps, rope);
   const at::Tensor k = rms_norm_rope(qkv[1], w.norm_k, config.eps, rope);
@@ -129,7 +130,7 @@ at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t lay
 
 at::Tensor WanTransformer::Impl::cross_attention(const at::Tensor& x, int64_t layer) const {
   RECORD_USER_SCOPE("vorta::cross_attention");
-  const WanAttentionWeights& w = weights.blocks[static_cast<size_t>(layer)].cross_attention;
+  const WanAttentionWeights& w = weights.block(layer).cross_attention;
   const at::Tensor q = split_heads(rms_norm(w.q(x), w.norm_q, config.eps)).transpose(1, 2);
   const std::vector<at::Tensor>& kv = texts[0].keys_values[static_cast<size_t>(layer)];
   return w.out(dense_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2));
@@ -138,7 +139,7 @@ at::Tensor WanTransformer::Impl::cross_attention(const at::Tensor& x, int64_t la
 at::Tensor WanTransformer::Impl::block(const at::Tensor& hidden, const at::Tensor& modulation, int64_t layer,
                                        const LayerAttention& attend, const PartHook& hook) const {
   RECORD_USER_SCOPE(fmt::format("vorta::layer/{}", layer));  // a name is made only while a profiler listens
-  const WanBlockWeights& w = weights.blocks[static_cast<size_t>(layer)];
+  const WanBlockWeights& w = weights.block(layer);
   const std::vector<at::Tensor> m = (w.scale_shift_table + modulation).chunk(6, 1);  // 6 x [B, 1, M] fp32
   const at::Tensor& shift_sa = m[0];
   const at::Tensor& scale_sa = m[1];
@@ -174,6 +175,7 @@ WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::ma
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->dtype = placement.dtype;
+  impl_->quantization = placement.quantization;
   impl_->weights = read_wan_weights(config, {&weights, std::move(source), placement, precision});
 }
 
@@ -227,7 +229,7 @@ class WanTransformer::Stack final : public BlockStack {
   at::Tensor signal(CacheSignal which, const at::Tensor& hidden) const override {
     if (which == CacheSignal::kTimeEmbedding) return embedded_.temb;
     if (which == CacheSignal::kTimeProjection) return embedded_.modulation.flatten(1);
-    const std::vector<at::Tensor> m = (model_.weights.blocks.front().scale_shift_table + embedded_.modulation).chunk(6, 1);
+    const std::vector<at::Tensor> m = (model_.weights.block(0).scale_shift_table + embedded_.modulation).chunk(6, 1);
     return modulated_layer_norm(hidden, m[0], m[1], model_.config.eps);
   }
 
@@ -298,6 +300,16 @@ int64_t WanTransformer::embedding_dim() const { return impl_->config.inner_dim()
 int64_t WanTransformer::latent_channels() const { return impl_->config.in_channels; }
 int64_t WanTransformer::text_dim() const { return impl_->config.text_dim; }
 c10::ScalarType WanTransformer::dtype() const { return impl_->dtype; }
+Quantization WanTransformer::quantization() const { return impl_->quantization; }
+Residence WanTransformer::blocks() const { return impl_->weights.streamed ? Residence::kHost : Residence::kDevice; }
+
+void WanTransformer::rest() {
+  impl_->texts = {};
+  if (!impl_->weights.streamed) return;
+  impl_->weights.streamed->layer = -1;
+  impl_->weights.streamed->stream.leave();
+}
+
 const WanTransformerConfig& WanTransformer::config() const { return impl_->config; }
 
 }  // namespace vorta::engine

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/run/profile.h"
 
+#include <c10/core/Device.h>
+
 #include <algorithm>
 
+#include "harness/probe/gpu_ceilings.h"
 #include "harness/probe/gpu_watch.h"
 #include "harness/probe/operator_profile.h"
 #include "harness/probe/scope_bridge.h"
@@ -13,6 +16,7 @@ namespace {
 
 // Generates under the GPU probes.
 void generate_watched(VideoEngine& engine, const VideoOrder& order, StageClock& clock, ProfiledTrial& out) {
+  std::vector<reports::GpuCeilingRow> ceilings = measure_gpu_ceilings(c10::Device(engine.device(order)));
   GpuWatch watch;
   {
     const ScopeBridge bridge(watch);
@@ -20,6 +24,7 @@ void generate_watched(VideoEngine& engine, const VideoOrder& order, StageClock& 
     engine.generate(order, &observer);
   }
   GpuWatch::Seen seen = watch.finish();
+  seen.profile.ceilings = std::move(ceilings);
   out.result.gpu.profile = std::move(seen.profile);
   if (!seen.trace.records.empty()) out.trace = std::move(seen.trace);
 }
