@@ -353,7 +353,7 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   }
   plan.text_flops = text_facts().flops * passes;
   const VideoGrid& latents = plan.size.latents;
-  plan.vae_flops = vae_shape().decode_flops(latents.frames, latents.height, latents.width);
+  if (request.output == Output::kVideo) plan.vae_flops = vae_shape().decode_flops(latents.frames, latents.height, latents.width);
   return plan;
 }
 

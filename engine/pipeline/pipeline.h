@@ -121,7 +121,7 @@ struct PlanSummary {
   double forwards = 0;                       // forwards of the network, a step with half its work skipped counting half
   double dense_step_flops = 0;               // the same step with dense attention
   double text_flops = 0;                     // all prompts
-  double vae_flops = 0;
+  double vae_flops = 0;                      // 0 where latents are all that is asked for
   double denoise_flops() const;
   /// Dense denoising FLOPs over planned ones.
   double speedup() const;

@@ -23,7 +23,7 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     const VideoOrder order{&spec, &variant, &spec.prompts.front(), one.seed};
     engine.prepare(order);
     const engine::PlanSummary cost = engine.plan(order);
-    const double flops = cost.text_flops + cost.denoise_flops() + (spec.output == "latents" ? 0 : cost.vae_flops);
+    const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
     const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
     total += flops * static_cast<double>(plan.items.size());
     fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps{}: {} a trial, predicted speed-up of a step {:.2f}x\n",

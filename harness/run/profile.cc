@@ -16,7 +16,6 @@ namespace {
 
 // Generates under the GPU probes.
 void generate_watched(VideoEngine& engine, const VideoOrder& order, StageClock& clock, ProfiledTrial& out) {
-  std::vector<reports::GpuCeilingRow> ceilings = measure_gpu_ceilings(c10::Device(engine.device(order)));
   GpuWatch watch;
   {
     const ScopeBridge bridge(watch);
@@ -24,7 +23,6 @@ void generate_watched(VideoEngine& engine, const VideoOrder& order, StageClock& 
     engine.generate(order, &observer);
   }
   GpuWatch::Seen seen = watch.finish();
-  seen.profile.ceilings = std::move(ceilings);
   out.result.gpu.profile = std::move(seen.profile);
   if (!seen.trace.records.empty()) out.trace = std::move(seen.trace);
 }
@@ -42,10 +40,13 @@ double step_ns(const std::vector<reports::SampleRow>& samples) {
 ProfiledTrial profile_generation(VideoEngine& engine, const VideoOrder& order) {
   ProfiledTrial out;
   StageClock clock;
+  // Before anything listens: its products are none of the generation's.
+  std::vector<reports::GpuCeilingRow> ceilings = measure_gpu_ceilings(c10::Device(engine.device(order)));
   OperatorProfile profile;
   if (engine.device(order) == "cpu") engine.generate(order, &clock);
   else generate_watched(engine, order, clock, out);
   ObservedWork observed = profile.finish();
+  if (out.result.gpu.profile) out.result.gpu.profile->ceilings = std::move(ceilings);
   out.work = {observed.attention_flops, observed.attention_flops + observed.other_flops};
   out.result.samples = clock.samples();
   out.result.memory.push_back({"tensor", observed.peak_tensor_bytes});

@@ -225,7 +225,7 @@ class Runner {
   reports::TrialSetup setup_of(const Case& one, const engine::PlanSummary& plan) const {
     const GenerationConfig& config = spec_.variants[one.variant].config;
     const auto steps = static_cast<int64_t>(plan.step_flops.size());
-    return {.weights = spec_.weights, .timed_steps = steps, .schedule_steps = std::max(steps, plan.schedule_steps),
+    return {.weights = spec_.weights, .timed_steps = steps, .schedule_steps = std::max(steps, plan.schedule_steps), .forwards = plan.passes,
             .attention_kernels = engine_.attention_kernels(), .offload = config.offload, .quantization = config.quantization};
   }
 

@@ -19,12 +19,16 @@ std::optional<Estimate> speedup(const Variant& variant, const std::string& stage
   return found == variant.speedups.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::optional<Estimate> mean_seconds(const Variant& variant, const std::string& stage, const Report& report) {
+std::optional<Estimate> mean_seconds(const Variant& variant, const std::string& named, const Report& report) {
+  const bool is_forward = named == "forward";
+  if (is_forward && !variant.setup) return std::nullopt;
+  const std::string stage = is_forward ? "step" : named;
+  const double share = is_forward ? 1.0 / static_cast<double>(variant.setup->forwards) : 1.0;
   std::vector<Clustered> values;
   for (const ItemResult& result : variant.items) {
     const auto found = result.seconds.find(stage);
     const auto item = std::find_if(report.items.begin(), report.items.end(), [&](const Item& one) { return one.id == result.item; });
-    if (found != result.seconds.end() && item != report.items.end()) values.push_back({item->prompt_id, found->second});
+    if (found != result.seconds.end() && item != report.items.end()) values.push_back({item->prompt_id, share * found->second});
   }
   return mean_estimate(values);
 }

@@ -216,11 +216,11 @@ void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
 void read_setup(const Database& database, int64_t case_id, Variant& variant) {
   if (database.schema() < kSetupSchema) return;
   Statement setup = database.prepare(newest(
-      "SELECT weights, timed_steps, schedule_steps, attention_kernels, offload, quantization FROM newest JOIN trial_setup USING "
+      "SELECT weights, timed_steps, schedule_steps, forwards, attention_kernels, offload, quantization FROM newest JOIN trial_setup USING "
       "(trial_id) WHERE case_id = ? ORDER BY weights = 'random' DESC, attention_kernels = '', trial_id DESC LIMIT 1"));
   setup.bind(case_id);
   if (!setup.step()) return;
-  variant.setup = {setup.text(0), setup.integer(1), setup.integer(2), setup.text(3), setup.text(4), setup.text(5)};
+  variant.setup = {setup.text(0), setup.integer(1), setup.integer(2), setup.integer(3), setup.text(4), setup.text(5), setup.text(6)};
   if (!variant.is_random()) return;
   variant.scores.clear();  // whoever scored such frames: the numbers say nothing
   for (ItemResult& item : variant.items) item.scores.clear();

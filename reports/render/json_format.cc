@@ -115,7 +115,7 @@ json of(const Variant& v) {
           {"peak_bytes", v.peak_bytes}, {"predictions", list(v.predictions)}, {"operators", list(v.operators)},
           {"layers", list(v.layers)}, {"routes", list(v.routes)}};
   if (v.setup) {
-    out["setup"] = {{"weights", v.setup->weights}, {"timed_steps", v.setup->timed_steps}, {"schedule_steps", v.setup->schedule_steps},
+    out["setup"] = {{"weights", v.setup->weights}, {"timed_steps", v.setup->timed_steps}, {"schedule_steps", v.setup->schedule_steps}, {"forwards", v.setup->forwards},
                     {"attention_kernels", v.setup->attention_kernels}, {"offload", v.setup->offload}, {"quantization", v.setup->quantization}};
   }
   if (v.gpu) out["gpu"] = of(*v.gpu);

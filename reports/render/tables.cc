@@ -64,11 +64,11 @@ Table speed_table(const Report& report) {
 
 Table setup_table(const Report& report) {
   Table table{"setup", "How the trials were made", "Attention kernels: what computed the self attentions, as the engine noted while it ran.",
-              {"variant", "weights", "steps timed", "steps of the schedule", "attention kernels", "offload", "quantization"}, {}, 7};
+              {"variant", "weights", "steps timed", "steps of the schedule", "forwards a step", "attention kernels", "offload", "quantization"}, {}, 8};
   for (const Variant& v : report.variants) {
     if (!v.setup) continue;
     const TrialSetup& s = *v.setup;
-    table.rows.push_back({v.row.variant, s.weights, fmt::format("{}", s.timed_steps), fmt::format("{}", s.schedule_steps),
+    table.rows.push_back({v.row.variant, s.weights, fmt::format("{}", s.timed_steps), fmt::format("{}", s.schedule_steps), fmt::format("{}", s.forwards),
                           s.attention_kernels.empty() ? "-" : s.attention_kernels, s.offload, s.quantization});
   }
   return table;
@@ -256,7 +256,9 @@ std::string provenance(const Report& report) {
     const auto found = std::find_if(facts.begin(), facts.end(), [name](const auto& fact) { return fact.first == name; });
     return found == facts.end() ? std::string() : found->second;
   };
-  const std::string model = value(report.model, "name"), machine = value(report.environment, "cpu");
+  const bool on_gpu = std::any_of(report.variants.begin(), report.variants.end(), [](const Variant& v) { return v.gpu || !v.power.empty(); });
+  const std::string model = value(report.model, "name");
+  const std::string machine = on_gpu ? value(report.environment, "gpu") : value(report.environment, "cpu");
   std::string text = fmt::format("Measured {} by vorta-bench {}", report.started_utc, report.tool_version);
   if (!model.empty()) text += fmt::format(" with the model {}", model);
   if (!machine.empty()) text += fmt::format(" on {}", machine);

@@ -37,7 +37,7 @@ struct EnvironmentRow {
 };
 
 /// A sentence to be tested on the results. `quantity` is "speedup/<stage>" (paired by prompt and seed against
-/// `reference`), "seconds/<stage>" (mean over items), "ratio/measured_to_predicted" (measured over predicted speed-up of a
+/// `reference`), "seconds/<stage>" (mean over items; "seconds/forward": a step's, shared by the transformer's forwards in it), "ratio/measured_to_predicted" (measured over predicted speed-up of a
 /// step), "delta/<metric key>" (paired difference to `reference`) or "<metric key>" (mean over items). It holds when its 95 % interval lies in the band.
 struct ClaimRow {
   std::string key;        ///< Unique in a run, e.g. "vorta-step-speedup".
@@ -170,6 +170,7 @@ struct TrialSetup {
   std::string weights = "files";    ///< Or "random": latency alone, no quality.
   int64_t timed_steps = 0;          ///< Denoising steps that ran,
   int64_t schedule_steps = 0;       ///< and those of the schedule.
+  int64_t forwards = 1;             ///< Of the transformer, a step: 2 with guidance.
   std::string attention_kernels;    ///< What computed the self attentions, by name; "" where not known.
   std::string offload = "none";
   std::string quantization = "none";

@@ -259,6 +259,7 @@ TEST_CASE("timed steps of random weights leave extrapolated times and no scores,
   CHECK(variant.setup->weights == "random");
   CHECK(variant.setup->timed_steps == 2);
   CHECK(variant.setup->schedule_steps == 8);
+  CHECK(variant.setup->forwards == 1);
   CHECK(variant.setup->attention_kernels == "a kernel/of its own");
   CHECK(variant.setup->offload == "layers");
   CHECK(variant.is_random());

@@ -212,7 +212,8 @@ std::filesystem::path make_random_run(const std::filesystem::path& folder) {
   row.suite_json = "{}";
   row.reference_variant = "dense";
   row.claims = {{"quality", "Random weights make fine videos", "quality/temporal_flickering", "dense", "", 0.1, {}},
-                {"slow", "A step takes at most a second", "seconds/step", "dense", "", {}, 1.0}};
+                {"slow", "A step takes at most a second", "seconds/step", "dense", "", {}, 1.0},
+                {"forward", "A forward takes at most a second", "seconds/forward", "dense", "", {}, 1.0}};
   const RunId run = store.begin_run(row, {}).id;
   store.define_metrics({{"quality/temporal_flickering", "temporal flickering", "0..1", Direction::kHigher, "quality", "1"}});
   const CaseId id = store.ensure_case(run, {"dense", "", "{}", 0});
@@ -220,7 +221,7 @@ std::filesystem::path make_random_run(const std::filesystem::path& folder) {
     TrialResult timed;
     timed.samples = {{"step", 0, 500'000'000 + prompt, {}}, {"denoise_timed", -1, 1'000'000'000, {}}, {"denoise_extrapolated", -1, 25'000'000'000, {}}};
     timed.scores = {{"quality/temporal_flickering", 0.98765, ""}};
-    timed.setup = {"random", 2, 50, "grouped_attention/sm90", "layers", "fp8"};
+    timed.setup = {"random", 2, 50, 2, "grouped_attention/sm90", "layers", "fp8"};
     const ItemId item = store.ensure_item({"prompt " + std::to_string(prompt), "", "{}", 1});
     store.finish_trial(store.begin_trial({run, id, item, TrialRole::kTiming, 0}), timed);
   }
@@ -235,6 +236,7 @@ TEST_CASE("random weights and extrapolated times are said first in every format,
   CHECK(report.claims.at(0).verdict == Verdict::kNotMeasured);
   CHECK(report.claims.at(1).verdict == Verdict::kHolds);
   CHECK(report.claims.at(1).value == Approx(0.5));
+  CHECK(report.claims.at(2).value == Approx(0.25));
   for (const Renderer& renderer : renderers()) {
     const std::string text = renderer.render(report, {folder.path()});
     INFO(renderer.name);
@@ -246,7 +248,7 @@ TEST_CASE("random weights and extrapolated times are said first in every format,
   const auto tables = make_tables(report);
   CHECK(cell(tables, "speed", 0, 0) == "dense (random weights)");
   CHECK(cell(tables, "speed", 0, 1).find("25 s, denoising, extrapolated from 2 of 50 steps") == 0);
-  CHECK(cell(tables, "setup", 0, 4) == "grouped_attention/sm90");
+  CHECK(cell(tables, "setup", 0, 5) == "grouped_attention/sm90");
 }
 
 TEST_CASE("counted work of a variant stands beside its claimed sparsity", "[reports][gpu]") {

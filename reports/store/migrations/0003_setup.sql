@@ -6,6 +6,8 @@ CREATE TABLE trial_setup (
   -- Steps that ran, and those of the schedule. Where fewer ran, sample rows of the stage 'denoise_extrapolated' are scaled.
   timed_steps INTEGER NOT NULL,
   schedule_steps INTEGER NOT NULL,
+  -- Forwards of the transformer a step: 2 with guidance.
+  forwards INTEGER NOT NULL CHECK (forwards > 0),
   -- What computed the self attentions: 'grouped_attention/sm90, sdpa/cudnn'; '' where not known.
   attention_kernels TEXT NOT NULL,
   offload TEXT NOT NULL,
