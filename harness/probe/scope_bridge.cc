@@ -18,7 +18,7 @@ thread_local ScopeListener* hearing = nullptr;  // LibTorch's callbacks are plai
 // Remembers that a scope was told of, so that its end is too.
 struct Told final : at::ObserverContext {};
 
-std::unique_ptr<at::ObserverContext> on_begin(const at::RecordFunction& scope) {
+std::unique_ptr<at::ObserverContext> on_scope_begin(const at::RecordFunction& scope) {
   if (hearing == nullptr) return nullptr;
   if (scope.scope() == at::RecordScope::USER_SCOPE) {
     hearing->scope_begin(scope.name());
@@ -31,7 +31,7 @@ std::unique_ptr<at::ObserverContext> on_begin(const at::RecordFunction& scope) {
   return std::make_unique<Told>();
 }
 
-void on_end(const at::RecordFunction& /*scope*/, at::ObserverContext* context) {
+void on_scope_end(const at::RecordFunction& /*scope*/, at::ObserverContext* context) {
   if (hearing != nullptr && context != nullptr) hearing->scope_end();
 }
 
@@ -40,7 +40,7 @@ void on_end(const at::RecordFunction& /*scope*/, at::ObserverContext* context) {
 ScopeBridge::ScopeBridge(ScopeListener& listener) {
   VORTA_CHECK(hearing == nullptr, "one scope bridge a thread");
   hearing = &listener;
-  handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&on_begin, &on_end)
+  handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&on_scope_begin, &on_scope_end)
                                            .needsInputs(true)
                                            .scopes({at::RecordScope::FUNCTION, at::RecordScope::USER_SCOPE}));
 }

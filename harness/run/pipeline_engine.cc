@@ -116,7 +116,7 @@ engine::GenerationRequest request_of(const VideoOrder& order) {
   return request;
 }
 
-std::string names_of(const engine::AttentionCalls& calls) {
+std::string kernel_names(const engine::AttentionCalls& calls) {
   std::string names;
   for (const auto& [name, count] : calls) names += (names.empty() ? "" : ", ") + name;
   return names;
@@ -143,7 +143,7 @@ class PipelineEngine final : public VideoEngine {
 
   at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
     const engine::GenerationResult result = loaded(order).generate(request_of(order), observer);
-    attention_kernels_ = names_of(result.attention_calls);
+    attention_kernels_ = kernel_names(result.attention_calls);
     return order.suite->output == "latents" ? result.latents : result.video;
   }
 

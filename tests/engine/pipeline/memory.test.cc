@@ -17,20 +17,20 @@ namespace {
 
 using Catch::Matchers::Contains;
 
-const std::filesystem::path kGolden = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/pipeline";
+const std::filesystem::path kSmallFolder = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/pipeline";
 const std::filesystem::path kShapes = std::filesystem::path(VORTA_SOURCE_DIR) / "suites/shapes";
 
-PipelineConfig small(const std::string& attention = "vorta") {
+PipelineConfig small_config(const std::string& attention = "vorta") {
   PipelineConfig config;
-  config.model_dir = kGolden / "model";
+  config.model_dir = kSmallFolder / "model";
   config.attention = attention;
-  config.routers_dir = kGolden / "routers";
+  config.routers_dir = kSmallFolder / "routers";
   config.steps = 3;
   config.guidance = 4.0;
   return config;
 }
 
-GenerationRequest request(Output output = Output::kLatents) {
+GenerationRequest small_request(Output output = Output::kLatents) {
   GenerationRequest one;
   one.prompt = "a red circle";
   one.frames = 13;
@@ -40,22 +40,22 @@ GenerationRequest request(Output output = Output::kLatents) {
   return one;
 }
 
-at::Tensor latents_of(const PipelineConfig& config, const GenerationRequest& what = request()) {
+at::Tensor latents_of(const PipelineConfig& config, const GenerationRequest& what = small_request()) {
   return Pipeline::load(config).generate(what).latents;
 }
 
 TEST_CASE("every kind of offload gives the same bits as none", "[pipeline][offload]") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     for (const auto quantization : {Quantization::kNone, Quantization::kFp8}) {
-      PipelineConfig config = small();
+      PipelineConfig config = small_config();
       config.dtype = dtype;
       config.quantization = quantization;
-      const GenerationResult kept = Pipeline::load(config).generate(request(Output::kVideo));
+      const GenerationResult kept = Pipeline::load(config).generate(small_request(Output::kVideo));
       for (const Offload offload : {Offload::kStageByStage, Offload::kLayerByLayer}) {
         config.offload = offload;
         Pipeline pipeline = Pipeline::load(config);
         for (int again = 0; again < 2; ++again) {
-          const GenerationResult found = pipeline.generate(request(Output::kVideo));
+          const GenerationResult found = pipeline.generate(small_request(Output::kVideo));
           CHECK(at::equal(found.latents, kept.latents));
           CHECK(at::equal(found.video, kept.video));
         }
@@ -65,7 +65,7 @@ TEST_CASE("every kind of offload gives the same bits as none", "[pipeline][offlo
 }
 
 TEST_CASE("streamed blocks serve caches that skip some of them", "[pipeline][offload]") {
-  PipelineConfig config = small("dense");
+  PipelineConfig config = small_config("dense");
   config.steps = 6;
   config.cache = "dbcache";
   config.cache_options = R"({"first_blocks": 1, "last_blocks": 0, "threshold": 5.0, "warmup": 2})";
@@ -75,7 +75,7 @@ TEST_CASE("streamed blocks serve caches that skip some of them", "[pipeline][off
 }
 
 TEST_CASE("8-bit layers change results a little, and not at all from run to run", "[pipeline][fp8]") {
-  PipelineConfig config = small("dense");
+  PipelineConfig config = small_config("dense");
   const at::Tensor plain = latents_of(config);
   config.quantization = Quantization::kFp8;
   const at::Tensor found = latents_of(config);
@@ -86,26 +86,26 @@ TEST_CASE("8-bit layers change results a little, and not at all from run to run"
 }
 
 TEST_CASE("a pipeline that takes over networks generates as one that loads them", "[pipeline][offload]") {
-  Pipeline dense = Pipeline::load(small("dense"));
-  const at::Tensor before = dense.generate(request()).latents;
-  Pipeline routed = Pipeline::load(small(), Loading::kAtOnce, &dense);
-  CHECK(at::equal(routed.generate(request()).latents, latents_of(small())));
-  CHECK(at::equal(dense.generate(request()).latents, before));
-  PipelineConfig other = small();
-  CHECK(shares_networks(small("dense"), other));
+  Pipeline dense = Pipeline::load(small_config("dense"));
+  const at::Tensor before = dense.generate(small_request()).latents;
+  Pipeline routed = Pipeline::load(small_config(), Loading::kAtOnce, &dense);
+  CHECK(at::equal(routed.generate(small_request()).latents, latents_of(small_config())));
+  CHECK(at::equal(dense.generate(small_request()).latents, before));
+  PipelineConfig other = small_config();
+  CHECK(shares_networks(small_config("dense"), other));
   other.dtype = at::kBFloat16;
-  CHECK_FALSE(shares_networks(small("dense"), other));
-  other = small();
+  CHECK_FALSE(shares_networks(small_config("dense"), other));
+  other = small_config();
   other.offload = Offload::kStageByStage;
   CHECK_FALSE(shares_networks(other, other));
 }
 
 TEST_CASE("timed steps are the first of the schedule, and the plan knows both", "[pipeline][timed_steps]") {
-  PipelineConfig config = small();
+  PipelineConfig config = small_config();
   Pipeline pipeline = Pipeline::load(config);
-  GenerationRequest some = request();
+  GenerationRequest some = small_request();
   some.timed_steps = 3;
-  CHECK(at::equal(pipeline.generate(some).latents, pipeline.generate(request()).latents));
+  CHECK(at::equal(pipeline.generate(some).latents, pipeline.generate(small_request()).latents));
   struct Counter final : PipelineObserver {
     int64_t steps = 0, count = 0;
     void step_end(int64_t, int64_t of) override { ++steps, count = of; }
@@ -113,8 +113,8 @@ TEST_CASE("timed steps are the first of the schedule, and the plan knows both", 
   some.timed_steps = 2;
   const GenerationResult two = pipeline.generate(some, &counter);
   CHECK(counter.steps == 2);
-  CHECK_FALSE(at::equal(two.latents, pipeline.generate(request()).latents));
-  const PlanSummary part = pipeline.plan(some), whole = pipeline.plan(request());
+  CHECK_FALSE(at::equal(two.latents, pipeline.generate(small_request()).latents));
+  const PlanSummary part = pipeline.plan(some), whole = pipeline.plan(small_request());
   CHECK(part.step_flops.size() == 2);
   CHECK(part.schedule_steps == 3);
   CHECK(part.schedule_flops == Approx(whole.denoise_flops()));
@@ -133,14 +133,14 @@ TEST_CASE("timed steps are the first of the schedule, and the plan knows both", 
 
 TEST_CASE("a table of routes in a file is the table that was saved", "[pipeline][routes]") {
   const TemporaryFolder folder;
-  PipelineConfig config = small();
+  PipelineConfig config = small_config();
   config.route_fractions = {0.25, 0.25, 0.5};
   Pipeline pipeline = Pipeline::load(config);
-  const RouteTable routes = *pipeline.plan(request()).routes;
+  const RouteTable routes = *pipeline.plan(small_request()).routes;
   const std::filesystem::path file = folder / "routes.json";
   std::ofstream(file) << route_file_text(routes);
   CHECK(read_route_file(file, routes.steps, routes.layers, routes.heads) == routes);
-  const at::Tensor wanted = pipeline.generate(request()).latents;
+  const at::Tensor wanted = pipeline.generate(small_request()).latents;
   config.route_fractions.reset();
   config.route_file = file;
   CHECK(at::equal(latents_of(config), wanted));
@@ -163,14 +163,14 @@ TEST_CASE("a table of routes in a file is the table that was saved", "[pipeline]
 }
 
 TEST_CASE("the result says which implementation computed self attention", "[pipeline][attention_calls]") {
-  const GenerationResult result = Pipeline::load(small()).generate(request());
+  const GenerationResult result = Pipeline::load(small_config()).generate(small_request());
   int64_t calls = 0;
   for (const auto& [name, count] : result.attention_calls) {
     CHECK((name.find("grouped_attention/") == 0 || name.find("sdpa/") == 0));
     calls += count;
   }
   CHECK(calls >= 3);  // at least one a step; cross attention is not among them
-  const GenerationResult dense = Pipeline::load(small("dense")).generate(request());
+  const GenerationResult dense = Pipeline::load(small_config("dense")).generate(small_request());
   const int64_t all = std::accumulate(dense.attention_calls.begin(), dense.attention_calls.end(), int64_t{0},
                                       [](int64_t sum, const auto& one) { return sum + one.second; });
   CHECK(all % 3 == 0);
