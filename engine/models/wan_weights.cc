@@ -94,6 +94,7 @@ WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightS
     weights.blocks.push_back(take_block(reader.scope(fmt::format("blocks.{}", i)), config));
   }
   weights.scale_shift_table = reader.take("scale_shift_table", {1, 2, dim});
+  weights.open_gate = at::ones({dim}, at::TensorOptions().dtype(at::kFloat).device(source.placement.device));
   weights.out = take_linear(reader, "proj_out", config.out_channels * config.patch_volume(), dim);
   reader.finish();
   return weights;

@@ -49,6 +49,7 @@ struct WanWeights {
   LinearWeights text_in, text_out;
   std::vector<WanBlockWeights> blocks;
   at::Tensor scale_shift_table;  // [1, 2, M]
+  at::Tensor open_gate;          // [M] fp32 ones: the gate of cross attention's residual
   LinearWeights out;
 };
 
