@@ -67,6 +67,10 @@ at::Tensor dense_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   return at::scaled_dot_product_attention(q, k, v);
 }
 
+void AttentionBackend::set_order(const TokenOrder& order) {
+  VORTA_CHECK(!order, fmt::format("attention \"{}\" takes tokens in raster order", name()));
+}
+
 void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& planned) {
   ShapeBinder shape("self attention");
   shape.bind(q.sizes(), "q", "B N L D");

@@ -26,6 +26,8 @@ class TalliedAttention final : public AttentionBackend {
 
   std::string_view name() const override { return inner_->name(); }
   void plan(const VideoGrid& grid) override { inner_->plan(grid); }
+  TokenOrder preferred_order() const override { return inner_->preferred_order(); }
+  void set_order(const TokenOrder& order) override { inner_->set_order(order); }
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
   double density(const LayerStep& where) const override { return inner_->density(where); }

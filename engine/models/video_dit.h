@@ -40,6 +40,7 @@ struct ForwardContext {
   int64_t step = 0;             // LayerStep::step, and the cache's
   StepCache* cache = nullptr;   // null: every block is computed
   GuidancePass pass = GuidancePass::kPositive;
+  bool reorder = false;  // blocks may see tokens in attention.preferred_order(): faster on a GPU
 };
 
 /// A video diffusion transformer as the pipeline sees it.

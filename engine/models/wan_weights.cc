@@ -164,6 +164,7 @@ WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightS
     add_block(take_block(reader.scope(fmt::format("blocks.{}", i)), config), source.placement, weights);
   }
   weights.scale_shift_table = reader.take("scale_shift_table", {1, 2, dim});
+  weights.open_gate = at::ones({dim}, at::TensorOptions().dtype(at::kFloat).device(source.placement.device));
   weights.out = take_linear(reader, "proj_out", config.out_channels * config.patch_volume(), dim);
   reader.finish();
   return weights;

@@ -60,6 +60,7 @@ struct WanWeights {
   std::vector<WanBlockWeights> blocks;      // empty where they are streamed
   std::unique_ptr<WanBlockStream> streamed;
   at::Tensor scale_shift_table;  // [1, 2, M]
+  at::Tensor open_gate;          // [M] fp32 ones: the gate of cross attention's residual
   LinearWeights out;
 
   /// The weights of `layer` on the device; streamed ones stay until another layer is asked for.

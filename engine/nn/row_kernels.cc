@@ -8,6 +8,7 @@
 #include <array>
 
 #include "engine/nn/kernel_call.h"
+#include "engine/nn/layers.h"
 #include "kernels/linear/linear.h"
 #include "kernels/token_norms/token_norms.h"
 
@@ -85,6 +86,28 @@ std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::T
                                         .gate = gate.const_data_ptr<float>(),
                                         .gate_stride = modulation_stride(gate)};
   if (!ran(kernels::gated_residual(args), "gated_residual")) return std::nullopt;
+  return out;
+}
+
+std::optional<NormedResidual> kernel_residual_norm(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate,
+                                                   const LayerNormTerms& norm) {
+  if (!rows_of_bfloat16(x) || !rows_of_bfloat16(y) || !modulation_of(gate, x)) return std::nullopt;
+  if (!modulation_of(norm.scale, x) || !modulation_of(norm.shift, x)) return std::nullopt;
+  if (modulation_stride(norm.scale) != modulation_stride(norm.shift)) return std::nullopt;
+  const NormedResidual out{at::empty(x.sizes(), x.options()), at::empty(x.sizes(), x.options())};
+  const kernels::GatedResidualLayerNormArgs args{.rows = rows_of(x),
+                                                 .x = view_of(x),
+                                                 .y = view_of(y),
+                                                 .residual = view_of(out.sum),
+                                                 .out = view_of(out.normed),
+                                                 .gate = gate.const_data_ptr<float>(),
+                                                 .gate_stride = modulation_stride(gate),
+                                                 .scale = norm.scale.const_data_ptr<float>(),
+                                                 .shift = norm.shift.const_data_ptr<float>(),
+                                                 .modulation_stride = modulation_stride(norm.scale),
+                                                 .scale_offset = static_cast<float>(norm.offset),
+                                                 .eps = static_cast<float>(norm.eps)};
+  if (!ran(kernels::gated_residual_layer_norm(args), "gated_residual_layer_norm")) return std::nullopt;
   return out;
 }
 

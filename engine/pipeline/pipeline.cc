@@ -403,17 +403,19 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
   const at::Tensor timestep = sampler->timesteps()[step].expand({batch});
-  StepCache* cache = cache_.get();
-  if (!guided()) return model().forward(input, timestep, features.positive, {attention, step, cache});
+  const auto context = [&](GuidancePass pass) {
+    return ForwardContext{attention, step, cache_.get(), pass, /*reorder=*/device.is_cuda()};
+  };
+  if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
   at::Tensor with_prompt, without;
   if (both_texts_.defined()) {
     const at::Tensor both = model().forward(at::cat({input, input}), timestep[0].expand({2 * batch}), both_texts_,
-                                            {attention, step, cache, GuidancePass::kBoth});
+                                            context(GuidancePass::kBoth));
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
-    with_prompt = model().forward(input, timestep, features.positive, {attention, step, cache});
-    without = model().forward(input, timestep, features.negative, {attention, step, cache, GuidancePass::kNegative});
+    with_prompt = model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
+    without = model().forward(input, timestep, features.negative, context(GuidancePass::kNegative));
   }
   return without + (with_prompt - without) * config.guidance;
 }
