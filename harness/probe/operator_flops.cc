@@ -110,7 +110,13 @@ constexpr std::array kRules{
     Rule{"aten::scaled_dot_product_attention", &attention},
     Rule{"vorta::grouped_attention", &stated},
     Rule{"vorta::coreset_selection", &stated},
+    Rule{"vorta::coreset_pool", &stated},
+    Rule{"vorta::coreset_unpool", &stated},
     Rule{"vorta::linear", &stated},
+    Rule{"vorta::layer_norm", &stated},
+    Rule{"vorta::rms_norm", &stated},
+    Rule{"vorta::gated_residual", &stated},
+    Rule{"vorta::residual_norm", &stated},
 };
 
 }  // namespace
