@@ -43,10 +43,11 @@ std::optional<double> ceiling(const GpuProfile& gpu, std::string_view quantity) 
   return std::nullopt;
 }
 
-// Which roof is above a kernel: products of 8 bits have one of their own.
-std::string_view arithmetic_roof(const GpuProfile& gpu, const GpuKernelRow& kernel) {
-  const bool eight_bits = kernel.name.find("e4m3") != std::string::npos || kernel.name.find("f8") != std::string::npos;
-  return eight_bits && ceiling(gpu, "fp8_flops") ? "fp8_flops" : "bf16_flops";
+// Which roof is above a kernel: products of 8 bits have one of their own. The vendor's library writes their types "qq".
+std::string_view arithmetic_roof(const Variant& variant, const GpuKernelRow& kernel) {
+  const bool quantized = variant.setup && variant.setup->quantization == "fp8";
+  const bool eight_bits = kernel.name.find("e4m3") != std::string::npos || kernel.name.find("_qq") != std::string::npos;
+  return quantized && eight_bits && ceiling(*variant.gpu, "fp8_flops") ? "fp8_flops" : "bf16_flops";
 }
 
 // A kernel's roof is the lower of what arithmetic and what memory allow: FLOPs and bytes over the ceilings.
@@ -61,7 +62,7 @@ Table roofline_table(const Report& report) {
     const auto copy = ceiling(*v.gpu, "copy_bytes");
     std::size_t shown = 0;
     for (const GpuKernelRow& k : v.gpu->kernels) {
-      const auto flops = ceiling(*v.gpu, arithmetic_roof(*v.gpu, k));
+      const auto flops = ceiling(*v.gpu, arithmetic_roof(v, k));
       if ((k.flops <= 0 && k.bytes <= 0) || !copy || !flops || k.total_ns <= 0 || ++shown > kMostKernels) continue;
       const double seconds = static_cast<double>(k.total_ns) * 1e-9, by_flops = k.flops / *flops, by_bytes = k.bytes / *copy;
       const bool is_arithmetic = by_flops >= by_bytes;
