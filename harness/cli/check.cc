@@ -24,10 +24,12 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     engine.prepare(order);
     const engine::PlanSummary cost = engine.plan(order);
     const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
+    const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
     total += flops * static_cast<double>(plan.items.size());
-    fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps: {} a video, predicted speed-up of a step {:.2f}x\n",
+    fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps{}: {} a trial, predicted speed-up of a step {:.2f}x\n",
                variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
-               cost.step_flops.size(), flops_text(flops), cost.speedup());
+               cost.step_flops.size(), is_partial ? fmt::format(" of {} timed", cost.schedule_steps) : "", flops_text(flops),
+               cost.speedup());
     if (variant.cache.name == "none") continue;
     fmt::print("  {:<12} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
                static_cast<double>(cost.cache_bytes) / (1 << 20), cost.cache_is_static ? "" : "; the figures above are without it");
@@ -43,6 +45,7 @@ int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
   fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {} warm-up a variant, {} profiled\n",
              spec.name, spec.title, plan.items.size(), plan.case_count(), spec.measurement.trials,
              spec.measurement.warmup, spec.measurement.profile ? "each variant once" : "nothing");
+  if (spec.weights == "random") fmt::print("random weights: latency and memory alone, nothing about quality\n");
   for (const PlanItem& item : plan.items) {
     fmt::print("  {} seed {}:", spec.prompts[item.prompt].id, item.seed);
     for (const Case& one : item.cases) fmt::print(" {}[{}]", spec.variants[one.variant].name, one.hash.substr(0, 8));
@@ -50,7 +53,7 @@ int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
   }
   if (spec.measurement.minutes > 0) fmt::print("meant to take {:g} minutes on two cores\n", spec.measurement.minutes);
   try {
-    print_cost(spec, plan, *make_pipeline_engine());
+    print_cost(spec, plan, *make_pipeline_engine(engine::Loading::kWhenNeeded));
   } catch (const DataError& error) {  // a plan can be checked where the weights are not
     fmt::print("  no cost estimate: {}\n", error.what());
   }
