@@ -227,6 +227,8 @@ std::string body(const Report& report, const RenderOptions& options) {
 
 }  // namespace
 
+std::string_view chart_library() { return embedded::vega_bundle_js(); }
+
 std::string render_html(const Report& report, const RenderOptions& options) {
   const std::string_view bundle = embedded::vega_bundle_js(), charts = embedded::report_page_js();
   VORTA_CHECK(bundle.find("</script") == std::string_view::npos, "the chart bundle would end its script element");

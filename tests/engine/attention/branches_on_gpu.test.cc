@@ -15,28 +15,28 @@
 namespace vorta::engine {
 namespace {
 
-constexpr double kTolerance = 6e-3;  // bf16 inputs, weights and outputs
+constexpr double kGpuTolerance = 6e-3;  // bf16 inputs, weights and outputs
 constexpr int64_t kSteps = 2;
 
-struct Case {
+struct GpuCase {
   const char* name;
   VideoGrid grid;
   AttentionGeometry geometry;
   int64_t batch, heads, head_dim;
 };
 
-const Case kCases[] = {
+const GpuCase kCases[] = {
     {"head dim 128, tiles of 96", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 2, 5, 128},
     {"head dim 128, a tile of 12 that breaks pieces of 8", {4, 6, 8}, {{2, 2, 2}, 0.5, {1, 1, 3}, {2, 3, 2}, {4, 6, 8}}, 1, 4, 128},
     {"head dim 64", {4, 8, 8}, {{2, 2, 2}, 0.5, {3, 1, 1}, {2, 2, 4}, {4, 8, 8}}, 2, 4, 64},
 };
 
-struct Qkv {
+struct GpuQkv {
   at::Tensor q, k, v;
 };
 
 /// Token-major rows in bf16. Queries hold sixteen signs and zeros, so that every similarity of a coreset is exact.
-Qkv rows_of(const Case& c, uint64_t seed) {
+GpuQkv rows_of(const GpuCase& c, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto draw = [&] {
     return at::randn({c.batch, c.grid.tokens(), c.heads, c.head_dim}, generator, at::kFloat);
@@ -55,16 +55,16 @@ std::shared_ptr<const RouteTable> mixed_routes(int64_t heads) {
 }
 
 // Published sizes, with a few heads.
-const Case kPublished[] = {
+const GpuCase kPublished[] = {
     {"Wan 2.1 14B, 77 frames at 720p", {20, 45, 80}, {{2, 3, 2}, 0.5, {3, 3, 3}, {5, 9, 8}, {20, 45, 80}}, 1, 4, 128},
     {"Wan 2.1 1.3B, 77 frames at 480p", {20, 30, 52}, {{2, 3, 2}, 0.5, {3, 3, 3}, {4, 10, 4}, {20, 30, 52}}, 2, 3, 128},
 };
 
-double relative_error(const at::Tensor& found, const at::Tensor& expected) {
+double gpu_error(const at::Tensor& found, const at::Tensor& expected) {
   return ((found.to(at::kFloat) - expected).norm() / expected.norm()).item<double>();
 }
 
-at::Tensor definition(const std::string& name, const AttentionOptions& options, const Case& c, const Qkv& x,
+at::Tensor definition(const std::string& name, const AttentionOptions& options, const GpuCase& c, const GpuQkv& x,
                       const LayerStep& where, at::Device device = at::kCPU) {
   const auto backend = make_attention(name, options);
   backend->plan(c.grid);
@@ -76,8 +76,8 @@ at::Tensor definition(const std::string& name, const AttentionOptions& options, 
 TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
   const auto gpu = gpu_here();
   if (!gpu) return;
-  for (const Case& c : kCases) {
-    const Qkv x = rows_of(c, 7);
+  for (const GpuCase& c : kCases) {
+    const GpuQkv x = rows_of(c, 7);
     const AttentionOptions options{c.geometry, mixed_routes(c.heads)};
     for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
       const auto backend = make_attention(name, options);
@@ -89,7 +89,7 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
         const at::NoGradGuard no_grad;
         const auto run = [&] { return backend->run(x.q.to(*gpu), x.k.to(*gpu), x.v.to(*gpu), where).cpu(); };
         const at::Tensor found = run();
-        CHECK(relative_error(found, expected) < kTolerance);
+        CHECK(gpu_error(found, expected) < kGpuTolerance);
         CHECK(at::equal(run(), found));
         const at::Tensor tokens = index_tensor(row_tokens(c.grid, c.geometry.tile));
         const auto tiled = [&](const at::Tensor& t) { return take_tokens(t, tokens); };
@@ -97,7 +97,7 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
         backend->plan(c.grid);
         const auto there = [&](const at::Tensor& t) { return tiled(t).to(*gpu); };
         const at::Tensor in_tiles = backend->run(there(x.q), there(x.k), there(x.v), where).cpu();
-        CHECK(relative_error(in_tiles, tiled(expected)) < kTolerance);
+        CHECK(gpu_error(in_tiles, tiled(expected)) < kGpuTolerance);
         backend->set_order(std::nullopt);
         backend->plan(c.grid);
       }
@@ -108,12 +108,12 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
 TEST_CASE("kernels at published sizes equal the portable path", "[.][gpu-full]") {
   const auto gpu = gpu_here();
   if (!gpu) return;
-  for (const Case& c : kPublished) {
-    const Qkv x = rows_of(c, 8);
+  for (const GpuCase& c : kPublished) {
+    const GpuQkv x = rows_of(c, 8);
     const AttentionOptions options{c.geometry, mixed_routes(c.heads)};
     const at::Tensor tokens = index_tensor(row_tokens(c.grid, c.geometry.tile));
     const auto there = [&](const at::Tensor& t) { return take_tokens(t, tokens).to(*gpu); };
-    const Qkv tiled{there(x.q), there(x.k), there(x.v)};
+    const GpuQkv tiled{there(x.q), there(x.k), there(x.v)};
     for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
       INFO(c.name << ", " << name);
       const at::Tensor expected = definition(name, options, c, x, {1, 0}, *gpu);
@@ -122,9 +122,9 @@ TEST_CASE("kernels at published sizes equal the portable path", "[.][gpu-full]")
       backend->set_order(c.geometry.tile);
       backend->plan(c.grid);
       const at::Tensor found = backend->run(tiled.q, tiled.k, tiled.v, {1, 0});
-      const double error = relative_error(found, take_tokens(expected, tokens));
+      const double error = gpu_error(found, take_tokens(expected, tokens));
       WARN(c.name << ", " << name << ": relative error " << error);
-      CHECK(error < kTolerance);
+      CHECK(error < kGpuTolerance);
       CHECK(at::isfinite(found).all().item<bool>());
       CHECK(at::equal(backend->run(tiled.q, tiled.k, tiled.v, {1, 0}), found));
     }
