@@ -9,8 +9,8 @@
 
 namespace vorta::engine {
 
-/// A hidden state [B, L, M] to which a part's output may still be due: the sum waits for the norm that reads it, since a
-/// kernel makes both in one pass.
+/// A hidden state [B, L, M] to which a part's output may still be due: the sum waits for the norm that reads it, since
+/// a kernel makes both in one pass.
 class Residual {
  public:
   explicit Residual(at::Tensor value) : value_(std::move(value)) {}

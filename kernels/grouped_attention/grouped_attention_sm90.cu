@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pairs of blocks, one block a multiprocessor, walk over work items of 128 queries a block. In each,
-// a producer warp copies key and value blocks into a ring of shared memory, and two warpgroups of 64
-// queries multiply. While a warpgroup takes the softmax of one block, the tensor cores work on its next
-// scores, on its last weighted values and on the other warpgroup.
+// Pairs of blocks, one block a multiprocessor, walk over work items of 128 queries a block. In
+// each, a producer warp copies key and value blocks into a ring of shared memory, and two
+// warpgroups of 64 queries multiply. While a warpgroup takes the softmax of one block, the tensor
+// cores work on its next scores, on its last weighted values and on the other warpgroup.
 #include "kernels/grouped_attention/grouped_attention_sm90.h"
 #include "kernels/grouped_attention/turns.h"
 #include "kernels/launch/hopper.cuh"
@@ -183,7 +183,8 @@ VORTA_DEVICE void copy_block(const KernelParams& params,
       copy_box_to_cluster(to + part * kPartBytes, map, shared.full(at.stage), part * kPartColumns,
                           boxes.first_row, work.head, work.batch, 3);
     } else if (cluster_rank() == at.stage % kSm90Parts) {  // the blocks take turns
-      copy_box_to_cluster(to, map, shared.full(at.stage), 0, boxes.first_row, work.head, work.batch, 3);
+      copy_box_to_cluster(to, map, shared.full(at.stage), 0, boxes.first_row, work.head, work.batch,
+                          3);
     }
   }
   at.advance();
@@ -402,8 +403,8 @@ struct Consumer {
   }
 };
 
-// Starts the copies of a warpgroup's 64 rows, a thread for every 16 bytes of a row; the layout is the
-// copy engine's 128-byte swizzle.
+// Starts the copies of a warpgroup's 64 rows, a thread for every 16 bytes of a row; the layout is
+// the copy engine's 128-byte swizzle.
 template <int kHeadDim>
 VORTA_DEVICE void load_queries(
     const KernelParams& params, const Work& work, const int32_t* rows, uint32_t to, int thread) {
@@ -561,7 +562,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     attention_kernel(const __grid_constant__ KernelParams params) {
   extern __shared__ char unaligned[];
   const Shared<kHeadDim> shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes *
-                      kSwizzleBytes};
+                                kSwizzleBytes};
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       barrier_init(shared.full(i), 1);
@@ -614,7 +615,8 @@ bool encode_map(const GroupedAttentionArgs& args,
   for (int64_t i = 0; i < args.head_count; ++i) {
     heads = std::max(heads, 1 + (args.heads == nullptr ? static_cast<int32_t>(i) : args.heads[i]));
   }
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(args.head_dim), static_cast<cuuint64_t>(args.key_rows),
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(args.head_dim),
+                              static_cast<cuuint64_t>(args.key_rows),
                               static_cast<cuuint64_t>(heads), static_cast<cuuint64_t>(args.batch)};
   // The stride of an axis of one entry is never used, but may not be zero.
   const auto bytes = [](int64_t stride) {
@@ -680,8 +682,8 @@ KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t strea
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = 1;
-  static_cast<void>(
-      cudaLaunchKernelEx(&config, attention_kernel<kHeadDim>, params));  // launch_status() asks for its error
+  static_cast<void>(cudaLaunchKernelEx(&config, attention_kernel<kHeadDim>,
+                                       params));  // launch_status() asks for its error
   return launch_status();
 }
 

@@ -174,7 +174,8 @@ std::vector<Sm90Case> sm90_parity_cases() {
                                     {{4, 3, 4}, {6, 9, 8}, 83, 77}));
   cases.push_back(sm90_sliding_case("tiles of 64", 1, 3, {{5, 4, 6}, {4, 4, 4}}));
   cases.push_back(sm90_sliding_case("tiles of 8", 1, 2, {{5, 4, 6}, {2, 2, 2}}));
-  cases.push_back(sm90_sliding_case("tiles of 160, text for 24 heads", 1, 24, {{3, 3, 5}, {4, 10, 4}, 50, 41}));
+  cases.push_back(
+      sm90_sliding_case("tiles of 160, text for 24 heads", 1, 24, {{3, 3, 5}, {4, 10, 4}, 50, 41}));
   cases.push_back(sm90_sliding_case("tiles of 45", 2, 2, {{4, 3, 4}, {3, 5, 3}}));
   const std::size_t wide = cases.size();
   for (std::size_t i = 0; i < wide; ++i) {

@@ -43,7 +43,8 @@ Sm90Case sm90_sliding_case(std::string name, int64_t batch, int64_t heads, const
 
 /// Small and ragged, for parity.
 std::vector<Sm90Case> sm90_parity_cases();
-/// The published shapes: Wan 2.1 14B at 77 frames and HunyuanVideo at 117, 720p; Wan 2.1 1.3B at 77 frames, 480p; heads of 64.
+/// The published shapes: Wan 2.1 14B at 77 frames and HunyuanVideo at 117, 720p; Wan 2.1 1.3B at 77
+/// frames, 480p; and heads of 64.
 std::vector<Sm90Case> sm90_bench_cases();
 
 }  // namespace vorta::kernels

@@ -9,13 +9,18 @@
 
 namespace vorta::kernels {
 
-/// How `workers` share jobs of two lengths: `long_jobs`, numbered first, of which each takes as long as `weight` of the
-/// `short_jobs` behind them. Long jobs are dealt out in rounds; in a last round that is not full, workers without a long
-/// job get `weight` short ones in its stead. Neighbours in number are worked on together.
+/// How `workers` share jobs of two lengths: `long_jobs`, numbered first, of which each takes as
+/// long as `weight` of the `short_jobs` behind them. Long jobs are dealt out in rounds; in a last
+/// round that is not full, workers without a long job get `weight` short ones in its stead.
+/// Neighbours in number are worked on together.
 class Turns {
  public:
   VORTA_BOTH_SIDES Turns(int long_jobs, int short_jobs, int weight, int worker, int workers)
-      : worker_(worker), workers_(workers), long_jobs_(long_jobs), jobs_(long_jobs + short_jobs), weight_(weight) {
+      : worker_(worker),
+        workers_(workers),
+        long_jobs_(long_jobs),
+        jobs_(long_jobs + short_jobs),
+        weight_(weight) {
     const int in_last_round = long_jobs % workers;
     spared_ = in_last_round == 0 ? 0 : workers - in_last_round;
     const int first_spared = workers - spared_;
@@ -39,7 +44,7 @@ class Turns {
 
  private:
   int worker_, workers_, long_jobs_, jobs_, weight_;
-  int spared_ = 0;      // workers without a job in the last round of long ones
+  int spared_ = 0;  // workers without a job in the last round of long ones
   int long_turns_ = 0;
   bool is_spared_ = false;
 };

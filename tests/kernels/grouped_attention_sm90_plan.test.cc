@@ -168,7 +168,8 @@ TEST_CASE("a Hopper plan puts long items first", "[kernels][parity]") {
   const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 40, 256).args());
   REQUIRE(plan.has_value());
   CHECK(plan->long_items == 1);
-  const double ratio = static_cast<double>(part_at(*plan, 0).block_count) / part_at(*plan, 2).block_count;
+  const double ratio =
+      static_cast<double>(part_at(*plan, 0).block_count) / part_at(*plan, 2).block_count;
   CHECK(plan->long_weight == std::lround(ratio));
   CHECK(part_at(*plan, 0).block_count > 2 * part_at(*plan, 2).block_count);
 }
@@ -183,13 +184,16 @@ TEST_CASE("a Hopper plan serves both widths of head", "[kernels][parity]") {
   CHECK(wide->tables == narrow->tables);
 }
 
-TEST_CASE("turns deal every job once, long ones first, and no worker waits long", "[kernels][parity]") {
+TEST_CASE("turns deal every job once, long ones first, and no worker waits long",
+          "[kernels][parity]") {
   struct Load {
     int long_jobs, short_jobs, weight, workers;
   };
-  for (const Load& load : {Load{0, 1, 1, 66}, Load{0, 500, 1, 66}, Load{24, 10440, 9, 66}, Load{132, 3000, 9, 66},
-                           Load{70, 3000, 9, 66}, Load{5, 3, 4, 8}, Load{65, 100, 9, 66}, Load{3, 40, 7, 1}}) {
-    INFO(load.long_jobs << " long and " << load.short_jobs << " short jobs, " << load.workers << " workers");
+  for (const Load& load :
+       {Load{0, 1, 1, 66}, Load{0, 500, 1, 66}, Load{24, 10440, 9, 66}, Load{132, 3000, 9, 66},
+        Load{70, 3000, 9, 66}, Load{5, 3, 4, 8}, Load{65, 100, 9, 66}, Load{3, 40, 7, 1}}) {
+    INFO(load.long_jobs << " long and " << load.short_jobs << " short jobs, " << load.workers
+                        << " workers");
     std::set<int> done;
     int least = INT32_MAX, most = 0;
     for (int worker = 0; worker < load.workers; ++worker) {
