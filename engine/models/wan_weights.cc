@@ -8,13 +8,33 @@
 #include <cmath>
 
 #include "engine/nn/layers.h"
+#include "engine/weights/lora.h"
 #include "engine/weights/weight_reader.h"
 
 namespace vorta::engine {
 namespace {
 
 LinearWeights take_linear(WeightReader& reader, std::string_view name, int64_t out, int64_t in) {
-  return {reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out})};
+  LinearWeights weights{reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out}), {}, {}};
+  const std::string module(name);
+  if (!reader.has(module + kLoraRank)) return weights;
+  const int64_t rank = reader.take(module + kLoraRank, {}).item<int64_t>();
+  weights.down = reader.take(module + kLoraDown, {rank, in});
+  weights.up = reader.take(module + kLoraUp, {out, rank});
+  return weights;
+}
+
+// The parts' side paths as one: their downs below each other, their ups along a diagonal.
+void join_side_paths(const std::vector<LinearWeights>& parts, LinearWeights& joint) {
+  std::vector<at::Tensor> downs, ups;
+  for (const LinearWeights& part : parts) {
+    const at::TensorOptions options = part.weight.options();
+    downs.push_back(part.down.defined() ? part.down : at::empty({0, part.weight.size(1)}, options));
+    ups.push_back(part.up.defined() ? part.up : at::empty({part.weight.size(0), 0}, options));
+  }
+  joint.down = at::cat(downs);
+  if (joint.down.size(0) == 0) joint.down = at::Tensor();
+  else joint.up = at::block_diag(ups);
 }
 
 JointLinear join(std::vector<LinearWeights> parts) {
@@ -28,7 +48,8 @@ JointLinear join(std::vector<LinearWeights> parts) {
     weights.push_back(part.weight);
     biases.push_back(part.bias);
   }
-  joint.parts.push_back({at::cat(weights), at::cat(biases)});
+  joint.parts.push_back({at::cat(weights), at::cat(biases), {}, {}});
+  join_side_paths(parts, joint.parts.front());
   return joint;
 }
 
@@ -62,8 +83,14 @@ WanBlockWeights take_block(WeightReader reader, const WanTransformerConfig& conf
 
 }  // namespace
 
-at::Tensor LinearWeights::operator()(const at::Tensor& x) const { return linear(x, weight, bias); }
-at::Tensor LinearWeights::gelu(const at::Tensor& x) const { return linear_gelu(x, weight, bias); }
+at::Tensor LinearWeights::operator()(const at::Tensor& x) const {
+  const at::Tensor y = linear(x, weight, bias);
+  return down.defined() ? y + at::linear(at::linear(x, down), up) : y;
+}
+
+at::Tensor LinearWeights::gelu(const at::Tensor& x) const {
+  return down.defined() ? at::gelu((*this)(x), "tanh") : linear_gelu(x, weight, bias);
+}
 
 std::vector<at::Tensor> JointLinear::operator()(const at::Tensor& x) const {
   if (parts.size() == 1) return parts.front()(x).chunk(outputs, -1);
@@ -83,7 +110,7 @@ WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightS
   const Size3& p = config.patch_size;
   WanWeights weights;
   weights.patch = {reader.take("patch_embedding.weight", {dim, config.in_channels, p[0], p[1], p[2]}),
-                   reader.take("patch_embedding.bias", {dim})};
+                   reader.take("patch_embedding.bias", {dim}), {}, {}};
   WeightReader condition = reader.scope("condition_embedder");
   weights.time_in = take_linear(condition, "time_embedder.linear_1", dim, config.freq_dim);
   weights.time_out = take_linear(condition, "time_embedder.linear_2", dim, dim);

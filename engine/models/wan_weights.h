@@ -16,6 +16,7 @@ namespace vorta::engine {
 struct LinearWeights {
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out]
+  at::Tensor down, up;  // [rank, in], [out, rank]: a side path that is added; undefined: none
   at::Tensor operator()(const at::Tensor& x) const;
   at::Tensor gelu(const at::Tensor& x) const;  // GELU, tanh form, of the product
 };

@@ -17,6 +17,7 @@
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "engine/nn/device.h"
+#include "engine/pipeline/sampling.h"
 #include "engine/pipeline/video_size.h"
 #include "engine/schedule/sampler.h"
 #include "engine/text/prompt_encoder.h"
@@ -102,6 +103,7 @@ class Pipeline::Impl {
   VideoVae& vae();
   template <typename Part>
   void release(std::unique_ptr<Part>& part);
+  std::unique_ptr<Sampler> make_sampler() const;
   void load_routers();
   void prepare_routes();
   void prepare_cache();
@@ -121,7 +123,7 @@ class Pipeline::Impl {
   std::optional<Router> router_;
   std::optional<AttentionGeometry> geometry_;
   std::shared_ptr<const RouteTable> routes_;
-  std::unique_ptr<StepCache> cache_;
+  std::shared_ptr<StepCache> cache_;
   CachePlan cache_plan_;
   at::Tensor both_texts_;  // [2B, S, text_dim]: one object a generation, which the model's cache recognises
 };
@@ -129,10 +131,8 @@ class Pipeline::Impl {
 Pipeline::Impl::Impl(const PipelineConfig& wanted)
     : config(wanted), device(open_device(wanted.device)), folder_(open_model_folder(wanted.model_dir, wanted.weights)) {
   check_config(config);
-  SamplerOptions options;
-  options.steps = config.steps;
-  options.flow_shift = config.flow_shift;
-  sampler = load_sampler(folder_.scheduler_config, options, config.scheduler);
+  folder_.transformer = transformer_folder(config);
+  sampler = make_sampler();
   geometry_ = config.geometry;
   if (!config.routers_dir.empty()) load_routers();
   prepare_routes();
@@ -145,6 +145,18 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted)
   vae();
 }
 
+std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
+  if (config.recipe) {
+    VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == config.recipe->guidance,
+                "steps and guidance are the recipe's: see choose_sampling");
+    return make_recipe_sampler(*config.recipe);
+  }
+  SamplerOptions options;
+  options.steps = config.steps;
+  options.flow_shift = config.flow_shift;
+  return load_sampler(folder_.scheduler_config, options, config.scheduler);
+}
+
 PromptEncoder& Pipeline::Impl::text() {
   if (!text_) {
     text_ = config.weights == WeightOrigin::kRandom
@@ -155,7 +167,10 @@ PromptEncoder& Pipeline::Impl::text() {
 }
 
 VideoDit& Pipeline::Impl::model() {
-  if (!model_) model_ = load_video_dit(folder_.transformer, placed(config.dtype), config.weights);
+  if (!model_) {
+    const WeightEdit edit = [this](TensorMap& weights) { apply_loras(config, weights); };
+    model_ = load_video_dit(folder_.transformer, placed(config.dtype), config.weights, config.loras.empty() ? WeightEdit() : edit);
+  }
   return *model_;
 }
 
@@ -213,7 +228,11 @@ void Pipeline::Impl::prepare_routes() {
 
 /// What the cache will skip, as far as it is known before any prompt.
 void Pipeline::Impl::prepare_cache() {
-  cache_ = make_step_cache(config.cache, parse_json(config.cache_options, config.cache_where), config.cache_where);
+  cache_ = config.own_cache;
+  if (!cache_) {
+    const nlohmann::json options = cache_options_of(config.cache_options, config.cache_where, config.model_dir);
+    cache_ = make_step_cache(config.cache, options, config.cache_where);
+  }
   const at::Tensor timesteps = sampler->timesteps();
   const at::Tensor values = timesteps.to(at::kDouble).contiguous();
   CacheSchedule schedule;
@@ -294,10 +313,15 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
 at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, const VideoSize& size) {
   const int64_t channels = model().latent_channels();
   const VideoGrid& grid = size.latents;
-  if (!request.latents) {
+  const double scale = sampler->initial_scale();
+  const auto drawn = [&](int64_t batch) {  // leaves the stream behind the first noise to the sampler
     at::Generator generator = at::detail::createCPUGenerator(request.seed);
-    return at::randn({1, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
-  }
+    const at::Tensor noise = at::randn({batch, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
+    sampler->reset();
+    sampler->continue_noise(generator);
+    return scale == 1 ? noise : noise * scale;
+  };
+  if (!request.latents) return drawn(1);
   const at::Tensor& given = *request.latents;
   const std::vector<int64_t> expected{channels, grid.frames, grid.height, grid.width};
   const bool fits = given.dim() == 5 && given.size(0) >= 1 && given.sizes().slice(1) == at::IntArrayRef(expected);
@@ -311,7 +335,8 @@ at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, con
   if (!at::isfinite(latents).all().item<bool>()) {
     throw ConfigError("--latents", "expected finite numbers, found infinity or NaN");
   }
-  return latents;
+  drawn(latents.size(0));
+  return scale == 1 ? latents : latents * scale;
 }
 
 TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t batch) {
@@ -354,7 +379,6 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
 
 at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention,
                                    PipelineObserver& observer) {
-  sampler->reset();
   cache_->reset();
   const int64_t steps = sampler->steps();
   for (int64_t step = 0; step < steps; ++step) {

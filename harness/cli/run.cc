@@ -46,7 +46,7 @@ int run_kernel_benchmarks(const Options& options) {
 
 int run(const Options& options) {
   if (options.suite == kKernelSuite) return run_kernel_benchmarks(options);
-  const SuiteSpec spec = load_suite(options.suite, options.set);
+  SuiteSpec spec = load_suite(options.suite, options.set);
   check_known_names(spec);
   if (options.dry_run) return print_plan(spec, options.only);
   RunOptions run_options;
@@ -59,6 +59,7 @@ int run(const Options& options) {
   }
   run_options.environment = environment_row();
   const auto engine = make_pipeline_engine();
+  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine);
   const RunSummary summary = run_suite(spec, run_options, *engine);
   const auto written = reports::write_reports(summary.database, run_options.out_dir, {"html", "md", "csv", "json"});
   std::fputs(written.terminal_text.c_str(), stdout);
