@@ -52,6 +52,12 @@ class AttentionBackend {
   /// window and the nearest sizes that work, when the grid cannot be cut as the geometry asks.
   virtual void plan(const VideoGrid& grid) = 0;
 
+  /// The order of tokens in which this backend reads fastest on a GPU.
+  virtual TokenOrder preferred_order() const { return std::nullopt; }
+  /// Tokens lie in `order`, raster order unless this is called; a plan follows. InternalError where only raster order will
+  /// do.
+  virtual void set_order(const TokenOrder& order);
+
   /// q, k, v: [B, N, L, D] after norm and RoPE, any strides with D contiguous -> [B, N, L, D], same dtype.
   /// InternalError unless `plan` was called for a grid of L tokens. Differentiable; inputs are not modified.
   virtual at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) = 0;

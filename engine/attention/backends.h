@@ -20,6 +20,7 @@ namespace vorta::engine {
 class DenseAttention final : public AttentionBackend {
  public:
   std::string_view name() const override { return "dense"; }
+  void set_order(const TokenOrder&) override {}  // all the same
   void plan(const VideoGrid& grid) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
@@ -37,6 +38,8 @@ class SlidingTileAttention final : public AttentionBackend {
  public:
   SlidingTileAttention(const Size3& tile, const Size3& window) : tile_(tile), window_(window) {}
   std::string_view name() const override { return "sliding"; }
+  void set_order(const TokenOrder& order) override;
+  TokenOrder preferred_order() const override { return tile_; }
   void plan(const VideoGrid& grid) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
@@ -49,17 +52,18 @@ class SlidingTileAttention final : public AttentionBackend {
     int64_t groups = 0;
     int64_t queries = 0;
     int64_t keys = 0;
-    IndexTable query_index;  // [groups * queries] raster
-    IndexTable key_index;    // [groups * keys] raster
+    IndexTable query_index;  // [groups * queries] rows
+    IndexTable key_index;    // [groups * keys] rows
   };
   at::Tensor run_batch(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Batch& batch) const;
 
   Size3 tile_;
   Size3 window_;
   VideoGrid grid_;
+  TokenOrder order_;
   std::vector<Batch> batches_;
   AttentionGroups kernel_groups_;  // the same pattern for the kernel
-  IndexTable to_raster_;     // [L]: row of each raster token in the batches' concatenated outputs
+  IndexTable places_;        // [L]: place of each row in the batches' concatenated outputs
   int64_t pairs_ = 0;        // visible query-key pairs
   bool covers_all_ = false;  // every query sees every key
 };
@@ -70,6 +74,7 @@ class CoresetAttention final : public AttentionBackend {
  public:
   CoresetAttention(const Size3& window, double reduction_rate) : window_(window), reduction_rate_(reduction_rate) {}
   std::string_view name() const override { return "coreset"; }
+  void set_order(const TokenOrder& order) override;
   void plan(const VideoGrid& grid) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
@@ -78,9 +83,9 @@ class CoresetAttention final : public AttentionBackend {
 
   /// Which tokens survive, decided by one tensor (Wan: the query) and used for q, k and v alike.
   struct Selection {
-    at::Tensor pooled;  // [B, N, K] raster token of each pooled row: centers in group order, then kept tokens by group
-    at::Tensor merged;  // [B, N, L - K] the other tokens by group: each takes its center's output
-    at::Tensor source;  // [B, N, L] pooled row that each raster token takes its output from
+    at::Tensor pooled;  // [B, N, K] row of each pooled token: centers in group order, then kept tokens by group
+    at::Tensor merged;  // [B, N, L - K] the other tokens' rows by group: each takes its center's output
+    at::Tensor source;  // [B, N, L] pooled token that each row takes its output from
   };
   /// x [B, N, L, D]. Runs without gradients.
   Selection select(const at::Tensor& x) const;
@@ -91,11 +96,12 @@ class CoresetAttention final : public AttentionBackend {
   Size3 window_;
   double reduction_rate_;
   VideoGrid grid_;
+  TokenOrder order_;
   CoresetLayout layout_;
-  IndexTable member_index_;     // [G * members] raster
+  IndexTable member_index_;     // [G * members] rows
   IndexTable margin_members_;   // [m] members without the center
-  IndexTable margin_tokens_;    // [G, m] raster
-  IndexTable center_tokens_;    // [G] raster
+  IndexTable margin_tokens_;    // [G, m] rows
+  IndexTable center_tokens_;    // [G] rows
   IndexTable pooled_rows_;      // [L] pooled row behind each token of a selection: pooled, then merged
   CoresetWindows windows_;      // the same windows for the kernel
 };
@@ -105,6 +111,8 @@ class RoutedAttention final : public AttentionBackend {
  public:
   RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes);
   std::string_view name() const override { return "vorta"; }
+  void set_order(const TokenOrder& order) override;
+  TokenOrder preferred_order() const override;
   void plan(const VideoGrid& grid) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   double density(const LayerStep& where) const override;

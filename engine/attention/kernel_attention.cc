@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cmath>
+#include <string>
 #include <utility>
 
+#include "engine/attention/attention_tally.h"
 #include "engine/base/error.h"
 #include "engine/nn/kernel_call.h"
 #include "kernels/coreset_pool/coreset_pool.h"
@@ -101,12 +103,19 @@ void describe(at::RecordFunction& record, const char* name, const Args& args) {
   record.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
 }
 
+void describe(at::RecordFunction& record, const char* name, double flops, double bytes) {
+  if (!record.isActive()) return;
+  const std::array<c10::IValue, 2> work{flops, bytes};
+  record.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
+}
+
 bool launch(const GroupedAttentionArgs& args) {
   if (!kernels::grouped_attention_supports(args)) return false;
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::grouped_attention", args);
   const auto bytes = static_cast<int64_t>(kernels::grouped_attention_workspace(args));
   const at::Tensor workspace = at::empty({bytes}, at::kByte);  // ATen aligns to 64 bytes
+  note_attention(std::string("grouped_attention/") + kernels::first_supporting(kernels::grouped_attention_variants(), args)->name);
   return ran(kernels::grouped_attention(args, workspace.data_ptr()), "grouped_attention");
 }
 
@@ -122,6 +131,7 @@ bool launch_on_hopper(const GroupedAttentionArgs& args, const at::Tensor& q, con
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::grouped_attention", args);
   const auto* tables = table.hopper->tables.on(q.device()).const_data_ptr<int32_t>();
+  note_attention("grouped_attention/sm90");
   return ran(kernels::grouped_attention_sm90(args, *table.hopper->plan, tables, stream), "grouped_attention_sm90");
 }
 
@@ -171,9 +181,20 @@ bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows) 
   const CoresetSelectionArgs selection = selection_args(call, windows, order);
   const kernels::CoresetPoolArgs pool{
       selection, view_of(q), {{view_of(call.k), view_of(k)}, {view_of(call.v), view_of(v)}}};
-  if (!ran(kernels::coreset_pool(pool), "coreset_pool")) return false;
+  // Of q every row is read, of k and v the survivors.
+  const double packed = static_cast<double>(q.numel() * q.element_size());
+  const double all = packed * static_cast<double>(call.q.size(2)) / static_cast<double>(q.size(2));
+  const auto pooled_now = [&] {
+    at::RecordFunction record(at::RecordScope::FUNCTION);
+    describe(record, "vorta::coreset_pool", flops_of(selection), all + 5 * packed);
+    return ran(kernels::coreset_pool(pool), "coreset_pool");
+  };
+  if (!pooled_now()) return false;
+  note_attention("coreset_pool/cuda");
   at::Tensor attended = at::empty(pooled, options);
   if (!kernel_grouped_attention({q, k, v, attended}, windows.survivors)) attended = dense_attention(q, k, v);
+  at::RecordFunction record(at::RecordScope::FUNCTION);
+  describe(record, "vorta::coreset_unpool", 0.0, all + packed);
   const bool back = ran(kernels::coreset_unpool({selection, view_of(attended), view_of(call.out)}), "coreset_unpool");
   VORTA_CHECK(back, "what was pooled can be unpooled");
   return true;

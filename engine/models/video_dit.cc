@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/models/video_dit.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
@@ -43,7 +45,17 @@ std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const
   if (name == json.end() || !name->is_string()) {
     throw ConfigError(config.string() + "#/_class_name", "expected the name of a transformer class");
   }
-  return find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, placement, origin, edit);
+  auto model = find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, placement, origin, edit);
+  const auto lacks = [&](const char* flag, const char* what) {
+    throw ConfigError(flag, fmt::format("{} is not there for {}", what, model->class_name()));
+  };
+  if (model->quantization() != placement.quantization) lacks("--quantization", "8-bit products");
+  if (model->blocks() != placement.blocks) lacks("--offload", "streaming of layers");
+  return model;
+}
+
+std::unique_ptr<VideoDit> load_video_dit_shape(const std::filesystem::path& dir, c10::ScalarType dtype) {
+  return load_video_dit(dir, {dtype, at::kMeta}, WeightOrigin::kRandom);
 }
 
 }  // namespace vorta::engine

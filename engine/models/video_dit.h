@@ -42,6 +42,7 @@ struct ForwardContext {
   int64_t step = 0;             // LayerStep::step, and the cache's
   StepCache* cache = nullptr;   // null: every block is computed
   GuidancePass pass = GuidancePass::kPositive;
+  bool reorder = false;  // blocks may see tokens in attention.preferred_order(): faster on a GPU
 };
 
 /// A video diffusion transformer as the pipeline sees it.
@@ -72,6 +73,12 @@ class VideoDit {
   virtual int64_t text_dim() const = 0;
   virtual c10::ScalarType dtype() const = 0;
   virtual std::string_view class_name() const = 0;
+  /// What the model did of its placement's wishes; load_video_dit refuses a model that did not.
+  virtual Quantization quantization() const { return Quantization::kNone; }
+  virtual Residence blocks() const { return Residence::kDevice; }
+
+  /// Frees what only a generation under way needs: keys and values of texts, blocks that visit the device.
+  virtual void rest() {}
 };
 
 /// Changes weights between their file and the model: LoRA. Absent: none.
@@ -83,8 +90,10 @@ using VideoDitFactory = std::unique_ptr<VideoDit> (*)(const std::filesystem::pat
 /// The family's table, keyed by the "_class_name" of a transformer folder's config.json.
 std::span<const RegistryEntry<VideoDitFactory>> video_dits();
 /// Loads `dir` (config.json and, where they come from files, weights). ConfigError for an unknown class or config,
-/// DataError for the weights.
+/// DataError for the weights. ConfigError also for a quantization or a residence of its blocks that the model lacks.
 std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement,
                                          WeightOrigin origin = WeightOrigin::kFiles, const WeightEdit& edit = {});
+/// The model without weights, for its sizes and costs: tensors have shapes and no memory, whatever the folder holds.
+std::unique_ptr<VideoDit> load_video_dit_shape(const std::filesystem::path& dir, c10::ScalarType dtype);
 
 }  // namespace vorta::engine

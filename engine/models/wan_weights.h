@@ -4,19 +4,22 @@
 #include <ATen/core/TensorBody.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/models/wan_transformer.h"
+#include "engine/nn/layer_stream.h"
 
 namespace vorta::engine {
 
 // The parameters of WanTransformer by role; names and shapes are those of diffusers' state dict.
 
 struct LinearWeights {
-  at::Tensor weight;  // [out, in]
+  at::Tensor weight;  // [out, in]; float8_e4m3fn where there are scales
   at::Tensor bias;    // [out]
-  at::Tensor down, up;  // [rank, in], [out, rank]: a side path that is added; undefined: none
+  at::Tensor scales = {};  // [out, 1] fp32: weight row r stands for weight[r] * scales[r]; undefined: for itself
+  at::Tensor down = {}, up = {};  // [rank, in], [out, rank]: a side path that is added; undefined: none
   at::Tensor operator()(const at::Tensor& x) const;
   at::Tensor gelu(const at::Tensor& x) const;  // GELU, tanh form, of the product
 };
@@ -44,13 +47,25 @@ struct WanBlockWeights {
   LinearWeights ffn_in, ffn_out;
 };
 
+/// Blocks that wait in the host's memory.
+struct WanBlockStream {
+  LayerStream stream;
+  int64_t layer = -1;     // of `here`
+  WanBlockWeights here;   // the visiting tensors
+};
+
 struct WanWeights {
   LinearWeights patch;  // [M, C, p_t, p_h, p_w] and [M]
   LinearWeights time_in, time_out, time_proj;
   LinearWeights text_in, text_out;
-  std::vector<WanBlockWeights> blocks;
+  std::vector<WanBlockWeights> blocks;      // empty where they are streamed
+  std::unique_ptr<WanBlockStream> streamed;
   at::Tensor scale_shift_table;  // [1, 2, M]
+  at::Tensor open_gate;          // [M] fp32 ones: the gate of cross attention's residual
   LinearWeights out;
+
+  /// The weights of `layer` on the device; streamed ones stay until another layer is asked for.
+  const WanBlockWeights& block(int64_t layer) const;
 };
 
 struct WanWeightSource {
@@ -60,7 +75,7 @@ struct WanWeightSource {
   WanPrecision precision = WanPrecision::kInference;
 };
 
-/// DataError names missing, unknown and misshapen keys. Fuses only while grad mode is off.
+/// DataError names missing, unknown and misshapen keys. Fuses, quantizes and streams blocks only while grad mode is off.
 WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source);
 
 }  // namespace vorta::engine

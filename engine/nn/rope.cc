@@ -40,6 +40,11 @@ RopeTable make_rope(const VideoGrid& grid, int64_t head_dim, int64_t max_positio
   return table;
 }
 
+RopeTable rope_rows(const RopeTable& table, const at::Tensor& tokens) {
+  const auto rows = [&](const at::Tensor& t) { return t.index_select(0, tokens); };
+  return {rows(table.cos64), rows(table.sin64), rows(table.cos32), rows(table.sin32)};
+}
+
 RopeTable rope_on(const RopeTable& table, at::Device device) {
   return {table.cos64.to(device), table.sin64.to(device), table.cos32.to(device), table.sin32.to(device)};
 }

@@ -17,6 +17,8 @@ struct RopeTable {
 
 /// `head_dim` is even. Each axis of the grid is at most `max_positions` long (ConfigError).
 RopeTable make_rope(const VideoGrid& grid, int64_t head_dim, int64_t max_positions);
+/// The table of tokens in another order: row i is that of token `tokens[i]`; tokens [L] int64.
+RopeTable rope_rows(const RopeTable& table, const at::Tensor& tokens);
 /// The same table on another device.
 RopeTable rope_on(const RopeTable& table, at::Device device);
 

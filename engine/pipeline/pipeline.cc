@@ -11,12 +11,14 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <tuple>
 
 #include "engine/attention/attention.h"
 #include "engine/attention/router.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "engine/nn/device.h"
+#include "engine/nn/fp8.h"
 #include "engine/pipeline/sampling.h"
 #include "engine/pipeline/video_size.h"
 #include "engine/schedule/sampler.h"
@@ -87,7 +89,7 @@ at::Tensor to_rgb_bytes(const at::Tensor& video) {
 
 class Pipeline::Impl {
  public:
-  explicit Impl(const PipelineConfig& config);
+  Impl(const PipelineConfig& config, Loading loading, const Impl* donor);
   PlanSummary plan(const GenerationRequest& request);
   GenerationResult generate(const GenerationRequest& request, PipelineObserver& observer);
 
@@ -96,30 +98,44 @@ class Pipeline::Impl {
   std::unique_ptr<Sampler> sampler;
 
  private:
+  /// Sizes of the text encoder, known once it was loaded.
+  struct TextFacts {
+    int64_t max_tokens = 0;
+    double flops = 0;
+  };
+
   Placement placed(c10::ScalarType dtype) const { return {dtype, device}; }
   bool guided() const { return config.guidance > 1.0; }
   PromptEncoder& text();
   VideoDit& model();
   VideoVae& vae();
+  const VideoDit& model_shape();  // the model, or one without weights: for sizes and costs
+  const VideoVae& vae_shape();
+  const TextFacts& text_facts();
   template <typename Part>
-  void release(std::unique_ptr<Part>& part);
+  void release(std::shared_ptr<Part>& part);
+  void release_model();
   std::unique_ptr<Sampler> make_sampler() const;
   void load_routers();
   void prepare_routes();
   void prepare_cache();
   CacheSizes cache_sizes(const VideoSize& size);  // of one pass
-  std::unique_ptr<AttentionBackend> backend_for(const VideoGrid& tokens);
+  std::unique_ptr<TalliedAttention> backend_for(const VideoGrid& tokens);
   at::Tensor initial_latents(const GenerationRequest& request, const VideoSize& size);
   TextFeatures encode(const GenerationRequest& request, int64_t batch);
   at::Tensor velocity(const at::Tensor& latents, const TextFeatures& text, AttentionBackend& attention, int64_t step);
-  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention,
+  int64_t steps_of(const GenerationRequest& request) const;
+  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention, int64_t steps,
                      PipelineObserver& observer);
   at::Tensor decode(const at::Tensor& latents);
 
   ModelFolder folder_;
-  std::unique_ptr<PromptEncoder> text_;
-  std::unique_ptr<VideoDit> model_;
-  std::unique_ptr<VideoVae> vae_;
+  std::shared_ptr<PromptEncoder> text_;  // shared with pipelines that took them over
+  std::shared_ptr<VideoDit> model_;
+  std::shared_ptr<VideoVae> vae_;
+  std::unique_ptr<VideoDit> model_shape_;
+  std::unique_ptr<VideoVae> vae_shape_;
+  std::optional<TextFacts> text_facts_;
   std::optional<Router> router_;
   std::optional<AttentionGeometry> geometry_;
   std::shared_ptr<const RouteTable> routes_;
@@ -128,19 +144,24 @@ class Pipeline::Impl {
   at::Tensor both_texts_;  // [2B, S, text_dim]: one object a generation, which the model's cache recognises
 };
 
-Pipeline::Impl::Impl(const PipelineConfig& wanted)
+Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* donor)
     : config(wanted), device(open_device(wanted.device)), folder_(open_model_folder(wanted.model_dir, wanted.weights)) {
   check_config(config);
+  if (donor != nullptr && shares_networks(config, donor->config)) {
+    text_ = donor->text_;
+    model_ = donor->model_;
+    vae_ = donor->vae_;
+  }
   folder_.transformer = transformer_folder(config);
   sampler = make_sampler();
   geometry_ = config.geometry;
   if (!config.routers_dir.empty()) load_routers();
   prepare_routes();
   prepare_cache();
-  if (config.offload == Offload::kStageByStage) {
-    release(model_);
-    return;
-  }
+  if (config.offload == Offload::kStageByStage) release(model_);
+  if (loading == Loading::kWhenNeeded) return;
+  if (config.offload != Offload::kStageByStage) model();
+  if (config.offload != Offload::kKeepLoaded) return;
   text();
   vae();
 }
@@ -160,18 +181,43 @@ std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
 PromptEncoder& Pipeline::Impl::text() {
   if (!text_) {
     text_ = config.weights == WeightOrigin::kRandom
-                ? make_random_prompt_encoder(model().text_dim(), config.max_sequence_length, placed(config.dtype))
+                ? make_random_prompt_encoder(model_shape().text_dim(), config.max_sequence_length, placed(config.dtype))
                 : load_umt5_prompt_encoder(folder_.root, placed(config.dtype), config.max_sequence_length);
   }
   return *text_;
 }
 
 VideoDit& Pipeline::Impl::model() {
-  if (!model_) {
-    const WeightEdit edit = [this](TensorMap& weights) { apply_loras(config, weights); };
-    model_ = load_video_dit(folder_.transformer, placed(config.dtype), config.weights, config.loras.empty() ? WeightEdit() : edit);
+  if (model_) return *model_;
+  Placement placement = placed(config.dtype);
+  placement.quantization = config.quantization;
+  if (config.offload == Offload::kLayerByLayer) placement.blocks = Residence::kHost;
+  const WeightEdit edit = [this](TensorMap& weights) { apply_loras(config, weights); };
+  model_ = load_video_dit(folder_.transformer, placement, config.weights, config.loras.empty() ? WeightEdit() : edit);
+  if (config.quantization == Quantization::kFp8 && !multiplies_fp8(device)) {
+    log_info("fp8: emulated on this device, with the rounding of 8-bit products and not their speed");
   }
   return *model_;
+}
+
+const VideoDit& Pipeline::Impl::model_shape() {
+  if (model_) return *model_;
+  if (!model_shape_) model_shape_ = load_video_dit_shape(folder_.transformer, config.dtype);
+  return *model_shape_;
+}
+
+const VideoVae& Pipeline::Impl::vae_shape() {
+  if (vae_) return *vae_;
+  if (!vae_shape_) vae_shape_ = load_vae(folder_.vae, {config.vae_dtype, at::kMeta}, config.vae, WeightOrigin::kRandom);
+  return *vae_shape_;
+}
+
+const Pipeline::Impl::TextFacts& Pipeline::Impl::text_facts() {
+  if (!text_facts_) {
+    text_facts_ = {text().max_tokens(), text().flops()};
+    release(text_);
+  }
+  return *text_facts_;
 }
 
 VideoVae& Pipeline::Impl::vae() {
@@ -180,13 +226,24 @@ VideoVae& Pipeline::Impl::vae() {
 }
 
 template <typename Part>
-void Pipeline::Impl::release(std::unique_ptr<Part>& part) {
-  if (config.offload == Offload::kStageByStage) part.reset();
+void Pipeline::Impl::release(std::shared_ptr<Part>& part) {
+  if (config.offload == Offload::kKeepLoaded || !part) return;
+  synchronize(device);
+  part.reset();
+  release_unused_memory(device);
+}
+
+/// Streamed blocks stay where they are: in the host's memory.
+void Pipeline::Impl::release_model() {
+  if (config.offload == Offload::kStageByStage) return release(model_);
+  if (config.offload == Offload::kKeepLoaded || !model_) return;
+  model_->rest();
+  release_unused_memory(device);
 }
 
 void Pipeline::Impl::load_routers() {
   if (config.attention == "dense") return;  // a baseline needs none
-  if (config.attention != "vorta" || config.route_fractions) {  // the geometry alone
+  if (config.attention != "vorta" || config.route_fractions || !config.route_file.empty()) {  // the geometry alone
     geometry_ = read_router_config(config.routers_dir / "config.json").geometry;
     return;
   }
@@ -195,12 +252,12 @@ void Pipeline::Impl::load_routers() {
   TensorMap tensors = read_router_checkpoint(checkpoint.router_file);
   for (auto& [name, tensor] : tensors) tensor = tensor.to(device, config.dtype);
   router_.emplace(tensors, checkpoint.router_file.string(),
-                  RouterSize{model().num_layers(), model().num_heads(), model().embedding_dim()});
+                  RouterSize{model_shape().num_layers(), model_shape().num_heads(), model_shape().embedding_dim()});
 }
 
 /// The branch of every head at every step. Timesteps are all that routing sees, so this is known before any prompt.
 void Pipeline::Impl::prepare_routes() {
-  const VideoDit& dit = model();
+  const VideoDit& dit = model_shape();
   const auto uniform = [&](Branch branch) {
     return std::make_shared<const RouteTable>(
         uniform_routes(sampler->steps(), dit.num_layers(), dit.num_heads(), branch));
@@ -212,10 +269,13 @@ void Pipeline::Impl::prepare_routes() {
   } else if (config.attention == "vorta" && config.route_fractions) {
     routes_ = std::make_shared<const RouteTable>(
         routes_by_fractions(sampler->steps(), dit.num_layers(), dit.num_heads(), *config.route_fractions));
+  } else if (config.attention == "vorta" && !config.route_file.empty()) {
+    routes_ = std::make_shared<const RouteTable>(
+        read_route_file(config.route_file, sampler->steps(), dit.num_layers(), dit.num_heads()));
   } else if (router_) {
     std::vector<at::Tensor> embeddings;
     for (int64_t i = 0; i < sampler->steps(); ++i) {
-      embeddings.push_back(dit.timestep_embedding(sampler->timesteps().narrow(0, i, 1)));
+      embeddings.push_back(model().timestep_embedding(sampler->timesteps().narrow(0, i, 1)));
     }
     if (config.tau && !tau_note(*config.tau).empty()) log_warn(tau_note(*config.tau));
     routes_ = std::make_shared<const RouteTable>(make_routes(*router_, at::cat(embeddings), config.tau.value_or(0)));
@@ -238,7 +298,7 @@ void Pipeline::Impl::prepare_cache() {
   CacheSchedule schedule;
   schedule.timesteps.assign(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
   schedule.passes = guided() ? 2 : 1;
-  schedule.layers = model().num_layers();
+  schedule.layers = model_shape().num_layers();
   schedule.time_signals = [this, timesteps](CacheSignal which) {
     std::vector<at::Tensor> signals;
     for (int64_t i = 0; i < timesteps.size(0); ++i) {
@@ -249,11 +309,11 @@ void Pipeline::Impl::prepare_cache() {
   cache_plan_ = cache_->plan(schedule);
 }
 
-std::unique_ptr<AttentionBackend> Pipeline::Impl::backend_for(const VideoGrid& tokens) {
+std::unique_ptr<TalliedAttention> Pipeline::Impl::backend_for(const VideoGrid& tokens) {
   AttentionOptions options;
   options.geometry = geometry_;
   if (config.attention == "vorta") options.routes = routes_;
-  auto backend = make_attention(config.attention, options);
+  auto backend = std::make_unique<TalliedAttention>(make_attention(config.attention, options));
   backend->plan(tokens);
   return backend;
 }
@@ -262,30 +322,34 @@ CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size) {
   const VideoGrid& grid = size.latents;
   return {.batch = 1,
           .tokens = size.tokens.tokens(),
-          .width = model().embedding_dim(),
-          .layers = model().num_layers(),
-          .latent_numel = model().latent_channels() * grid.frames * grid.height * grid.width,
+          .width = model_shape().embedding_dim(),
+          .layers = model_shape().num_layers(),
+          .latent_numel = model_shape().latent_channels() * grid.frames * grid.height * grid.width,
           .element_bytes = static_cast<int64_t>(c10::elementSize(config.dtype))};
 }
 
 PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   PlanSummary plan;
-  plan.size = resolve_video_size(request, model(), vae());
+  plan.size = resolve_video_size(request, model_shape(), vae_shape());
   plan.routes = routes_;
   plan.passes = guided() ? 2 : 1;
   const auto backend = backend_for(plan.size.tokens);
-  plan.dense_pass = model().cost(plan.size.tokens, text().max_tokens());
+  plan.dense_pass = model_shape().cost(plan.size.tokens, text_facts().max_tokens);
   const double passes = static_cast<double>(plan.passes);
   plan.dense_step_flops = passes * plan.dense_pass.total();
-  const AttentionSize one{1, model().num_heads(), plan.size.tokens.tokens(), model().head_dim()};
+  const AttentionSize one{1, model_shape().num_heads(), plan.size.tokens.tokens(), model_shape().head_dim()};
+  const int64_t running = steps_of(request);
+  plan.schedule_steps = sampler->steps();
   for (int64_t step = 0; step < sampler->steps(); ++step) {
     double attention = 0;
-    for (int64_t layer = 0; layer < model().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
+    for (int64_t layer = 0; layer < model_shape().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
     const StepShares shares = cache_plan_.steps ? cache_plan_.steps->at(static_cast<size_t>(step)) : StepShares{};
     const DitCost& cost = plan.dense_pass;
     const double flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
                          shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
                          shares.feed_forward * cost.feed_forward;
+    plan.schedule_flops += passes * flops;
+    if (step >= running) continue;
     plan.step_flops.push_back(passes * flops);
     plan.attention_flops += passes * shares.self_attention * attention;
     plan.forwards += passes * (shares.self_attention + shares.cross_attention + shares.feed_forward) / kBlockParts;
@@ -304,14 +368,14 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
     alone->plan(plan.size.tokens);
     plan.branch_density[static_cast<size_t>(branch)] = alone->density({});
   }
-  plan.text_flops = text().flops() * passes;
+  plan.text_flops = text_facts().flops * passes;
   const VideoGrid& latents = plan.size.latents;
-  plan.vae_flops = vae().decode_flops(latents.frames, latents.height, latents.width);
+  if (request.output == Output::kVideo) plan.vae_flops = vae_shape().decode_flops(latents.frames, latents.height, latents.width);
   return plan;
 }
 
 at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, const VideoSize& size) {
-  const int64_t channels = model().latent_channels();
+  const int64_t channels = model_shape().latent_channels();
   const VideoGrid& grid = size.latents;
   const double scale = sampler->initial_scale();
   const auto drawn = [&](int64_t batch) {  // leaves the stream behind the first noise to the sampler
@@ -349,9 +413,9 @@ TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t ba
   if (guided()) out.negative = features(request.negative_prompt);
   synchronize(device);  // or the text's time would be counted into the first step
   const int64_t width = out.positive.size(2);
-  if (width != model().text_dim()) {
+  if (width != model_shape().text_dim()) {
     throw DataError(folder_.root.string(), fmt::format("the transformer takes text of width {}, the text encoder gives {}",
-                                                       model().text_dim(), width));
+                                                       model_shape().text_dim(), width));
   }
   return out;
 }
@@ -362,25 +426,37 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
   const at::Tensor timestep = sampler->timesteps()[step].expand({batch});
-  StepCache* cache = cache_.get();
-  if (!guided()) return model().forward(input, timestep, features.positive, {attention, step, cache});
+  const auto context = [&](GuidancePass pass) {
+    return ForwardContext{attention, step, cache_.get(), pass, /*reorder=*/device.is_cuda()};
+  };
+  if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
   at::Tensor with_prompt, without;
   if (both_texts_.defined()) {
     const at::Tensor both = model().forward(at::cat({input, input}), timestep[0].expand({2 * batch}), both_texts_,
-                                            {attention, step, cache, GuidancePass::kBoth});
+                                            context(GuidancePass::kBoth));
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
-    with_prompt = model().forward(input, timestep, features.positive, {attention, step, cache});
-    without = model().forward(input, timestep, features.negative, {attention, step, cache, GuidancePass::kNegative});
+    with_prompt = model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
+    without = model().forward(input, timestep, features.negative, context(GuidancePass::kNegative));
   }
   return without + (with_prompt - without) * config.guidance;
 }
 
-at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention,
+int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
+  if (!request.timed_steps) return sampler->steps();
+  const int64_t wanted = *request.timed_steps;
+  if (wanted < 1 || wanted > sampler->steps()) {
+    throw ConfigError("--timed-steps", fmt::format("expected 1 to {}, the steps of the schedule, found {}", sampler->steps(), wanted));
+  }
+  if (request.output != Output::kLatents) throw ConfigError("--timed-steps", "the first steps make no video: expected latents as output");
+  if (config.cache != "none") throw ConfigError("--timed-steps", "the first steps say nothing about a cache, which skips later ones");
+  return wanted;
+}
+
+at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention, int64_t steps,
                                    PipelineObserver& observer) {
   cache_->reset();
-  const int64_t steps = sampler->steps();
   for (int64_t step = 0; step < steps; ++step) {
     observer.step_begin(step, steps);
     const at::Tensor direction = velocity(latents, features, attention, step);
@@ -399,7 +475,8 @@ at::Tensor Pipeline::Impl::decode(const at::Tensor& latents) {
 }
 
 GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, PipelineObserver& observer) {
-  const VideoSize size = resolve_video_size(request, model(), vae());
+  const VideoSize size = resolve_video_size(request, model_shape(), vae_shape());
+  const int64_t steps = steps_of(request);
   const at::Tensor noise = initial_latents(request, size).to(device);
   const auto attention = backend_for(size.tokens);
   const int64_t batch = noise.size(0);
@@ -415,11 +492,12 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
     const bool small = batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
     const bool batched = guided() && small && cache_->decides_alike();
     both_texts_ = batched ? at::cat({features.positive, features.negative}) : at::Tensor();
-    result.latents = denoise(noise, features, *attention, observer);
+    result.latents = denoise(noise, features, *attention, steps, observer);
     both_texts_ = at::Tensor();
     result.cache_calls = cache_->trace();
+    result.attention_calls = attention->calls();
     cache_->reset();
-    release(model_);
+    release_model();
   }
   if (request.output == Output::kVideo) {
     const StageScope stage(observer, Stage::kVae);
@@ -435,9 +513,16 @@ Pipeline::~Pipeline() = default;
 Pipeline::Pipeline(Pipeline&&) noexcept = default;
 Pipeline& Pipeline::operator=(Pipeline&&) noexcept = default;
 
-Pipeline Pipeline::load(const PipelineConfig& config) {
+bool shares_networks(const PipelineConfig& a, const PipelineConfig& b) {
+  const auto networks = [](const PipelineConfig& c) {
+    return std::tie(c.model_dir, c.transformer_dir, c.loras, c.lora_mode, c.weights, c.device, c.dtype, c.vae_dtype, c.offload, c.quantization, c.max_sequence_length);
+  };
+  return networks(a) == networks(b) && a.offload != Offload::kStageByStage && !a.vae.tiling && !b.vae.tiling;
+}
+
+Pipeline Pipeline::load(const PipelineConfig& config, Loading loading, const Pipeline* donor) {
   const c10::InferenceMode inference;
-  return Pipeline(std::make_unique<Impl>(config));
+  return Pipeline(std::make_unique<Impl>(config, loading, donor == nullptr ? nullptr : donor->impl_.get()));
 }
 
 PlanSummary Pipeline::plan(const GenerationRequest& request) {

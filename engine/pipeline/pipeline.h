@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/attention/attention_tally.h"
 #include "engine/attention/geometry.h"
 #include "engine/attention/route_table.h"
 #include "engine/base/error.h"
@@ -28,13 +29,20 @@ class NotFiniteError : public DataError {
   using DataError::DataError;
 };
 
-/// Whether the networks stay in memory, or each is loaded for its stage and released after it.
-enum class Offload { kKeepLoaded, kStageByStage };
+/// What of the networks waits outside the device. kKeepLoaded: nothing. kStageByStage: each network is loaded for its stage
+/// and released after it. kLayerByLayer: the same, but the transformer's blocks stay in the host's memory throughout and
+/// visit the device one after another (LayerStream). Results are the same bits.
+enum class Offload { kKeepLoaded, kStageByStage, kLayerByLayer };
+
+/// When a pipeline reads weights: at once, or when a generation first needs them, so that plans cost neither time nor
+/// memory.
+enum class Loading { kAtOnce, kWhenNeeded };
 
 /// Low-rank changes of the transformer's weights, see engine/weights/lora.h.
 struct LoraFile {
   std::filesystem::path path;
   double scale = 1;
+  bool operator==(const LoraFile&) const = default;
 };
 enum class LoraMode { kMerged, kAtRunTime };
 
@@ -60,6 +68,7 @@ struct PipelineConfig {
   std::optional<double> tau;
   /// Routed attention without routers: shares of the heads, see routes_by_fractions.
   std::optional<RouteFractions> route_fractions;
+  std::filesystem::path route_file;   // routed attention by a table, see read_route_file; empty: none
   std::string cache = "none";           // a row of step_caches()
   std::string cache_options = "{}";     // its options, a JSON object
   std::string cache_where = "--cache-options";  // where they stand, for messages
@@ -71,6 +80,7 @@ struct PipelineConfig {
   std::optional<SamplingRecipe> recipe;  // in place of scheduler and shift; steps and guidance are then its own
   std::string scheduler;              // a row of samplers(); empty: as scheduler_config.json says
   Offload offload = Offload::kKeepLoaded;
+  Quantization quantization = Quantization::kNone;  // of the transformer's blocks
   VaeOptions vae;
 };
 
@@ -88,11 +98,14 @@ struct GenerationRequest {
   /// stream of diffusers' randn_tensor.
   std::optional<at::Tensor> latents;
   Output output = Output::kVideo;
+  /// Stops after so many steps of the schedule, to time them: latents only, and those of an unfinished video.
+  std::optional<int64_t> timed_steps;
 };
 
 /// Tensors on the CPU.
 struct GenerationResult {
   std::vector<CacheCall> cache_calls;  // every forward of the denoising, in order
+  AttentionCalls attention_calls;      // of the denoising's self attentions
   at::Tensor latents;  // [B, C, T, H, W] fp32, as the VAE takes them (normalised)
   at::Tensor video;    // [F, 3, Y, X] fp32 in 0..1; undefined for Output::kLatents; [B, F, 3, Y, X] when B > 1
 };
@@ -113,7 +126,9 @@ struct PlanSummary {
   std::array<double, kBranches> branch_density{};  // pairs computed over all pairs, by Branch; 0 where not defined
   int64_t passes = 1;                        // transformer forwards a step: 2 with guidance
   DitCost dense_pass;                        // one dense forward
-  std::vector<double> step_flops;            // all passes of each step, less what the cache is known to skip
+  std::vector<double> step_flops;            // all passes of each step that runs, less what the cache is known to skip
+  int64_t schedule_steps = 0;                // of the whole schedule: more than run where steps are timed
+  double schedule_flops = 0;                 // of all of them
   double attention_flops = 0;                // of step_flops, the self attentions' scores and weighted sums
   /// Whether step_flops knows what the cache will skip; if not, they are those without a cache.
   bool cache_is_static = true;
@@ -122,7 +137,7 @@ struct PlanSummary {
   double forwards = 0;                       // forwards of the network, a step with half its work skipped counting half
   double dense_step_flops = 0;               // the same step with dense attention
   double text_flops = 0;                     // all prompts
-  double vae_flops = 0;
+  double vae_flops = 0;                      // 0 where latents are all that is asked for
   double denoise_flops() const;
   /// Dense denoising FLOPs over planned ones.
   double speedup() const;
@@ -142,12 +157,17 @@ class PipelineObserver {
   virtual void step_end(int64_t /*index*/, int64_t /*count*/) {}
 };
 
+/// Whether pipelines of both configurations can use the same networks: weights, device, types and offload agree, and
+/// networks are not released between stages.
+bool shares_networks(const PipelineConfig& a, const PipelineConfig& b);
+
 /// A text-to-video pipeline in the diffusers layout: prompt in, latents or frames out.
 class Pipeline {
  public:
-  /// Reads and checks the folder and loads the networks (Offload::kStageByStage: only their configurations).
+  /// Reads and checks the folder and loads the networks (with an Offload those that do not wait for their stage).
   /// @throws ConfigError, DataError as the parts do.
-  static Pipeline load(const PipelineConfig& config);
+  /// `donor`: a pipeline whose networks are taken over where they are the same (shares_networks), else none.
+  static Pipeline load(const PipelineConfig& config, Loading loading = Loading::kAtOnce, const Pipeline* donor = nullptr);
   ~Pipeline();
   Pipeline(Pipeline&&) noexcept;
   Pipeline& operator=(Pipeline&&) noexcept;

@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
-
 #include <CLI/CLI.hpp>
 #include <memory>
 
@@ -19,6 +17,15 @@
 namespace vorta::harness {
 namespace {
 
+// Items that a variant is run on.
+size_t runs_of(const Plan& plan, size_t variant) {
+  size_t runs = 0;
+  for (const PlanItem& item : plan.items) {
+    for (const Case& one : item.cases) runs += one.variant == variant ? 1 : 0;
+  }
+  return runs;
+}
+
 void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
   double total = 0.0, reference = 0.0;
   for (const Case& one : plan.items.front().cases) {
@@ -27,12 +34,12 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     engine.prepare(order);
     const engine::PlanSummary cost = engine.plan(order);
     const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
-    total += flops * static_cast<double>(variant.prompts > 0 ? std::min<size_t>(plan.items.size(), static_cast<size_t>(variant.prompts) * spec.seeds.size())
-                                                             : plan.items.size());
+    const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
+    total += flops * static_cast<double>(runs_of(plan, one.variant));
     if (variant.name == spec.reference) reference = cost.denoise_flops();
-    fmt::print("  {:<18} {}x{}x{}, {} tokens, {} steps, {:g} evaluations: {} a video, predicted speed-up of a step {:.2f}x{}\n",
+    fmt::print("  {:<18} {}x{}x{}, {} tokens, {} steps{}, {:g} evaluations: {} a trial, predicted speed-up of a step {:.2f}x{}\n",
                variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(), cost.step_flops.size(),
-               cost.forwards, flops_text(flops), cost.speedup(),
+               is_partial ? fmt::format(" of {} timed", cost.schedule_steps) : "", cost.forwards, flops_text(flops), cost.speedup(),
                reference > 0 ? fmt::format(", of denoising {:.2f}x over {}", reference / cost.denoise_flops(), spec.reference) : "");
     if (variant.cache.name == "none") continue;
     fmt::print("  {:<18} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
@@ -56,6 +63,7 @@ int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
   fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {} warm-up a variant, {} profiled\n",
              spec.name, spec.title, plan.items.size(), plan.case_count(), spec.measurement.trials,
              spec.measurement.warmup, spec.measurement.profile ? "each variant once" : "nothing");
+  if (spec.weights == "random") fmt::print("random weights: latency and memory alone, nothing about quality\n");
   for (const PlanItem& item : plan.items) {
     fmt::print("  {} seed {}:", spec.prompts[item.prompt].id, item.seed);
     for (const Case& one : item.cases) fmt::print(" {}[{}]", spec.variants[one.variant].name, one.hash.substr(0, 8));
@@ -63,7 +71,7 @@ int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
   }
   if (spec.measurement.minutes > 0) fmt::print("meant to take {:g} minutes on two cores\n", spec.measurement.minutes);
   try {
-    const auto engine = make_pipeline_engine();
+    const auto engine = make_pipeline_engine(engine::Loading::kWhenNeeded);
     print_cost(spec, plan, *engine);
     if (spec.measurement.controls) print_controls(with_planned_controls(spec, *engine));
   } catch (const DataError& error) {  // a plan can be checked where the weights are not

@@ -47,6 +47,8 @@ struct GenerateFlags {
   std::vector<std::string> loras;
   std::string lora_mode = "merged", recipe;
   bool strict = false;
+  std::string route_table, save_routes, offload = "none", quantization = "none";
+  std::optional<int64_t> timed_steps;
   bool random_weights = false;
   uint64_t seed = 1234;
   bool has_prompt = false;
@@ -57,6 +59,17 @@ struct GenerateFlags {
 constexpr RegistryEntry<c10::ScalarType> kDtypes[] = {
     {"bfloat16", "text encoder and transformer in bfloat16, VAE in float32", c10::ScalarType::BFloat16},
     {"float32", "everything in float32", c10::ScalarType::Float},
+};
+
+constexpr RegistryEntry<engine::Offload> kOffloads[] = {
+    {"none", "every network stays where it computes", engine::Offload::kKeepLoaded},
+    {"components", "each network is loaded for its stage and released after it", engine::Offload::kStageByStage},
+    {"layers", "the transformer's blocks stay in the host's memory and visit the device in turn", engine::Offload::kLayerByLayer},
+};
+
+constexpr RegistryEntry<engine::Quantization> kQuantizations[] = {
+    {"none", "as --dtype says", engine::Quantization::kNone},
+    {"fp8", "linear layers of the transformer's blocks in e4m3, a scale a row", engine::Quantization::kFp8},
 };
 
 struct Job {
@@ -86,6 +99,8 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--route-fractions", f.route_fractions, "shares of dense, coreset and sliding heads instead of routers, e.g. 0,0.5,0.5")
       ->expected(3)
       ->delimiter(',');
+  sub.add_option("--route-table,--route_table", f.route_table, "a file of routes instead of routers, as --save-routes writes it");
+  sub.add_option("--save-routes", f.save_routes, "writes the branch of every head at every step to this JSON file");
   sub.add_flag("--random-weights,--random_weights", f.random_weights,
                "weights of the model's configurations, not of its files: for latency alone");
   sub.add_option("--cache", f.cache, "a row of `vorta-bench list caches`")->capture_default_str();
@@ -93,7 +108,13 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--dtype", f.dtype, "float32 or bfloat16 (default: float32; bfloat16 with the published flags)");
   sub.add_option("--device", f.device, "auto (a GPU where one can be used), cpu or cuda")->capture_default_str();
   sub.add_flag("--enable_cpu_offload,--enable-cpu-offload", f.cpu_offload,
-               "load each network for its stage and release it after");
+               "the same as --offload components: each network is loaded for its stage and released after it");
+  sub.add_option("--offload", f.offload,
+                 "none; components; or layers: the transformer's blocks stream from the host's (pinned) memory, so that 14B runs in 24 GB")
+      ->capture_default_str();
+  sub.add_option("--quantization", f.quantization,
+                 "none or fp8: the blocks' linear layers in 8-bit floating point with a scale a row; emulated, and no faster, before Hopper")
+      ->capture_default_str();
 }
 
 void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
@@ -103,6 +124,9 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--video_size,--video-size", f.video_size, "frames, height and width at once")->expected(3);
   sub.add_option("--recipe", f.recipe, "how a few-step student is sampled: a row of `vorta-bench list recipes`, or a JSON file (default: the one beside the weights)");
   sub.add_option("--steps,--num_inference_steps", f.steps, "denoising steps");
+  sub.add_option("--timed-steps,--timed_steps", f.timed_steps,
+                 "stop after so many steps and extrapolate their time to the schedule (with --output-type latent)")
+      ->check(CLI::PositiveNumber);
   sub.add_option("--guidance,--cfg_scale", f.guidance, "classifier-free guidance; one pass a step when <= 1");
   sub.add_option("--flow-shift,--noise_scheduler_shift", f.flow_shift, "shift of the noise schedule");
   sub.add_option("--scheduler", f.scheduler, "unipc or euler (default: as scheduler_config.json says)");
@@ -266,7 +290,15 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   config.cache_options = f.cache_options;
   engine::choose_sampling(config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe"}, defaults);
   config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
-  config.offload = f.cpu_offload ? engine::Offload::kStageByStage : engine::Offload::kKeepLoaded;
+  config.offload = find_entry(std::span<const RegistryEntry<engine::Offload>>(kOffloads), "--offload", f.offload).make;
+  if (f.cpu_offload && config.offload == engine::Offload::kKeepLoaded) config.offload = engine::Offload::kStageByStage;
+  config.quantization =
+      find_entry(std::span<const RegistryEntry<engine::Quantization>>(kQuantizations), "--quantization", f.quantization).make;
+  if (!f.route_table.empty()) {
+    if (config.attention != "vorta") throw ConfigError("--route-table", "is for --attention vorta");
+    if (config.route_fractions) throw ConfigError("--route-table", "expected either --route-table or --route-fractions");
+    config.route_file = f.route_table;
+  }
   return config;
 }
 
@@ -281,6 +313,7 @@ engine::GenerationRequest request_of(const GenerateFlags& f, const engine::Gener
   request.width = sized ? f.video_size[2] : f.width.value_or(defaults.width);
   request.negative_prompt = f.negative_prompt;
   request.seed = f.seed;
+  request.timed_steps = f.timed_steps;
   request.output = f.output_type == "latent" ? engine::Output::kLatents : engine::Output::kVideo;
   if (f.latents.empty()) return request;
   const engine::SafetensorsFile file = engine::read_safetensors(f.latents);
@@ -356,6 +389,20 @@ void write_result(const engine::GenerationResult& result, const fs::path& path, 
   engine::write_mp4(path, frames);
 }
 
+void log_attention(const engine::AttentionCalls& calls) {
+  std::string names;
+  for (const auto& [name, count] : calls) names += fmt::format("{}{} ({} calls)", names.empty() ? "" : ", ", name, count);
+  if (!names.empty()) log_info("self attention computed by " + names);
+}
+
+// Seconds of the whole schedule by the planned work of its steps.
+void log_extrapolation(const engine::PlanSummary& plan, const ProgressBar& progress) {
+  double timed = 0;
+  for (const double seconds : progress.step_seconds()) timed += seconds;
+  log_info(fmt::format("{} of {} steps timed: {:.2f} s; extrapolated to all steps: {:.2f} s of denoising", plan.step_flops.size(),
+                       plan.schedule_steps, timed, timed * plan.schedule_flops / plan.denoise_flops()));
+}
+
 void write_timings(const ProgressBar& progress, const fs::path& path) {
   const nlohmann::json timings{{"step_seconds", progress.step_seconds()}, {"stage_seconds", progress.stage_seconds()}};
   write_file_atomically(path, timings.dump(1) + "\n");
@@ -376,6 +423,7 @@ int generate(GenerateFlags f) {
   engine::Pipeline pipeline = engine::Pipeline::load(config);
   const engine::PlanSummary plan = pipeline.plan(request);
   log_plan(plan, config);
+  if (!f.save_routes.empty()) write_file_atomically(f.save_routes, engine::route_file_text(*plan.routes));
   for (size_t i = 0; i < jobs.size(); ++i) {
     if (!f.output_dir.empty() && is_there(jobs[i].output)) {
       log_info(fmt::format("{} exists, skipped", jobs[i].output.string()));
@@ -388,6 +436,8 @@ int generate(GenerateFlags f) {
       log_cache_calls(result.cache_calls);
       log_evaluations(result.cache_calls, plan);
     }
+    log_attention(result.attention_calls);
+    if (request.timed_steps) log_extrapolation(plan, progress);
     write_result(result, jobs[i].output, f.fps.value_or(defaults.fps));
     if (!f.timings.empty()) write_timings(progress, f.timings);
     std::cout << jobs[i].output.string() << std::endl;

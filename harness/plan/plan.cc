@@ -71,6 +71,13 @@ std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
   if (variant.cache.name != "none") {
     params["cache"] = {{"name", variant.cache.name}, {"options", nlohmann::json::parse(variant.cache.options_json)}};
   }
+  if (spec.weights != "files") params["weights"] = spec.weights;
+  if (spec.output != "video") params["output"] = spec.output;
+  if (config.timed_steps > 0) params["timed_steps"] = config.timed_steps;
+  if (config.offload != "none") params["offload"] = config.offload;
+  if (config.quantization != "none") params["quantization"] = config.quantization;
+  if (!variant.attention.route_table.empty()) params["route_table"] = variant.attention.route_table;
+  if (variant.attention.route_fractions) params["route_fractions"] = *variant.attention.route_fractions;
   if (variant.attention.tau) params["tau"] = *variant.attention.tau;
   if (variant.attention.name != "dense") {
     params["routers"] = variant.attention.routers.empty() ? spec.routers : variant.attention.routers;

@@ -21,6 +21,17 @@ namespace {
 
 using nlohmann::json;
 
+// Models of suites/shapes: configurations without weights.
+std::vector<std::string> shape_names() {
+  std::vector<std::string> names;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(suites_dir() / "shapes", none)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 template <typename Table>
 std::vector<std::string> names_of(const Table& table) {
   std::vector<std::string> names;
@@ -47,7 +58,7 @@ class KnownNames {
       require_name_or_folder(variant + "/attention/options/routers", "routers");
     }
     require("/base/sampler", "sampler", samplers_);
-    require_name_or_folder("/model", "model");
+    require_name_or_folder("/model", "model", shapes_);
     require_name_or_folder("/routers", "routers");
   }
 
@@ -84,17 +95,19 @@ class KnownNames {
     require(pointer, "recipe", engine::recipe_names());
   }
 
-  void require_name_or_folder(const std::string& pointer, std::string_view kind) const {
+  void require_name_or_folder(const std::string& pointer, std::string_view kind, std::vector<std::string> known = {}) const {
     const json::json_pointer at(pointer);
     if (!suite_.contains(at)) return;
     const std::filesystem::path folder(suite_.at(at).get_ref<const std::string&>());
     std::error_code ignored;
     if (folder.has_parent_path() || std::filesystem::is_directory(folder, ignored)) return;
-    require(pointer, kind, {"embedded"});
+    known.insert(known.begin(), "embedded");
+    require(pointer, kind, known);
   }
 
   json suite_;
   std::string where_;
+  std::vector<std::string> shapes_ = shape_names();
   std::vector<std::string> attentions_ = names_of(engine::attention_backends());
   std::vector<std::string> caches_ = names_of(engine::step_caches());
   std::vector<std::string> samplers_ = names_of(engine::samplers());

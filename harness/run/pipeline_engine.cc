@@ -24,7 +24,16 @@ namespace {
 constexpr std::string_view kEmbedded = "embedded";
 
 fs::path model_folder(const SuiteSpec& suite) {
-  return suite.model == kEmbedded ? engine::find_embedded_model() : fs::path(suite.model);
+  if (suite.model == kEmbedded) return engine::find_embedded_model();
+  const fs::path shape = shape_folder(suite.model);
+  return shape.empty() ? fs::path(suite.model) : shape;
+}
+
+engine::Offload offload_named(const std::string& name) {
+  static const std::map<std::string, engine::Offload> kOffloads{{"none", engine::Offload::kKeepLoaded},
+                                                                {"components", engine::Offload::kStageByStage},
+                                                                {"layers", engine::Offload::kLayerByLayer}};
+  return kOffloads.at(name);  // the schema lets no other through
 }
 
 fs::path routers_folder(const SuiteSpec& suite, const Variant& variant, const engine::PipelineConfig& config) {
@@ -106,6 +115,11 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
   config.cache_options = variant.cache.options_json;
   config.cache_where = "variant " + variant.name + ", cache options";
   if (variant.attention.tau) config.tau = *variant.attention.tau;
+  config.route_fractions = variant.attention.route_fractions;
+  if (!variant.attention.route_table.empty()) config.route_file = suite.source.parent_path() / variant.attention.route_table;
+  if (suite.weights == "random") config.weights = engine::WeightOrigin::kRandom;
+  config.offload = offload_named(variant.config.offload);
+  if (variant.config.quantization == "fp8") config.quantization = engine::Quantization::kFp8;
   config.max_sequence_length = defaults.max_sequence_length;
   choose_student(suite, variant, defaults, config);
   config.routers_dir = routers_folder(suite, variant, config);
@@ -122,18 +136,30 @@ engine::GenerationRequest request_of(const VideoOrder& order) {
   request.height = config.height > 0 ? config.height : defaults.height;
   request.width = config.width > 0 ? config.width : defaults.width;
   request.seed = order.seed;
+  if (order.suite->output == "latents") request.output = engine::Output::kLatents;
+  if (config.timed_steps > 0) request.timed_steps = config.timed_steps;
   return request;
+}
+
+std::string kernel_names(const engine::AttentionCalls& calls) {
+  std::string names;
+  for (const auto& [name, count] : calls) names += (names.empty() ? "" : ", ") + name;
+  return names;
 }
 
 class PipelineEngine final : public VideoEngine {
  public:
+  explicit PipelineEngine(engine::Loading loading) : loading_(loading) {}
+
   void prepare(const VideoOrder& order) override {
     if (pipelines_.contains(order.variant->name)) return;
     const engine::PipelineConfig config = pipeline_config(*order.suite, *order.variant);
-    const int64_t each = weight_bytes(config.model_dir);
-    const int64_t half = machine_memory_bytes() / 2;
-    if (static_cast<int64_t>(pipelines_.size() + 1) * each > half) pipelines_.clear();
-    pipelines_.emplace(order.variant->name, engine::Pipeline::load(config));
+    const engine::Pipeline* donor = nullptr;
+    for (const auto& [name, pipeline] : pipelines_) {
+      if (engine::shares_networks(config, pipeline.config())) donor = &pipeline;
+    }
+    if (donor == nullptr) make_room(config);
+    pipelines_.emplace(order.variant->name, engine::Pipeline::load(config, loading_, donor));
   }
 
   engine::PlanSummary plan(const VideoOrder& order) override { return loaded(order).plan(request_of(order)); }
@@ -143,13 +169,19 @@ class PipelineEngine final : public VideoEngine {
   at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
     engine::GenerationResult result = loaded(order).generate(request_of(order), observer);
     calls_ = std::move(result.cache_calls);
-    return result.video;
+    attention_kernels_ = kernel_names(result.attention_calls);
+    return order.suite->output == "latents" ? result.latents : result.video;
   }
+
+  std::string attention_kernels() override { return attention_kernels_; }
 
   std::vector<engine::CacheCall> calls() const override { return calls_; }
 
   std::string model_json(const SuiteSpec& suite) override {
     const fs::path folder = model_folder(suite);
+    if (suite.weights == "random") {
+      return canonical_json({{"name", suite.model}, {"folder", folder.filename().string()}, {"weights", "random"}});
+    }
     const nlohmann::json model{{"name", suite.model},
                                {"folder", folder.filename().string()},
                                {"weights_bytes", weight_bytes(folder)},
@@ -158,14 +190,22 @@ class PipelineEngine final : public VideoEngine {
   }
 
  private:
+  void make_room(const engine::PipelineConfig& config) {
+    const bool unknown = config.weights == engine::WeightOrigin::kRandom;  // their size is in no file
+    const int64_t each = weight_bytes(config.model_dir);
+    if (unknown || static_cast<int64_t>(pipelines_.size() + 1) * each > machine_memory_bytes() / 2) pipelines_.clear();
+  }
+
   engine::Pipeline& loaded(const VideoOrder& order) {
     const auto found = pipelines_.find(order.variant->name);
     VORTA_CHECK(found != pipelines_.end(), "prepare() comes before plan() and generate()");
     return found->second;
   }
 
+  engine::Loading loading_;
   std::map<std::string, engine::Pipeline> pipelines_;
   std::vector<engine::CacheCall> calls_;
+  std::string attention_kernels_;
 };
 
 }  // namespace
@@ -180,6 +220,6 @@ SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine) {
   });
 }
 
-std::unique_ptr<VideoEngine> make_pipeline_engine() { return std::make_unique<PipelineEngine>(); }
+std::unique_ptr<VideoEngine> make_pipeline_engine(engine::Loading loading) { return std::make_unique<PipelineEngine>(loading); }
 
 }  // namespace vorta::harness

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
@@ -25,6 +26,9 @@ struct GenerationConfig {
   std::string dtype = "float32";     // or "bfloat16"
   std::string device = "auto";       // a GPU where one can be used; or "cpu", "cuda"
   double fps = 16;                   // of the MP4 files only
+  int64_t timed_steps = 0;           // stop after so many steps, and extrapolate to the schedule; 0: all run
+  std::string offload = "none";      // or "components", "layers"
+  std::string quantization = "none"; // or "fp8"
 };
 
 /// The method under test and the options that belong to it.
@@ -32,6 +36,8 @@ struct AttentionChoice {
   std::string name = {};           // a row of the table of attention backends
   std::optional<double> tau = {};  // vorta
   std::string routers = {};        // sliding, coreset, vorta; empty: the suite's
+  std::string route_table = {};    // vorta: a file of routes, beside the suite; instead of routers
+  std::optional<std::array<double, 3>> route_fractions = {};  // vorta: dense, coreset, sliding; instead of routers
 };
 
 /// The cache of the denoising steps; its options are the cache's own, checked when a run begins.
@@ -86,6 +92,8 @@ struct SuiteSpec {
   std::string routers;
   std::string negative_prompt;
   std::string reference;  // name of a variant
+  std::string weights = "files";  // or "random": latency alone, no scores and no claims about quality
+  std::string output = "video";   // or "latents": no decoder, no files, no scores
   std::vector<Prompt> prompts;
   std::vector<uint64_t> seeds;
   std::vector<Variant> variants;
@@ -101,7 +109,7 @@ struct SuiteSpec {
 
 /// Reads and checks a suite. `name_or_file`: a file that exists, or a name in the folder of suites. `overrides`:
 /// "key=value" with a dotted path from the root ("base.steps=4", "variants.3.attention.options.tau=0.4"; a key of `base`
-/// may stand alone), value in JSON or plain text. ConfigError with "file#/json/pointer" for unknown keys (nearest known
+/// may stand alone), value in JSON or plain text; kRandomWeights does what use_random_weights says. ConfigError with "file#/json/pointer" for unknown keys (nearest known
 /// named), wrong types, values out of range, names that do not exist; DataError for files that cannot be read or are not
 /// JSON.
 SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::string>& overrides = {});
@@ -112,6 +120,17 @@ std::filesystem::path find_suite(std::string_view name_or_file);
 std::vector<std::filesystem::path> suite_files();
 /// Where suites/ is: $VORTA_DATA_DIR when set, else the source tree this program was built from.
 std::filesystem::path suites_dir();
+
+/// The folder that the name of a model of suites/shapes means (configurations without weights); empty for other names.
+std::filesystem::path shape_folder(std::string_view model);
+
+/// The override that use_random_weights stands behind: no key=value.
+inline constexpr std::string_view kRandomWeights = "random-weights";
+/// What `--random-weights` makes of a suite: random weights, latents, no metrics, no claims about quality. Returns the
+/// keys of the claims that went. ConfigError when it is no JSON object.
+std::vector<std::string> use_random_weights(nlohmann::json& suite);
+/// Whether a claim's quantity is about quality rather than speed or memory.
+bool is_about_quality(std::string_view quantity);
 
 /// Applies one "key=value" to a suite's JSON. ConfigError when it is not of that form, not UTF-8, longer than 16 KiB, or
 /// leads through a non-container.

@@ -34,6 +34,20 @@ std::optional<Estimate> speedup_over(const Report& report, const Variant& varian
   return ratio_estimate(ratios);
 }
 
+std::optional<Estimate> mean_seconds(const Variant& variant, const std::string& named, const Report& report) {
+  const bool is_forward = named == "forward";
+  if (is_forward && !variant.setup) return std::nullopt;
+  const std::string stage = is_forward ? "step" : named;
+  const double share = is_forward ? 1.0 / static_cast<double>(variant.setup->forwards) : 1.0;
+  std::vector<Clustered> values;
+  for (const ItemResult& result : variant.items) {
+    const auto found = result.seconds.find(stage);
+    const auto item = std::find_if(report.items.begin(), report.items.end(), [&](const Item& one) { return one.id == result.item; });
+    if (found != result.seconds.end() && item != report.items.end()) values.push_back({item->prompt_id, share * found->second});
+  }
+  return mean_estimate(values);
+}
+
 // Measured over predicted step speed-up: the prediction is a constant, so the interval only scales.
 std::optional<Estimate> prediction_ratio(const Variant& variant) {
   auto measured = speedup(variant, "step");
@@ -57,6 +71,7 @@ std::optional<Estimate> measure(const ClaimRow& claim, const Report& report) {
     return possible ? speedup_over(report, *variant, *base, claim.quantity.substr(8)) : std::nullopt;
   }
   if (claim.quantity.rfind("speedup/", 0) == 0) return speedup(*variant, claim.quantity.substr(8));
+  if (claim.quantity.rfind("seconds/", 0) == 0) return mean_seconds(*variant, claim.quantity.substr(8), report);
   if (claim.quantity == "ratio/measured_to_predicted") return prediction_ratio(*variant);
   const bool delta = claim.quantity.rfind("delta/", 0) == 0;
   const auto score = variant->scores.find(delta ? claim.quantity.substr(6) : claim.quantity);

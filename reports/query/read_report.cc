@@ -17,7 +17,8 @@
 namespace vorta::reports {
 namespace {
 
-constexpr int64_t kGpuSchema = 2;  // the first with GPU tables
+constexpr int64_t kGpuSchema = 2;    // the first with GPU tables
+constexpr int64_t kSetupSchema = 3;  // the first that says how a trial was made
 
 // Newest attempt of every trial; older attempts stay in the database but not in the tables.
 constexpr std::string_view kNewest =
@@ -222,6 +223,36 @@ void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
   }
 }
 
+void read_setup(const Database& database, int64_t case_id, Variant& variant) {
+  if (database.schema() < kSetupSchema) return;
+  Statement setup = database.prepare(newest(
+      "SELECT weights, timed_steps, schedule_steps, forwards, attention_kernels, offload, quantization FROM newest JOIN trial_setup USING "
+      "(trial_id) WHERE case_id = ? ORDER BY weights = 'random' DESC, attention_kernels = '', trial_id DESC LIMIT 1"));
+  setup.bind(case_id);
+  if (!setup.step()) return;
+  variant.setup = {setup.text(0), setup.integer(1), setup.integer(2), setup.integer(3), setup.text(4), setup.text(5), setup.text(6)};
+  if (!variant.is_random()) return;
+  variant.scores.clear();  // whoever scored such frames: the numbers say nothing
+  for (ItemResult& item : variant.items) item.scores.clear();
+}
+
+void add_warnings(Report& report) {
+  std::string random, partial;
+  for (const Variant& v : report.variants) {
+    if (v.is_random()) random += (random.empty() ? "" : ", ") + v.row.variant;
+    if (v.is_partial()) {
+      partial += fmt::format("{}{} {} of {}", partial.empty() ? "" : ", ", v.row.variant, v.setup->timed_steps, v.setup->schedule_steps);
+    }
+  }
+  if (!random.empty()) {
+    report.warnings.push_back(fmt::format("Random weights: {}. Latency and memory alone; nothing here says anything about quality.", random));
+  }
+  if (!partial.empty()) {
+    report.warnings.push_back(fmt::format("Extrapolated: only the first steps of the schedule were timed ({}); \"{}\" is their time "
+                                          "scaled by the planned work of all steps.", partial, stage_title("denoise_extrapolated")));
+  }
+}
+
 // Everything that compares with the reference variant, paired by item.
 void pair_with(const Variant& reference, const std::map<int64_t, int64_t>& prompt_of, Variant& variant) {
   std::map<int64_t, const ItemResult*> base;
@@ -293,6 +324,7 @@ void read_variants(const Database& database, Report& report) {
     read_profile(database, query.integer(0), variant);
     read_gpu(database, query.integer(0), variant);
     read_calls(database, query.integer(0), variant);
+    read_setup(database, query.integer(0), variant);
     summarise_scores(prompt_of, variant);
     report.variants.push_back(std::move(variant));
   }
@@ -310,7 +342,9 @@ void read_variants(const Database& database, Report& report) {
 
 std::string stage_title(const std::string& stage) {
   static const std::map<std::string, std::string> kTitles{{"text", "text encoder"}, {"denoise", "denoising"}, {"vae", "VAE decoder"},
-                                                          {"e2e", "end to end"},    {"step", "one step"},     {"load", "model load"}};
+                                                          {"e2e", "end to end"},    {"step", "one step"},     {"load", "model load"},
+                                                          {"denoise_timed", "timed steps"},
+                                                          {"denoise_extrapolated", "denoising, extrapolated to all steps"}};
   const auto found = kTitles.find(stage);
   return found == kTitles.end() ? stage : found->second;
 }
@@ -324,6 +358,7 @@ Report read_report(const std::filesystem::path& path) {
   read_run(database, report);
   read_definitions(database, report);
   read_variants(database, report);
+  add_warnings(report);
   report.claims = evaluate_claims(read_claims(database), report);
   return report;
 }

@@ -139,6 +139,7 @@ std::string detail(const Table& source) {
 
 std::string render_latex(const Report& report, const RenderOptions&) {
   std::string out = "% Written by vorta-bench " + report.tool_version + "; needs \\usepackage{booktabs}.\n";
+  for (const std::string& warning : report.warnings) out += "% " + escape_latex(warning) + "\n";
   out += headline(report);
   for (const Table& source : make_tables(report)) {
     if (std::find(kDetailTables.begin(), kDetailTables.end(), source.id) != kDetailTables.end()) out += detail(source);

@@ -57,6 +57,11 @@ void insert_result(const Database& database, TrialId trial, const TrialResult& r
   insert_scores(database, trial, result.scores);
   insert_artefacts(database, trial, result.artefacts);
   insert_gpu(database, trial, result.gpu);
+  if (!result.setup) return;
+  const TrialSetup& setup = *result.setup;
+  Statement insert = database.prepare("INSERT INTO trial_setup VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  insert.bind(trial).bind(setup.weights).bind(setup.timed_steps).bind(setup.schedule_steps).bind(setup.forwards);
+  insert.bind(setup.attention_kernels).bind(setup.offload).bind(setup.quantization).run();
 }
 
 void close_trial(const Database& database, TrialId trial, TrialStatus status, std::string_view detail) {

@@ -8,6 +8,8 @@
 
 #include "engine/attention/attention.h"
 #include "engine/attention/route_table.h"
+#include "engine/attention/tile_layout.h"
+#include "engine/nn/rows.h"
 #include "tests/support/gpu.h"
 
 namespace vorta::engine {
@@ -52,10 +54,22 @@ std::shared_ptr<const RouteTable> mixed_routes(int64_t heads) {
   return std::make_shared<const RouteTable>(std::move(table));
 }
 
-at::Tensor definition(const std::string& name, const AttentionOptions& options, const GpuCase& c, const GpuQkv& x, const LayerStep& where) {
+// Published sizes, with a few heads.
+const GpuCase kPublished[] = {
+    {"Wan 2.1 14B, 77 frames at 720p", {20, 45, 80}, {{2, 3, 2}, 0.5, {3, 3, 3}, {5, 9, 8}, {20, 45, 80}}, 1, 4, 128},
+    {"Wan 2.1 1.3B, 77 frames at 480p", {20, 30, 52}, {{2, 3, 2}, 0.5, {3, 3, 3}, {4, 10, 4}, {20, 30, 52}}, 2, 3, 128},
+};
+
+double gpu_error(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found.to(at::kFloat) - expected).norm() / expected.norm()).item<double>();
+}
+
+at::Tensor definition(const std::string& name, const AttentionOptions& options, const GpuCase& c, const GpuQkv& x,
+                      const LayerStep& where, at::Device device = at::kCPU) {
   const auto backend = make_attention(name, options);
   backend->plan(c.grid);
-  const auto wide = [](const at::Tensor& t) { return t.to(at::kFloat).requires_grad_(); };  // no kernel takes gradients
+  // No kernel takes gradients.
+  const auto wide = [&](const at::Tensor& t) { return t.to(device).to(at::kFloat).requires_grad_(); };
   return backend->run(wide(x.q), wide(x.k), wide(x.v), where).detach();
 }
 
@@ -75,9 +89,44 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
         const at::NoGradGuard no_grad;
         const auto run = [&] { return backend->run(x.q.to(*gpu), x.k.to(*gpu), x.v.to(*gpu), where).cpu(); };
         const at::Tensor found = run();
-        CHECK(((found.to(at::kFloat) - expected).norm() / expected.norm()).item<double>() < kGpuTolerance);
+        CHECK(gpu_error(found, expected) < kGpuTolerance);
         CHECK(at::equal(run(), found));
+        const at::Tensor tokens = index_tensor(row_tokens(c.grid, c.geometry.tile));
+        const auto tiled = [&](const at::Tensor& t) { return take_tokens(t, tokens); };
+        backend->set_order(c.geometry.tile);
+        backend->plan(c.grid);
+        const auto there = [&](const at::Tensor& t) { return tiled(t).to(*gpu); };
+        const at::Tensor in_tiles = backend->run(there(x.q), there(x.k), there(x.v), where).cpu();
+        CHECK(gpu_error(in_tiles, tiled(expected)) < kGpuTolerance);
+        backend->set_order(std::nullopt);
+        backend->plan(c.grid);
       }
+    }
+  }
+}
+
+TEST_CASE("kernels at published sizes equal the portable path", "[.][gpu-full]") {
+  const auto gpu = gpu_here();
+  if (!gpu) return;
+  for (const GpuCase& c : kPublished) {
+    const GpuQkv x = rows_of(c, 8);
+    const AttentionOptions options{c.geometry, mixed_routes(c.heads)};
+    const at::Tensor tokens = index_tensor(row_tokens(c.grid, c.geometry.tile));
+    const auto there = [&](const at::Tensor& t) { return take_tokens(t, tokens).to(*gpu); };
+    const GpuQkv tiled{there(x.q), there(x.k), there(x.v)};
+    for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
+      INFO(c.name << ", " << name);
+      const at::Tensor expected = definition(name, options, c, x, {1, 0}, *gpu);
+      const at::NoGradGuard no_grad;
+      const auto backend = make_attention(name, options);
+      backend->set_order(c.geometry.tile);
+      backend->plan(c.grid);
+      const at::Tensor found = backend->run(tiled.q, tiled.k, tiled.v, {1, 0});
+      const double error = gpu_error(found, take_tokens(expected, tokens));
+      WARN(c.name << ", " << name << ": relative error " << error);
+      CHECK(error < kGpuTolerance);
+      CHECK(at::isfinite(found).all().item<bool>());
+      CHECK(at::equal(backend->run(tiled.q, tiled.k, tiled.v, {1, 0}), found));
     }
   }
 }
