@@ -14,12 +14,14 @@
 namespace vorta::engine {
 namespace {
 
-std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin) {
+std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin,
+                                   const WeightEdit& edit) {
   const std::filesystem::path config = dir / "config.json";
   const WanTransformerConfig parsed = parse_wan_config(read_json_file(config), config.string() + "#");
-  const TensorMap weights = origin == WeightOrigin::kRandom
+  TensorMap weights = origin == WeightOrigin::kRandom
                                 ? WanTransformer::random_weights(parsed, generator_on(placement.device, 0), placement)
                                 : read_weight_folder(dir);
+  if (edit) edit(weights);
   return std::make_unique<WanTransformer>(parsed, weights, dir.string(), placement);
 }
 
@@ -35,14 +37,15 @@ double DitCost::speedup(double density) const {
 
 std::span<const RegistryEntry<VideoDitFactory>> video_dits() { return kModels; }
 
-std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin) {
+std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin,
+                                         const WeightEdit& edit) {
   const std::filesystem::path config = dir / "config.json";
   const nlohmann::json json = read_json_file(config);
   const auto name = json.is_object() ? json.find("_class_name") : json.end();
   if (name == json.end() || !name->is_string()) {
     throw ConfigError(config.string() + "#/_class_name", "expected the name of a transformer class");
   }
-  auto model = find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, placement, origin);
+  auto model = find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, placement, origin, edit);
   const auto lacks = [&](const char* flag, const char* what) {
     throw ConfigError(flag, fmt::format("{} is not there for {}", what, model->class_name()));
   };

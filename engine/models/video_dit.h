@@ -4,6 +4,7 @@
 #include <ATen/core/TensorBody.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "engine/base/shapes.h"
 #include "engine/cache/step_cache.h"
 #include "engine/weights/placement.h"
+#include "engine/weights/tensor_map.h"
 
 namespace vorta::engine {
 
@@ -79,15 +81,18 @@ class VideoDit {
   virtual void rest() {}
 };
 
+/// Changes weights between their file and the model: LoRA. Absent: none.
+using WeightEdit = std::function<void(TensorMap& weights)>;
+
 using VideoDitFactory = std::unique_ptr<VideoDit> (*)(const std::filesystem::path& dir, const Placement& placement,
-                                                     WeightOrigin origin);
+                                                     WeightOrigin origin, const WeightEdit& edit);
 
 /// The family's table, keyed by the "_class_name" of a transformer folder's config.json.
 std::span<const RegistryEntry<VideoDitFactory>> video_dits();
 /// Loads `dir` (config.json and, where they come from files, weights). ConfigError for an unknown class or config,
 /// DataError for the weights. ConfigError also for a quantization or a residence of its blocks that the model lacks.
 std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement,
-                                         WeightOrigin origin = WeightOrigin::kFiles);
+                                         WeightOrigin origin = WeightOrigin::kFiles, const WeightEdit& edit = {});
 /// The model without weights, for its sizes and costs: tensors have shapes and no memory, whatever the folder holds.
 std::unique_ptr<VideoDit> load_video_dit_shape(const std::filesystem::path& dir, c10::ScalarType dtype);
 

@@ -10,13 +10,33 @@
 #include "engine/base/error.h"
 #include "engine/nn/fp8.h"
 #include "engine/nn/layers.h"
+#include "engine/weights/lora.h"
 #include "engine/weights/weight_reader.h"
 
 namespace vorta::engine {
 namespace {
 
 LinearWeights take_linear(WeightReader& reader, std::string_view name, int64_t out, int64_t in) {
-  return {reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out})};
+  LinearWeights weights{reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out})};
+  const std::string module(name);
+  if (!reader.has(module + kLoraRank)) return weights;
+  const int64_t rank = reader.take(module + kLoraRank, {}).item<int64_t>();
+  weights.down = reader.take(module + kLoraDown, {rank, in});
+  weights.up = reader.take(module + kLoraUp, {out, rank});
+  return weights;
+}
+
+// The parts' side paths as one: their downs below each other, their ups along a diagonal.
+void join_side_paths(const std::vector<LinearWeights>& parts, LinearWeights& joint) {
+  std::vector<at::Tensor> downs, ups;
+  for (const LinearWeights& part : parts) {
+    const at::TensorOptions options = part.weight.options();
+    downs.push_back(part.down.defined() ? part.down : at::empty({0, part.weight.size(1)}, options));
+    ups.push_back(part.up.defined() ? part.up : at::empty({part.weight.size(0), 0}, options));
+  }
+  joint.down = at::cat(downs);
+  if (joint.down.size(0) == 0) joint.down = at::Tensor();
+  else joint.up = at::block_diag(ups);
 }
 
 JointLinear join(std::vector<LinearWeights> parts) {
@@ -31,6 +51,7 @@ JointLinear join(std::vector<LinearWeights> parts) {
     biases.push_back(part.bias);
   }
   joint.parts.push_back({at::cat(weights), at::cat(biases)});
+  join_side_paths(parts, joint.parts.front());
   return joint;
 }
 
@@ -66,7 +87,7 @@ WanBlockWeights take_block(WeightReader reader, const WanTransformerConfig& conf
 template <typename Visit>
 void each_tensor(WanBlockWeights& block, const Visit& visit) {
   const auto each_linear = [&visit](LinearWeights& one) {
-    for (at::Tensor* tensor : {&one.weight, &one.bias, &one.scales}) visit(*tensor);
+    for (at::Tensor* tensor : {&one.weight, &one.bias, &one.scales, &one.down, &one.up}) visit(*tensor);
   };
   visit(block.scale_shift_table);
   for (WanAttentionWeights* attention : {&block.self_attention, &block.cross_attention}) {
@@ -116,11 +137,12 @@ void add_block(WanBlockWeights block, const Placement& placement, WanWeights& we
 }  // namespace
 
 at::Tensor LinearWeights::operator()(const at::Tensor& x) const {
-  return scales.defined() ? fp8_linear(x, weight, scales, bias) : linear(x, weight, bias);
+  const at::Tensor y = scales.defined() ? fp8_linear(x, weight, scales, bias) : linear(x, weight, bias);
+  return down.defined() ? y + at::linear(at::linear(x, down), up) : y;
 }
 
 at::Tensor LinearWeights::gelu(const at::Tensor& x) const {
-  return scales.defined() ? at::gelu(fp8_linear(x, weight, scales, bias), "tanh") : linear_gelu(x, weight, bias);
+  return scales.defined() || down.defined() ? at::gelu((*this)(x), "tanh") : linear_gelu(x, weight, bias);
 }
 
 const WanBlockWeights& WanWeights::block(int64_t layer) const {

@@ -19,6 +19,7 @@ struct LinearWeights {
   at::Tensor weight;  // [out, in]; float8_e4m3fn where there are scales
   at::Tensor bias;    // [out]
   at::Tensor scales = {};  // [out, 1] fp32: weight row r stands for weight[r] * scales[r]; undefined: for itself
+  at::Tensor down = {}, up = {};  // [rank, in], [out, rank]: a side path that is added; undefined: none
   at::Tensor operator()(const at::Tensor& x) const;
   at::Tensor gelu(const at::Tensor& x) const;  // GELU, tanh form, of the product
 };

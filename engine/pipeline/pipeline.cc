@@ -19,6 +19,7 @@
 #include "engine/base/log.h"
 #include "engine/nn/device.h"
 #include "engine/nn/fp8.h"
+#include "engine/pipeline/sampling.h"
 #include "engine/pipeline/video_size.h"
 #include "engine/schedule/sampler.h"
 #include "engine/text/prompt_encoder.h"
@@ -114,6 +115,7 @@ class Pipeline::Impl {
   template <typename Part>
   void release(std::shared_ptr<Part>& part);
   void release_model();
+  std::unique_ptr<Sampler> make_sampler() const;
   void load_routers();
   void prepare_routes();
   void prepare_cache();
@@ -137,7 +139,7 @@ class Pipeline::Impl {
   std::optional<Router> router_;
   std::optional<AttentionGeometry> geometry_;
   std::shared_ptr<const RouteTable> routes_;
-  std::unique_ptr<StepCache> cache_;
+  std::shared_ptr<StepCache> cache_;
   CachePlan cache_plan_;
   at::Tensor both_texts_;  // [2B, S, text_dim]: one object a generation, which the model's cache recognises
 };
@@ -150,10 +152,8 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* 
     model_ = donor->model_;
     vae_ = donor->vae_;
   }
-  SamplerOptions options;
-  options.steps = config.steps;
-  options.flow_shift = config.flow_shift;
-  sampler = load_sampler(folder_.scheduler_config, options, config.scheduler);
+  folder_.transformer = transformer_folder(config);
+  sampler = make_sampler();
   geometry_ = config.geometry;
   if (!config.routers_dir.empty()) load_routers();
   prepare_routes();
@@ -164,6 +164,18 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* 
   if (config.offload != Offload::kKeepLoaded) return;
   text();
   vae();
+}
+
+std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
+  if (config.recipe) {
+    VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == config.recipe->guidance,
+                "steps and guidance are the recipe's: see choose_sampling");
+    return make_recipe_sampler(*config.recipe);
+  }
+  SamplerOptions options;
+  options.steps = config.steps;
+  options.flow_shift = config.flow_shift;
+  return load_sampler(folder_.scheduler_config, options, config.scheduler);
 }
 
 PromptEncoder& Pipeline::Impl::text() {
@@ -180,7 +192,8 @@ VideoDit& Pipeline::Impl::model() {
   Placement placement = placed(config.dtype);
   placement.quantization = config.quantization;
   if (config.offload == Offload::kLayerByLayer) placement.blocks = Residence::kHost;
-  model_ = load_video_dit(folder_.transformer, placement, config.weights);
+  const WeightEdit edit = [this](TensorMap& weights) { apply_loras(config, weights); };
+  model_ = load_video_dit(folder_.transformer, placement, config.weights, config.loras.empty() ? WeightEdit() : edit);
   if (config.quantization == Quantization::kFp8 && !multiplies_fp8(device)) {
     log_info("fp8: emulated on this device, with the rounding of 8-bit products and not their speed");
   }
@@ -275,7 +288,11 @@ void Pipeline::Impl::prepare_routes() {
 
 /// What the cache will skip, as far as it is known before any prompt.
 void Pipeline::Impl::prepare_cache() {
-  cache_ = make_step_cache(config.cache, parse_json(config.cache_options, config.cache_where), config.cache_where);
+  cache_ = config.own_cache;
+  if (!cache_) {
+    const nlohmann::json options = cache_options_of(config.cache_options, config.cache_where, config.model_dir);
+    cache_ = make_step_cache(config.cache, options, config.cache_where);
+  }
   const at::Tensor timesteps = sampler->timesteps();
   const at::Tensor values = timesteps.to(at::kDouble).contiguous();
   CacheSchedule schedule;
@@ -360,10 +377,15 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
 at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, const VideoSize& size) {
   const int64_t channels = model_shape().latent_channels();
   const VideoGrid& grid = size.latents;
-  if (!request.latents) {
+  const double scale = sampler->initial_scale();
+  const auto drawn = [&](int64_t batch) {  // leaves the stream behind the first noise to the sampler
     at::Generator generator = at::detail::createCPUGenerator(request.seed);
-    return at::randn({1, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
-  }
+    const at::Tensor noise = at::randn({batch, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
+    sampler->reset();
+    sampler->continue_noise(generator);
+    return scale == 1 ? noise : noise * scale;
+  };
+  if (!request.latents) return drawn(1);
   const at::Tensor& given = *request.latents;
   const std::vector<int64_t> expected{channels, grid.frames, grid.height, grid.width};
   const bool fits = given.dim() == 5 && given.size(0) >= 1 && given.sizes().slice(1) == at::IntArrayRef(expected);
@@ -377,7 +399,8 @@ at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, con
   if (!at::isfinite(latents).all().item<bool>()) {
     throw ConfigError("--latents", "expected finite numbers, found infinity or NaN");
   }
-  return latents;
+  drawn(latents.size(0));
+  return scale == 1 ? latents : latents * scale;
 }
 
 TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t batch) {
@@ -433,7 +456,6 @@ int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
 
 at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention, int64_t steps,
                                    PipelineObserver& observer) {
-  sampler->reset();
   cache_->reset();
   for (int64_t step = 0; step < steps; ++step) {
     observer.step_begin(step, steps);
@@ -493,7 +515,7 @@ Pipeline& Pipeline::operator=(Pipeline&&) noexcept = default;
 
 bool shares_networks(const PipelineConfig& a, const PipelineConfig& b) {
   const auto networks = [](const PipelineConfig& c) {
-    return std::tie(c.model_dir, c.weights, c.device, c.dtype, c.vae_dtype, c.offload, c.quantization, c.max_sequence_length);
+    return std::tie(c.model_dir, c.transformer_dir, c.loras, c.lora_mode, c.weights, c.device, c.dtype, c.vae_dtype, c.offload, c.quantization, c.max_sequence_length);
   };
   return networks(a) == networks(b) && a.offload != Offload::kStageByStage && !a.vae.tiling && !b.vae.tiling;
 }

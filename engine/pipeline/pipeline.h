@@ -18,6 +18,7 @@
 #include "engine/cache/step_cache.h"
 #include "engine/models/video_dit.h"
 #include "engine/pipeline/model_folder.h"
+#include "engine/schedule/recipe.h"
 #include "engine/vae/vae.h"
 #include "engine/weights/placement.h"
 
@@ -37,9 +38,22 @@ enum class Offload { kKeepLoaded, kStageByStage, kLayerByLayer };
 /// memory.
 enum class Loading { kAtOnce, kWhenNeeded };
 
+/// Low-rank changes of the transformer's weights, see engine/weights/lora.h.
+struct LoraFile {
+  std::filesystem::path path;
+  double scale = 1;
+  bool operator==(const LoraFile&) const = default;
+};
+enum class LoraMode { kMerged, kAtRunTime };
+
 /// Everything that is decided before a prompt is known.
 struct PipelineConfig {
   std::filesystem::path model_dir;    // diffusers layout: model_index.json, scheduler/, text_encoder/, tokenizer/, ...
+  /// A transformer folder in place of the model's, e.g. a student; looked for inside model_dir first. Empty: the model's.
+  std::filesystem::path transformer_dir;
+  std::vector<LoraFile> loras;
+  LoraMode lora_mode = LoraMode::kMerged;
+  bool strict_loras = false;          // refuse files with keys that do not fit, instead of a warning
   std::filesystem::path routers_dir;  // <exp_dir> of a router checkpoint; empty: none
   /// Random weights: transformer and VAE of the folder's configurations, random text features; for latency alone.
   WeightOrigin weights = WeightOrigin::kFiles;
@@ -58,10 +72,12 @@ struct PipelineConfig {
   std::string cache = "none";           // a row of step_caches()
   std::string cache_options = "{}";     // its options, a JSON object
   std::string cache_where = "--cache-options";  // where they stand, for messages
+  std::shared_ptr<StepCache> own_cache;  // in place of the three above: one that the caller made, to measure with
   int64_t steps = 50;
   double guidance = 5.0;              // classifier-free guidance; one pass a step when <= 1
   int64_t max_sequence_length = 512;  // text tokens that the transformer sees; the rest of a prompt is cut
   std::optional<double> flow_shift;   // replaces the shift of scheduler_config.json
+  std::optional<SamplingRecipe> recipe;  // in place of scheduler and shift; steps and guidance are then its own
   std::string scheduler;              // a row of samplers(); empty: as scheduler_config.json says
   Offload offload = Offload::kKeepLoaded;
   Quantization quantization = Quantization::kNone;  // of the transformer's blocks

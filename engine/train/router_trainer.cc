@@ -12,6 +12,7 @@
 #include "engine/attention/router.h"
 #include "engine/base/json_io.h"
 #include "engine/models/wan_transformer.h"
+#include "engine/schedule/recipe.h"
 #include "engine/text/umt5.h"
 #include "engine/train/captions.h"
 #include "engine/train/flow_matching.h"
@@ -26,8 +27,12 @@ enum Stream : uint64_t { kInit = 1, kSlots = 2, kWording = 3, kNoise = 4, kInter
 constexpr int kIntervals = 5;
 constexpr double kRebalanceBelow = 200;  // timestep
 
-WanTransformerConfig transformer_config(const std::filesystem::path& model) {
-  const auto path = model / "transformer" / "config.json";
+std::filesystem::path transformer_dir(const RouterTraining& training) {
+  return training.transformer.empty() ? training.model / "transformer" : training.transformer;
+}
+
+WanTransformerConfig transformer_config(const RouterTraining& training) {
+  const auto path = transformer_dir(training) / "config.json";
   return parse_wan_config(read_json_file(path), path.string());
 }
 
@@ -41,12 +46,13 @@ class RouterJob {
   // Built with grad mode on, or the model would fuse weights into kernels without gradients.
   explicit RouterJob(const RouterTraining& training)
       : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
-        transformer_(transformer_config(training.model), read_weight_folder(training.model / "transformer"),
-                     (training.model / "transformer").string(), {dtype_, device_}, WanPrecision::kUniform),
+        transformer_(transformer_config(training), read_weight_folder(transformer_dir(training)), transformer_dir(training).string(),
+                     {dtype_, device_}, WanPrecision::kUniform),
         text_(text_config(training.model),
               WeightReader(read_weight_folder(training.model / "text_encoder"), (training.model / "text_encoder").string(), {dtype_, device_})),
         vae_(load_vae(training.model / "vae", {dtype_, device_})), pool_(*vae_, training.clip, training.pool, device_),
         geometry_(training.geometry), mixed_(geometry_) {
+    if (const auto recipe = sidecar_recipe(transformer_dir(training))) timesteps_ = recipe->timesteps;
     pool_.advance(0);
     const at::Tensor like = pool_.gather({0});
     grid_ = transformer_.token_grid({like.size(2), like.size(3), like.size(4)});
@@ -86,7 +92,8 @@ class RouterJob {
     // One interval a step, shared by its micro-batches.
     const int64_t interval = SceneRandom(derive_seed(seed, kInterval, static_cast<uint64_t>(step))).below(kIntervals);
     const uint64_t noise_seed = derive_seed(seed, kNoise, index);
-    const at::Tensor sigmas = interval_sigmas(slots.size(), interval, generator_on(at::kCPU, noise_seed));
+    const at::Tensor sigmas = timesteps_.empty() ? interval_sigmas(slots.size(), interval, generator_on(at::kCPU, noise_seed))
+                                                 : at::full({training_.batch}, recipe_timestep(index) / 1000, at::kFloat);
     const FlowSample sample = noisy_sample(pool_.gather(slots), sigmas, generator_on(device_, noise_seed + 1));
     at::Tensor text;
     {
@@ -98,6 +105,8 @@ class RouterJob {
     return losses(both, sample);
   }
 
+  double recipe_timestep(uint64_t index) const { return timesteps_[index % timesteps_.size()]; }
+
   MicroBatch losses(const RouterForward& both, const FlowSample& sample) const {
     const at::Tensor velocity = transformer_.unpatchify(both.student, grid_).to(at::kFloat);
     const at::Tensor flow = (velocity - sample.target).square().mean();
@@ -106,8 +115,9 @@ class RouterJob {
     for (const at::Tensor& scores : both.scores) {
       regularisation = regularisation + scores.select(-1, static_cast<int64_t>(Branch::kDense)).to(at::kFloat).square().mean();
     }
-    const bool early = training_.flow_weight > 0 && sample.timestep[0].item<double>() < kRebalanceBelow;
-    const double flow_weight = early ? 0 : training_.flow_weight, last_weight = early ? 2 * training_.last_layer : training_.last_layer;
+    const double wanted = timesteps_.empty() ? training_.flow_weight : 0;
+    const bool early = wanted > 0 && sample.timestep[0].item<double>() < kRebalanceBelow;
+    const double flow_weight = early ? 0 : wanted, last_weight = early ? 2 * training_.last_layer : training_.last_layer;
     const at::Tensor loss = flow_weight * flow + training_.regularisation * regularisation + last_weight * last;
     return {loss, {{"flow", flow}, {"distillation", last}, {"regularisation", regularisation}}};
   }
@@ -153,6 +163,7 @@ class RouterJob {
   MixedAttention mixed_;
   VideoGrid grid_;
   RouterSize size_;
+  std::vector<double> timesteps_;  // of the recipe; empty: all intervals
   TensorMap parameters_;
 };
 

@@ -19,7 +19,7 @@
 #include "engine/base/registry.h"
 #include "engine/base/utf8.h"
 #include "engine/media/video_file.h"
-#include "engine/pipeline/pipeline.h"
+#include "engine/pipeline/sampling.h"
 #include "engine/text/clean_prompt.h"
 #include "engine/weights/safetensors.h"
 #include "harness/cli/exit_codes.h"
@@ -35,7 +35,7 @@ namespace fs = std::filesystem;
 
 /// The flags as given; what is absent takes the model folder's default.
 struct GenerateFlags {
-  std::string model, published_model, routers, resume, attention, cache = "none", cache_options = "{}", scheduler, dtype;
+  std::string model, published_model, transformer, routers, resume, attention, cache = "none", cache_options = "{}", scheduler, dtype;
   std::string device = "auto";
   std::string prompt, negative_prompt, prompt_file, latents;
   std::string output, output_dir, output_type = "video", timings;
@@ -44,6 +44,9 @@ struct GenerateFlags {
   std::vector<int64_t> video_size;
   std::optional<double> tau;
   std::vector<double> route_fractions;
+  std::vector<std::string> loras;
+  std::string lora_mode = "merged", recipe;
+  bool strict = false;
   std::string route_table, save_routes, offload = "none", quantization = "none";
   std::optional<int64_t> timed_steps;
   bool random_weights = false;
@@ -78,6 +81,13 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--model", f.model, "pipeline folder in the diffusers layout (default: embedded)");
   sub.add_option("--pretrained_model_path", f.published_model,
                  "the same; chooses the defaults of the published inference script (which is given it twice)");
+  sub.add_option("--transformer", f.transformer, "transformer folder in place of the model's, looked for inside it first, e.g. student");
+  sub.add_option("--lora", f.loras, "FILE.safetensors[:SCALE] of low-rank changes to the transformer; may be given several times")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  sub.add_option("--lora-mode", f.lora_mode, "merged into the weights, or runtime: beside them")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"merged", "runtime"}));
+  sub.add_flag("--strict", f.strict, "refuse a LoRA file with keys that the model has no place for");
   sub.add_option("--routers,--resume_dir", f.routers,
                  "folder of a router checkpoint (config.json, ckpt/step-*/router.pt)");
   sub.add_option("--resume", f.resume, "checkpoint in that folder, e.g. ckpt/step-000100 (default: the latest)");
@@ -112,6 +122,7 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--height", f.height, "pixels");
   sub.add_option("--width", f.width, "pixels");
   sub.add_option("--video_size,--video-size", f.video_size, "frames, height and width at once")->expected(3);
+  sub.add_option("--recipe", f.recipe, "how a few-step student is sampled: a row of `vorta-bench list recipes`, or a JSON file (default: the one beside the weights)");
   sub.add_option("--steps,--num_inference_steps", f.steps, "denoising steps");
   sub.add_option("--timed-steps,--timed_steps", f.timed_steps,
                  "stop after so many steps and extrapolate their time to the schedule (with --output-type latent)")
@@ -146,17 +157,22 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
       ->trigger_on_parse();
 }
 
+/// Those of its sampling, where neither flags nor a recipe say otherwise.
+engine::GenerationDefaults published_sampling(engine::GenerationDefaults defaults) {
+  defaults.steps = 50;
+  defaults.guidance = 5.0;
+  defaults.flow_shift = 5.0;
+  defaults.scheduler = "unipc";
+  return defaults;
+}
+
 void apply_published_defaults(GenerateFlags& f) {
   if (!f.model.empty()) throw ConfigError("--model", "expected either --model or --pretrained_model_path");
   f.model = f.published_model;
   // Defaults of scripts/wan/inference.py; the model card's command gives the rest.
   if (f.video_size.empty() && !f.frames && !f.height && !f.width) f.video_size = {77, 720, 1280};
-  if (!f.steps) f.steps = 50;
-  if (!f.guidance) f.guidance = 5.0;
-  if (!f.flow_shift) f.flow_shift = 5.0;
   if (!f.fps) f.fps = 15.0;
   if (f.dtype.empty()) f.dtype = "bfloat16";
-  if (f.scheduler.empty()) f.scheduler = "unipc";
   if (f.attention.empty()) f.attention = f.native_attention ? "dense" : "vorta";
 }
 
@@ -247,6 +263,10 @@ void check_output_kind(const GenerateFlags& f) {
 engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::GenerationDefaults& defaults) {
   engine::PipelineConfig config;
   config.model_dir = f.model;
+  config.transformer_dir = f.transformer;
+  for (const std::string& text : f.loras) config.loras.push_back(engine::parse_lora_file(text, "--lora"));
+  config.lora_mode = f.lora_mode == "runtime" ? engine::LoraMode::kAtRunTime : engine::LoraMode::kMerged;
+  config.strict_loras = f.strict;
   config.routers_dir = f.routers;
   if (!f.resume.empty()) config.resume = f.resume;
   if (f.native_attention && !f.attention.empty() && f.attention != "dense") {
@@ -255,7 +275,7 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   config.attention = f.native_attention ? "dense" : f.attention;
   if (config.attention.empty()) config.attention = f.routers.empty() ? "dense" : "vorta";
   if (config.routers_dir.empty() && config.attention != "dense") {
-    config.routers_dir = engine::find_bundled_routers(f.model);
+    config.routers_dir = engine::bundled_routers(config);
   }
   config.dtype = find_entry(std::span<const RegistryEntry<c10::ScalarType>>(kDtypes), "--dtype",
                             f.dtype.empty() ? "float32" : f.dtype)
@@ -268,11 +288,8 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   }
   config.cache = f.cache;
   config.cache_options = f.cache_options;
-  config.steps = f.steps.value_or(defaults.steps);
-  config.guidance = f.guidance.value_or(defaults.guidance);
+  engine::choose_sampling(config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe"}, defaults);
   config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
-  config.flow_shift = f.flow_shift ? f.flow_shift : defaults.flow_shift;
-  config.scheduler = f.scheduler;
   config.offload = find_entry(std::span<const RegistryEntry<engine::Offload>>(kOffloads), "--offload", f.offload).make;
   if (f.cpu_offload && config.offload == engine::Offload::kKeepLoaded) config.offload = engine::Offload::kStageByStage;
   config.quantization =
@@ -308,8 +325,9 @@ engine::GenerationRequest request_of(const GenerateFlags& f, const engine::Gener
 
 void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& config) {
   const auto& size = plan.size;
-  log_info(fmt::format("{} frames of {}x{}: latents {}, {} tokens; {} steps, {} passes each", size.frames, size.height,
-                       size.width, to_string(size.latents), size.tokens.tokens(), plan.step_flops.size(), plan.passes));
+  log_info(fmt::format("{} frames of {}x{}: latents {}, {} tokens; {} steps, {} passes each{}", size.frames, size.height,
+                       size.width, to_string(size.latents), size.tokens.tokens(), plan.step_flops.size(), plan.passes,
+                       config.recipe ? ", by the recipe " + config.recipe->name : ""));
   const auto counts = plan.routes->counts();
   const double total = static_cast<double>(counts[0] + counts[1] + counts[2]);
   const auto percent = [&](engine::Branch branch) {
@@ -327,6 +345,21 @@ void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& con
 }
 
 // What the cache did: one letter a forward, for all blocks computed, some of them or some of their parts, or none.
+/// Forwards that ran, against those that the plan said; a forward in part has no number of its own.
+void log_evaluations(const std::vector<engine::CacheCall>& calls, const engine::PlanSummary& plan) {
+  double ran = 0;
+  for (const engine::CacheCall& call : calls) {
+    const auto count = [&](engine::BlockAction action) {
+      return static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), action));
+    };
+    if (count(engine::BlockAction::kPartly) > 0) return;
+    const double share = call.blocks.empty() ? 1 : count(engine::BlockAction::kComputed) / static_cast<double>(call.blocks.size());
+    ran += (call.pass == engine::GuidancePass::kBoth ? 2 : 1) * share;
+  }
+  log_info(plan.cache_is_static ? fmt::format("evaluations of the network: {:g} predicted, {:g} measured", plan.forwards, ran)
+                                : fmt::format("evaluations of the network: {:g} of {:g}", ran, plan.forwards));
+}
+
 void log_cache_calls(const std::vector<engine::CacheCall>& calls) {
   std::string letters;
   for (const engine::CacheCall& call : calls) {
@@ -380,7 +413,8 @@ int generate(GenerateFlags f) {
   check_output_kind(f);
   const std::vector<Job> jobs = collect_jobs(f);
   if (f.model.empty()) f.model = engine::find_embedded_model().string();
-  const engine::GenerationDefaults defaults = engine::read_generation_defaults(f.model);
+  engine::GenerationDefaults defaults = engine::read_generation_defaults(f.model);
+  if (!f.published_model.empty()) defaults = published_sampling(std::move(defaults));
   const engine::PipelineConfig config = pipeline_config(f, defaults);
   engine::GenerationRequest request = request_of(f, defaults);
   const fs::path folder = f.output_dir.empty() ? fs::absolute(f.output).parent_path() : fs::path(f.output_dir);
@@ -398,7 +432,10 @@ int generate(GenerateFlags f) {
     request.prompt = jobs[i].prompt;
     ProgressBar progress(jobs.size() > 1 ? fmt::format("[{}/{}] ", i + 1, jobs.size()) : "");
     const engine::GenerationResult result = pipeline.generate(request, &progress);
-    if (config.cache != "none") log_cache_calls(result.cache_calls);
+    if (config.cache != "none") {
+      log_cache_calls(result.cache_calls);
+      log_evaluations(result.cache_calls, plan);
+    }
     log_attention(result.attention_calls);
     if (request.timed_steps) log_extrapolation(plan, progress);
     write_result(result, jobs[i].output, f.fps.value_or(defaults.fps));

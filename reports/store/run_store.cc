@@ -282,6 +282,18 @@ void RunStore::set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>
   transaction.commit();
 }
 
+void RunStore::set_calls(RunId run, CaseId case_id, const std::vector<CallRow>& rows) {
+  const Database& database = state_->database;
+  Transaction transaction(database);
+  database.prepare("DELETE FROM forward_call WHERE run_id = ? AND case_id = ?").bind(run).bind(case_id).run();
+  Statement insert = database.prepare("INSERT INTO forward_call VALUES (?, ?, ?, ?, ?, ?, ?)");
+  int64_t ordinal = 0;
+  for (const CallRow& row : rows) {
+    insert.bind(run).bind(case_id).bind(ordinal++).bind(row.step).bind(row.pass).bind(row.blocks).bind(row.signal).run();
+  }
+  transaction.commit();
+}
+
 void RunStore::set_predictions(RunId run, CaseId case_id, const std::vector<PredictionRow>& rows) {
   const Database& database = state_->database;
   Transaction transaction(database);
