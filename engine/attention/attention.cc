@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "engine/attention/attention_tally.h"
 #include "engine/attention/backends.h"
 #include "engine/attention/kernel_attention.h"
 #include "engine/attention/mixed.h"
@@ -62,7 +63,12 @@ at::Tensor dense_attention(const at::Tensor& q, const at::Tensor& k, const at::T
     const at::Tensor out = empty_token_major(q);
     if (kernel_dense_attention({q, k, v, out})) return out;
   }
+  note_sdpa(q, k, v);
   return at::scaled_dot_product_attention(q, k, v);
+}
+
+void AttentionBackend::set_order(const TokenOrder& order) {
+  VORTA_CHECK(!order, fmt::format("attention \"{}\" takes tokens in raster order", name()));
 }
 
 void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& grid,

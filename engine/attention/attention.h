@@ -53,6 +53,12 @@ class AttentionBackend {
   /// work, when the grid cannot be cut as the geometry asks.
   virtual void plan(const VideoGrid& grid, int64_t text_tokens = 0) = 0;
 
+  /// The order of video tokens in which this backend reads fastest on a GPU.
+  virtual TokenOrder preferred_order() const { return std::nullopt; }
+  /// Video tokens lie in `order`, raster order unless this is called; text stays behind them; a plan follows. InternalError
+  /// where only raster order will do.
+  virtual void set_order(const TokenOrder& order);
+
   /// q, k, v: [B, N, L + S, D] after norm and RoPE, any strides with D contiguous -> [B, N, L + S, D], same dtype.
   /// InternalError unless `plan` was called for L video and S text tokens. Differentiable; inputs are not modified.
   virtual at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) = 0;

@@ -20,6 +20,7 @@ namespace vorta::engine {
 class DenseAttention final : public AttentionBackend {
  public:
   std::string_view name() const override { return "dense"; }
+  void set_order(const TokenOrder&) override {}  // all the same
   void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
@@ -38,6 +39,8 @@ class SlidingTileAttention final : public AttentionBackend {
  public:
   SlidingTileAttention(const Size3& tile, const Size3& window) : tile_(tile), window_(window) {}
   std::string_view name() const override { return "sliding"; }
+  void set_order(const TokenOrder& order) override;
+  TokenOrder preferred_order() const override { return tile_; }
   void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
@@ -50,7 +53,7 @@ class SlidingTileAttention final : public AttentionBackend {
     int64_t groups = 0;
     int64_t queries = 0;
     int64_t keys = 0;
-    IndexTable query_index;  // [groups * queries] raster, text behind the video
+    IndexTable query_index;  // [groups * queries] rows, text behind the video
     IndexTable key_index;    // [groups * keys] likewise
   };
   at::Tensor run_batch(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Batch& batch) const;
@@ -59,9 +62,10 @@ class SlidingTileAttention final : public AttentionBackend {
   Size3 window_;
   VideoGrid grid_;
   int64_t text_tokens_ = 0;
+  TokenOrder order_;
   std::vector<Batch> batches_;
   AttentionGroups kernel_groups_;  // the same pattern for the kernel
-  IndexTable to_raster_;     // [L + S]: row of each raster token in the batches' concatenated outputs
+  IndexTable places_;        // [L + S]: place of each row in the batches' concatenated outputs
   int64_t pairs_ = 0;        // visible query-key pairs
   bool covers_all_ = false;  // every query sees every key
 };
@@ -73,6 +77,7 @@ class CoresetAttention final : public AttentionBackend {
   CoresetAttention(const Size3& window, double reduction_rate, CoresetKeys keys = CoresetKeys::kOfQueries)
       : window_(window), reduction_rate_(reduction_rate), keys_(keys) {}
   std::string_view name() const override { return "coreset"; }
+  void set_order(const TokenOrder& order) override;
   void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
@@ -81,9 +86,9 @@ class CoresetAttention final : public AttentionBackend {
 
   /// Which video tokens survive, decided by one tensor.
   struct Selection {
-    at::Tensor pooled;  // [B, N, K] raster token of each pooled row: centers in group order, then kept tokens by group
-    at::Tensor merged;  // [B, N, L - K] the other tokens by group: each takes its center's output
-    at::Tensor source;  // [B, N, L] pooled row that each raster token takes its output from
+    at::Tensor pooled;  // [B, N, K] row of each pooled token: centers in group order, then kept tokens by group
+    at::Tensor merged;  // [B, N, L - K] the other tokens' rows by group: each takes its center's output
+    at::Tensor source;  // [B, N, L] pooled token that each row takes its output from
   };
   /// x [B, N, L + S, D]. Runs without gradients.
   Selection select(const at::Tensor& x) const;
@@ -98,11 +103,12 @@ class CoresetAttention final : public AttentionBackend {
   CoresetKeys keys_;
   VideoGrid grid_;
   int64_t text_tokens_ = 0;
+  TokenOrder order_;
   CoresetLayout layout_;
-  IndexTable member_index_;     // [G * members] raster
+  IndexTable member_index_;     // [G * members] rows
   IndexTable margin_members_;   // [m] members without the center
-  IndexTable margin_tokens_;    // [G, m] raster
-  IndexTable center_tokens_;    // [G] raster
+  IndexTable margin_tokens_;    // [G, m] rows
+  IndexTable center_tokens_;    // [G] rows
   IndexTable pooled_rows_;      // [L] pooled row behind each token of a selection: pooled, then merged
   CoresetWindows windows_;      // the same windows for the kernel
 };
@@ -113,6 +119,8 @@ class RoutedAttention final : public AttentionBackend {
   RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes,
                   CoresetKeys keys = CoresetKeys::kOfQueries);
   std::string_view name() const override { return "vorta"; }
+  void set_order(const TokenOrder& order) override;
+  TokenOrder preferred_order() const override;
   void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   double density(const LayerStep& where) const override;

@@ -8,10 +8,17 @@
 
 namespace vorta::engine {
 
+void CoresetAttention::set_order(const TokenOrder& order) {
+  if (order == order_) return;
+  order_ = order;
+  grid_ = {};
+}
+
 void CoresetAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
   if (grid == grid_ && text_tokens == text_tokens_ && member_index_.defined()) return;
   layout_ = coreset_layout(grid, window_, reduction_rate_);
   const int64_t groups = layout_.groups, members = layout_.members, kept = layout_.kept;
+  if (order_) to_rows(inverse_order(row_tokens(grid, order_)), layout_.member_tokens);
   const at::Tensor member_tokens = index_tensor(layout_.member_tokens);
   std::vector<int64_t> others;
   for (int64_t i = 0; i < members; ++i) {

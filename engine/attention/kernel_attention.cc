@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cmath>
+#include <string>
 #include <utility>
 
+#include "engine/attention/attention_tally.h"
 #include "engine/base/error.h"
 #include "engine/nn/kernel_call.h"
 #include "kernels/coreset_pool/coreset_pool.h"
@@ -103,12 +105,19 @@ void describe(at::RecordFunction& record, const char* name, const Args& args) {
   record.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
 }
 
+void describe(at::RecordFunction& record, const char* name, double flops, double bytes) {
+  if (!record.isActive()) return;
+  const std::array<c10::IValue, 2> work{flops, bytes};
+  record.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
+}
+
 bool launch(const GroupedAttentionArgs& args) {
   if (!kernels::grouped_attention_supports(args)) return false;
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::grouped_attention", args);
   const auto bytes = static_cast<int64_t>(kernels::grouped_attention_workspace(args));
   const at::Tensor workspace = at::empty({bytes}, at::kByte);  // ATen aligns to 64 bytes
+  note_attention(std::string("grouped_attention/") + kernels::first_supporting(kernels::grouped_attention_variants(), args)->name);
   return ran(kernels::grouped_attention(args, workspace.data_ptr()), "grouped_attention");
 }
 
@@ -124,6 +133,7 @@ bool launch_on_hopper(const GroupedAttentionArgs& args, const at::Tensor& q, con
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::grouped_attention", args);
   const auto* tables = table.hopper->tables.on(q.device()).const_data_ptr<int32_t>();
+  note_attention("grouped_attention/sm90");
   return ran(kernels::grouped_attention_sm90(args, *table.hopper->plan, tables, stream), "grouped_attention_sm90");
 }
 
@@ -225,10 +235,22 @@ bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows, 
   const at::Tensor k = room_for_survivors(call, call.k, windows, heads);
   const at::Tensor v = room_for_survivors(call, call.v, windows, heads);
   const at::Tensor order = at::empty({q.size(0), q.size(1), windows.video_tokens()}, q.options().dtype(at::kInt));
-  if (!pool_survivors(call, windows, keys, q, k, v, order)) return false;
+  const CoresetSelectionArgs selection = selection_args(call, call.q, windows, order);
+  // Of what selects every row is read, of the rest the survivors.
+  const double selections = keys == CoresetKeys::kOwn ? 2 : 1;
+  const double packed = static_cast<double>(q.numel() * q.element_size());
+  const double all = packed * static_cast<double>(windows.video_tokens()) / static_cast<double>(q.size(2));
+  const auto pooled_now = [&] {
+    at::RecordFunction record(at::RecordScope::FUNCTION);
+    describe(record, "vorta::coreset_pool", selections * flops_of(selection), selections * all + (6 - selections) * packed);
+    return pool_survivors(call, windows, keys, q, k, v, order);
+  };
+  if (!pooled_now()) return false;
+  note_attention("coreset_pool/cuda");
   at::Tensor attended = at::empty_like(q);
   if (!kernel_grouped_attention({q, k, v, attended}, windows.survivors)) attended = dense_attention(q, k, v).contiguous();
-  const CoresetSelectionArgs selection = selection_args(call, call.q, windows, order);
+  at::RecordFunction record(at::RecordScope::FUNCTION);
+  describe(record, "vorta::coreset_unpool", 0.0, all + packed);
   const bool back = ran(kernels::coreset_unpool({selection, view_of(attended), view_of(call.out)}), "coreset_unpool");
   VORTA_CHECK(back, "what was pooled can be unpooled");
   if (windows.text > 0) {

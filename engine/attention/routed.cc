@@ -29,6 +29,15 @@ RoutedAttention::RoutedAttention(const AttentionGeometry& geometry, std::shared_
   head_ids_ = IndexTable(at::tensor(all, at::kInt));
 }
 
+TokenOrder RoutedAttention::preferred_order() const {
+  const auto sliding = static_cast<size_t>(Branch::kSlidingTile);
+  return table_->counts()[sliding] > 0 ? branches_[sliding]->preferred_order() : std::nullopt;
+}
+
+void RoutedAttention::set_order(const TokenOrder& order) {
+  for (auto& branch : branches_) branch->set_order(order);
+}
+
 void RoutedAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
   require_latent_shape(geometry_, grid);
   const auto counts = table_->counts();

@@ -16,7 +16,8 @@ namespace {
 /// Gathered keys and values of one dense call stay below this, so that batching groups never costs much memory.
 constexpr int64_t kGatherBytes = int64_t{64} << 20;
 
-/// The groups for the kernel: queries group by group, keys in tile order, where neighbouring tiles are one range.
+/// The groups for the kernel: queries group by group, keys in tile order, where neighbouring tiles are one range. All are
+/// rows.
 AttentionGroups kernel_groups(const std::vector<TileGroup>& groups, const std::vector<int64_t>& keys) {
   AttentionGroups out;
   out.key_tokens.assign(keys.begin(), keys.end());
@@ -48,12 +49,26 @@ void add_text(std::vector<TileGroup>& groups, const std::vector<int64_t>& text, 
 
 }  // namespace
 
+void SlidingTileAttention::set_order(const TokenOrder& order) {
+  if (order == order_) return;
+  order_ = order;
+  grid_ = {};
+}
+
 void SlidingTileAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
   if (grid == grid_ && text_tokens == text_tokens_ && !batches_.empty()) return;
   std::vector<TileGroup> groups = sliding_tile_groups(grid, tile_, window_);
   std::vector<int64_t> text(static_cast<size_t>(text_tokens));
   std::iota(text.begin(), text.end(), grid.tokens());
   std::vector<int64_t> key_order = tile_order(grid, tile_);
+  if (order_) {
+    const std::vector<int64_t> rows = inverse_order(row_tokens(grid, order_));
+    for (TileGroup& group : groups) {
+      to_rows(rows, group.queries);
+      to_rows(rows, group.keys);
+    }
+    to_rows(rows, key_order);
+  }
   append(key_order, text);
   add_text(groups, text, key_order);
   std::map<std::pair<size_t, size_t>, std::vector<const TileGroup*>> by_size;
@@ -61,21 +76,21 @@ void SlidingTileAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
 
   batches_.clear();
   pairs_ = 0;
-  std::vector<int64_t> order;
+  std::vector<int64_t> places;
   for (const auto& [size, members] : by_size) {
     std::vector<int64_t> queries, keys;
     for (const TileGroup* group : members) {
       append(queries, group->queries);
       append(keys, group->keys);
     }
-    append(order, queries);
+    append(places, queries);
     const auto count = static_cast<int64_t>(members.size());
     const auto query_count = static_cast<int64_t>(size.first);
     const auto key_count = static_cast<int64_t>(size.second);
     pairs_ += count * query_count * key_count;
     batches_.push_back({count, query_count, key_count, IndexTable(index_tensor(queries)), IndexTable(index_tensor(keys))});
   }
-  to_raster_ = IndexTable(index_tensor(inverse_order(order)));
+  places_ = IndexTable(index_tensor(inverse_order(places)));
   kernel_groups_ = kernel_groups(groups, key_order);
   grid_ = grid;
   text_tokens_ = text_tokens;
@@ -114,7 +129,7 @@ at::Tensor SlidingTileAttention::run(const at::Tensor& q, const at::Tensor& k, c
   outputs.reserve(batches_.size());
   for (const Batch& batch : batches_) outputs.push_back(run_batch(q, k, v, batch));
   const at::Tensor all = outputs.size() == 1 ? outputs.front() : at::cat(outputs, 1);  // [B, L, N, D] in query order
-  return take_tokens(all.transpose(1, 2), to_raster_.on(q.device()));
+  return take_tokens(all.transpose(1, 2), places_.on(q.device()));
 }
 
 bool SlidingTileAttention::run_heads(const HeadCall& call) {

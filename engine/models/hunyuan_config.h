@@ -9,6 +9,9 @@
 
 namespace vorta::engine {
 
+/// Width of the sinusoid of a timestep or a guidance.
+inline constexpr int64_t kHunyuanFrequencies = 256;
+
 /// config.json of a HunyuanVideoTransformer3DModel folder. Defaults are those of HunyuanVideo.
 struct HunyuanConfig {
   int64_t in_channels = 16;

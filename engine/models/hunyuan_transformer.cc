@@ -17,12 +17,11 @@
 namespace vorta::engine {
 namespace {
 
-constexpr double kEps = 1e-6;
-constexpr int64_t kFrequencies = 256;
+constexpr double kNormEps = 1e-6;
 constexpr double kGuidanceScale = 1000.0;  // the model is told a thousand times the guidance
 
 /// One forward after its embeddings.
-struct Embedded {
+struct HunyuanEmbedded {
   at::Tensor hidden;  // [B, L + S, M]
   at::Tensor clean;   // [B, M]: of the timestep alone
   at::Tensor temb;    // [B, M]: with pooled text and guidance
@@ -39,7 +38,7 @@ struct JointHeads {
   at::Tensor q, k, v;
 };
 
-at::Tensor through(const PartHook& hook, BlockPart part, const std::function<at::Tensor()>& compute) {
+at::Tensor through_hook(const PartHook& hook, BlockPart part, const std::function<at::Tensor()>& compute) {
   return hook ? hook(part, compute) : compute();
 }
 
@@ -49,38 +48,36 @@ struct HunyuanTransformer::Impl {
   HunyuanConfig config;
   c10::ScalarType dtype;
   HunyuanWeights weights;
-  VideoGrid rope_grid;
-  RopeTable rope;
+  TokenRows rows;  // of the last forward
 
-  void prepare_rope(const VideoGrid& grid, at::Device device);
+  void prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device);
   at::Tensor split_heads(const at::Tensor& x) const { return x.unflatten(-1, {config.num_attention_heads, -1}); }
   at::Tensor embed_number(const EmbedderWeights& embedder, const at::Tensor& number) const;
   at::Tensor condition(const DitInputs& inputs, const at::Tensor& clean) const;
   at::Tensor refine(const TextCondition& text, const at::Tensor& timestep) const;
   at::Tensor refiner_block(const RefinerBlockWeights& w, const at::Tensor& x, const at::Tensor& temb,
                            const at::Tensor& mask) const;
-  Embedded embed(const DitInputs& inputs, const VideoGrid& tokens);
+  HunyuanEmbedded embed(const DitInputs& inputs, const VideoGrid& tokens);
   at::Tensor joined_heads(const at::Tensor& video, const at::Tensor& video_weight, const at::Tensor& text,
                           const at::Tensor& text_weight) const;
   JointHeads dual_heads(const DualBlockWeights& w, const at::Tensor& video, const at::Tensor& text) const;
   JointHeads single_heads(const SingleBlockWeights& w, const at::Tensor& x, int64_t video_tokens) const;
   at::Tensor attend(const JointHeads& heads, int64_t layer, const LayerAttention& attention) const;
-  at::Tensor dual_block(const Embedded& e, const at::Tensor& hidden, int64_t layer, const LayerAttention& attention,
+  at::Tensor dual_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer, const LayerAttention& attention,
                         const PartHook& hook) const;
-  at::Tensor single_block(const Embedded& e, const at::Tensor& hidden, int64_t layer, const LayerAttention& attention,
+  at::Tensor single_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer, const LayerAttention& attention,
                           const PartHook& hook) const;
-  at::Tensor head(const Embedded& e, const at::Tensor& hidden) const;
+  at::Tensor head(const HunyuanEmbedded& e, const at::Tensor& hidden) const;
 };
 
-void HunyuanTransformer::Impl::prepare_rope(const VideoGrid& grid, at::Device device) {
-  if (grid == rope_grid && rope.cos64.device() == device) return;
-  rope = rope_on(make_rope(grid, config.rope_axes_dim, config.rope_theta), device);
-  rope_grid = grid;
+void HunyuanTransformer::Impl::prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device) {
+  if (rows.is_for(grid, order, device)) return;
+  rows = TokenRows(grid, order, make_rope(grid, config.rope_axes_dim, config.rope_theta), device);
 }
 
 /// number [B] -> [B, M].
 at::Tensor HunyuanTransformer::Impl::embed_number(const EmbedderWeights& embedder, const at::Tensor& number) const {
-  return embedder(timestep_sinusoid(number.to(embedder.in.weight.device()), kFrequencies).to(dtype));
+  return embedder(timestep_sinusoid(number.to(embedder.in.weight.device()), kHunyuanFrequencies).to(dtype));
 }
 
 at::Tensor HunyuanTransformer::Impl::condition(const DitInputs& inputs, const at::Tensor& clean) const {
@@ -94,12 +91,12 @@ at::Tensor HunyuanTransformer::Impl::condition(const DitInputs& inputs, const at
 at::Tensor HunyuanTransformer::Impl::refiner_block(const RefinerBlockWeights& w, const at::Tensor& x,
                                                    const at::Tensor& temb, const at::Tensor& mask) const {
   const std::vector<at::Tensor> gates = modulations(w.gates, temb, 2);
-  const std::vector<at::Tensor> qkv = w.qkv(affine_layer_norm(x, w.norm1_weight, w.norm1_bias, kEps));
+  const std::vector<at::Tensor> qkv = w.qkv(affine_layer_norm(x, w.norm1_weight, w.norm1_bias, kNormEps));
   const auto heads = [&](size_t i) { return split_heads(qkv[i]).transpose(1, 2); };
   const at::Tensor attended = at::scaled_dot_product_attention(
       heads(0), heads(1), heads(2), mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt);
   const at::Tensor h = gated_residual(x, w.out(attended.transpose(1, 2).flatten(2)), gates[0]);
-  const at::Tensor fed = w.ffn_out(at::silu(w.ffn_in(affine_layer_norm(h, w.norm2_weight, w.norm2_bias, kEps))));
+  const at::Tensor fed = w.ffn_out(at::silu(w.ffn_in(affine_layer_norm(h, w.norm2_weight, w.norm2_bias, kNormEps))));
   return gated_residual(h, fed, gates[1]);
 }
 
@@ -120,17 +117,17 @@ at::Tensor HunyuanTransformer::Impl::refine(const TextCondition& text, const at:
   return x.narrow(1, 0, valid_text_tokens(text));
 }
 
-Embedded HunyuanTransformer::Impl::embed(const DitInputs& inputs, const VideoGrid& tokens) {
+HunyuanEmbedded HunyuanTransformer::Impl::embed(const DitInputs& inputs, const VideoGrid& tokens) {
   ShapeBinder shape("HunyuanTransformer");
   shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", config.in_channels));
   shape.bind(inputs.timestep.sizes(), "timestep", "B");
   shape.bind(inputs.text.tokens.sizes(), "text", fmt::format("B S {}", config.text_embed_dim));
   VORTA_CHECK(inputs.text.pooled.defined(), "HunyuanVideo takes a pooled text embedding beside the tokens");
   shape.bind(inputs.text.pooled.sizes(), "pooled text", fmt::format("B {}", config.pooled_projection_dim));
-  prepare_rope(tokens, inputs.latents.device());
-  Embedded e;
-  const at::Tensor video = linear(patches_of(inputs.latents.to(dtype), config.patch()), weights.patch.weight.flatten(1),
-                                  weights.patch.bias);
+  prepare_rows(tokens, inputs.order, inputs.latents.device());
+  HunyuanEmbedded e;
+  const at::Tensor patches = rows.ordered(patches_of(inputs.latents.to(dtype), config.patch()));
+  const at::Tensor video = linear(patches, weights.patch.weight.flatten(1), weights.patch.bias);
   e.video_tokens = video.size(1);
   e.clean = embed_number(weights.time, inputs.timestep);
   e.temb = condition(inputs, e.clean);
@@ -141,14 +138,14 @@ Embedded HunyuanTransformer::Impl::embed(const DitInputs& inputs, const VideoGri
 at::Tensor HunyuanTransformer::Impl::joined_heads(const at::Tensor& video, const at::Tensor& video_weight,
                                                   const at::Tensor& text, const at::Tensor& text_weight) const {
   if (at::GradMode::is_enabled()) {
-    return at::cat({head_rms_norm(video, video_weight, kEps, &rope), head_rms_norm(text, text_weight, kEps, nullptr)}, 1)
+    return at::cat({head_rms_norm(video, video_weight, kNormEps, &rows.rope()), head_rms_norm(text, text_weight, kNormEps, nullptr)}, 1)
         .transpose(1, 2);
   }
   const int64_t l = video.size(1), s = text.size(1);
   const at::Tensor all = at::empty({video.size(0), l + s, config.num_attention_heads, config.attention_head_dim},
                                    video.options());
-  head_rms_norm(video, video_weight, kEps, &rope, all.narrow(1, 0, l));
-  if (s > 0) head_rms_norm(text, text_weight, kEps, nullptr, all.narrow(1, l, s));
+  head_rms_norm(video, video_weight, kNormEps, &rows.rope(), all.narrow(1, 0, l));
+  if (s > 0) head_rms_norm(text, text_weight, kNormEps, nullptr, all.narrow(1, l, s));
   return all.transpose(1, 2);
 }
 
@@ -177,7 +174,7 @@ at::Tensor HunyuanTransformer::Impl::attend(const JointHeads& heads, int64_t lay
   return attention(heads.q, heads.k, heads.v, layer).transpose(1, 2).flatten(2);
 }
 
-at::Tensor HunyuanTransformer::Impl::dual_block(const Embedded& e, const at::Tensor& hidden, int64_t layer,
+at::Tensor HunyuanTransformer::Impl::dual_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer,
                                                 const LayerAttention& attention, const PartHook& hook) const {
   RECORD_USER_SCOPE(fmt::format("vorta::layer/{}", layer));
   const DualBlockWeights& w = weights.dual[static_cast<size_t>(layer)];
@@ -185,50 +182,50 @@ at::Tensor HunyuanTransformer::Impl::dual_block(const Embedded& e, const at::Ten
   const std::vector<at::Tensor> mx = modulations(w.video.modulation, e.temb, 6);  // shift, scale, gate, twice
   const std::vector<at::Tensor> mc = modulations(w.text.modulation, e.temb, 6);
   at::Tensor x = hidden.narrow(1, 0, l), c = hidden.narrow(1, l, s);
-  const at::Tensor attended = through(hook, BlockPart::kSelfAttention, [&] {
+  const at::Tensor attended = through_hook(hook, BlockPart::kSelfAttention, [&] {
     RECORD_USER_SCOPE("vorta::self_attention");
-    const at::Tensor out = attend(dual_heads(w, modulated_layer_norm(x, mx[0], mx[1], kEps),
-                                             modulated_layer_norm(c, mc[0], mc[1], kEps)),
+    const at::Tensor out = attend(dual_heads(w, modulated_layer_norm(x, mx[0], mx[1], kNormEps),
+                                             modulated_layer_norm(c, mc[0], mc[1], kNormEps)),
                                   layer, attention);
     return at::cat({w.video.out(out.narrow(1, 0, l)), w.text.out(out.narrow(1, l, s))}, 1);
   });
   x = gated_residual(x, attended.narrow(1, 0, l), mx[2]);
   c = gated_residual(c, attended.narrow(1, l, s), mc[2]);
-  const at::Tensor fed = through(hook, BlockPart::kFeedForward, [&] {
+  const at::Tensor fed = through_hook(hook, BlockPart::kFeedForward, [&] {
     RECORD_USER_SCOPE("vorta::ffn");
     const auto feed = [](const StreamWeights& stream, const at::Tensor& y) { return stream.ffn_out(stream.ffn_in.gelu(y)); };
-    return at::cat({feed(w.video, modulated_layer_norm(x, mx[3], mx[4], kEps)),
-                    feed(w.text, modulated_layer_norm(c, mc[3], mc[4], kEps))},
+    return at::cat({feed(w.video, modulated_layer_norm(x, mx[3], mx[4], kNormEps)),
+                    feed(w.text, modulated_layer_norm(c, mc[3], mc[4], kNormEps))},
                    1);
   });
   return at::cat({gated_residual(x, fed.narrow(1, 0, l), mx[5]), gated_residual(c, fed.narrow(1, l, s), mc[5])}, 1);
 }
 
-at::Tensor HunyuanTransformer::Impl::single_block(const Embedded& e, const at::Tensor& hidden, int64_t layer,
+at::Tensor HunyuanTransformer::Impl::single_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer,
                                                   const LayerAttention& attention, const PartHook& hook) const {
   RECORD_USER_SCOPE(fmt::format("vorta::layer/{}", layer));
   const SingleBlockWeights& w = weights.single[static_cast<size_t>(layer - config.num_layers)];
   const std::vector<at::Tensor> m = modulations(w.modulation, e.temb, 3);  // shift, scale, gate
-  const at::Tensor normed = modulated_layer_norm(hidden, m[0], m[1], kEps);
-  const at::Tensor attended = through(hook, BlockPart::kSelfAttention, [&] {
+  const at::Tensor normed = modulated_layer_norm(hidden, m[0], m[1], kNormEps);
+  const at::Tensor attended = through_hook(hook, BlockPart::kSelfAttention, [&] {
     RECORD_USER_SCOPE("vorta::self_attention");
     return w.out.of_first(attend(single_heads(w, normed, e.video_tokens), layer, attention));
   });
-  const at::Tensor fed = through(hook, BlockPart::kFeedForward, [&] {
+  const at::Tensor fed = through_hook(hook, BlockPart::kFeedForward, [&] {
     RECORD_USER_SCOPE("vorta::ffn");
     return w.out.of_rest(w.mlp.gelu(normed));
   });
   return gated_residual(hidden, attended + fed, m[2]);
 }
 
-at::Tensor HunyuanTransformer::Impl::head(const Embedded& e, const at::Tensor& hidden) const {
+at::Tensor HunyuanTransformer::Impl::head(const HunyuanEmbedded& e, const at::Tensor& hidden) const {
   const std::vector<at::Tensor> m = modulations(weights.norm_out, e.temb, 2);  // scale, shift
-  return weights.out(modulated_layer_norm(hidden.narrow(1, 0, e.video_tokens), m[1], m[0], kEps));
+  return rows.raster(weights.out(modulated_layer_norm(hidden.narrow(1, 0, e.video_tokens), m[1], m[0], kNormEps)));
 }
 
 class HunyuanTransformer::Pass final : public DitPass {
  public:
-  Pass(const Impl& model, Embedded embedded, const LayerAttention& attention)
+  Pass(const Impl& model, HunyuanEmbedded embedded, const LayerAttention& attention)
       : model_(model), embedded_(std::move(embedded)), attention_(attention) {}
   at::Tensor embedded() const override { return embedded_.hidden; }
   at::Tensor head(const at::Tensor& hidden) const override { return model_.head(embedded_, hidden); }
@@ -242,12 +239,12 @@ class HunyuanTransformer::Pass final : public DitPass {
     if (which == CacheSignal::kTimeEmbedding) return embedded_.clean.to(at::kFloat);
     if (which == CacheSignal::kTimeProjection) return first(at::silu(embedded_.clean)).to(at::kFloat);
     const std::vector<at::Tensor> m = modulations(first, embedded_.temb, 6);
-    return modulated_layer_norm(hidden.narrow(1, 0, embedded_.video_tokens), m[0], m[1], kEps);
+    return modulated_layer_norm(hidden.narrow(1, 0, embedded_.video_tokens), m[0], m[1], kNormEps);
   }
 
  private:
   const Impl& model_;
-  Embedded embedded_;
+  HunyuanEmbedded embedded_;
   const LayerAttention& attention_;
 };
 
@@ -298,7 +295,7 @@ DitCost HunyuanTransformer::cost(const VideoGrid& tokens, int64_t text_tokens) c
   const auto video = static_cast<double>(tokens.tokens()), text = static_cast<double>(text_tokens);
   const auto dual = static_cast<double>(c.num_layers), single = static_cast<double>(c.num_single_layers);
   const auto refiner = static_cast<double>(c.num_refiner_layers);
-  const auto frequencies = static_cast<double>(kFrequencies), wide = static_cast<double>(c.text_embed_dim);
+  const auto frequencies = static_cast<double>(kHunyuanFrequencies), wide = static_cast<double>(c.text_embed_dim);
   const double all = video + text;
   DitCost cost;
   cost.patch = 2.0 * video * dim * static_cast<double>((c.in_channels + c.out_channels) * c.patch_volume());

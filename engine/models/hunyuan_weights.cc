@@ -13,8 +13,6 @@
 namespace vorta::engine {
 namespace {
 
-constexpr int64_t kFrequencies = 256;  // of the sinusoid of a timestep or a guidance
-
 EmbedderWeights take_embedder(const WeightReader& reader, std::string_view name, int64_t dim, int64_t in) {
   return {take_linear(reader, fmt::format("{}.linear_1", name), dim, in),
           take_linear(reader, fmt::format("{}.linear_2", name), dim, dim)};
@@ -30,10 +28,13 @@ JointLinear take_qkv(const WeightReader& reader, const Names3& names, int64_t di
 SplitLinear take_split(const WeightReader& reader, std::string_view name, int64_t first, int64_t rest) {
   LinearWeights whole = take_linear(reader, name, first, first + rest);
   if (at::GradMode::is_enabled()) return {std::move(whole), {}, {}, first};
-  return {{},
-          {whole.weight.narrow(1, 0, first).contiguous(), {}},
-          {whole.weight.narrow(1, first, rest).contiguous(), whole.bias},
-          first};
+  const auto part = [&whole](int64_t start, int64_t width, const at::Tensor& bias) {
+    LinearWeights one{whole.weight.narrow(1, start, width).contiguous(), bias};
+    if (whole.down.defined()) one.down = whole.down.narrow(1, start, width).contiguous();
+    one.up = whole.up;
+    return one;
+  };
+  return {{}, part(0, first, {}), part(first, rest, whole.bias), first};
 }
 
 RefinerBlockWeights take_refiner_block(const WeightReader& reader, const HunyuanConfig& config) {
@@ -110,11 +111,11 @@ HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightRea
   weights.patch = {reader.take("x_embedder.proj.weight", {dim, config.in_channels, p[0], p[1], p[2]}),
                    reader.take("x_embedder.proj.bias", {dim})};
   const WeightReader condition = reader.scope("time_text_embed");
-  weights.time = take_embedder(condition, "timestep_embedder", dim, kFrequencies);
-  if (config.guidance_embeds) weights.guidance = take_embedder(condition, "guidance_embedder", dim, kFrequencies);
+  weights.time = take_embedder(condition, "timestep_embedder", dim, kHunyuanFrequencies);
+  if (config.guidance_embeds) weights.guidance = take_embedder(condition, "guidance_embedder", dim, kHunyuanFrequencies);
   weights.pooled = take_embedder(condition, "text_embedder", dim, config.pooled_projection_dim);
   const WeightReader context = reader.scope("context_embedder");
-  weights.refiner_time = take_embedder(context, "time_text_embed.timestep_embedder", dim, kFrequencies);
+  weights.refiner_time = take_embedder(context, "time_text_embed.timestep_embedder", dim, kHunyuanFrequencies);
   weights.refiner_text = take_embedder(context, "time_text_embed.text_embedder", dim, config.text_embed_dim);
   weights.refiner_in = take_linear(context, "proj_in", dim, config.text_embed_dim);
   for (int64_t i = 0; i < config.num_refiner_layers; ++i) {
@@ -180,10 +181,10 @@ TensorMap HunyuanTransformer::random_weights(const HunyuanConfig& config, at::Ge
   const Size3 p = config.patch();
   RandomInit init(std::move(generator), placement);
   init.affine("x_embedder.proj", {dim, config.in_channels, p[0], p[1], p[2]});
-  init_embedder(init, "time_text_embed.timestep_embedder", dim, kFrequencies);
-  if (config.guidance_embeds) init_embedder(init, "time_text_embed.guidance_embedder", dim, kFrequencies);
+  init_embedder(init, "time_text_embed.timestep_embedder", dim, kHunyuanFrequencies);
+  if (config.guidance_embeds) init_embedder(init, "time_text_embed.guidance_embedder", dim, kHunyuanFrequencies);
   init_embedder(init, "time_text_embed.text_embedder", dim, config.pooled_projection_dim);
-  init_embedder(init, "context_embedder.time_text_embed.timestep_embedder", dim, kFrequencies);
+  init_embedder(init, "context_embedder.time_text_embed.timestep_embedder", dim, kHunyuanFrequencies);
   init_embedder(init, "context_embedder.time_text_embed.text_embedder", dim, config.text_embed_dim);
   init.affine("context_embedder.proj_in", {dim, config.text_embed_dim});
   for (int64_t i = 0; i < config.num_refiner_layers; ++i) {

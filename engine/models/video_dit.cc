@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/models/video_dit.h"
 
-#include <nlohmann/json.hpp>
-
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
@@ -17,23 +17,24 @@ namespace vorta::engine {
 namespace {
 
 std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin,
-                                   DitPrecision precision) {
+                                   const WeightEdit& edit, DitPrecision precision) {
   const std::filesystem::path config = dir / "config.json";
   const WanTransformerConfig parsed = parse_wan_config(read_json_file(config), config.string() + "#");
-  const TensorMap weights = origin == WeightOrigin::kRandom
+  TensorMap weights = origin == WeightOrigin::kRandom
                                 ? WanTransformer::random_weights(parsed, generator_on(placement.device, 0), placement)
                                 : read_weight_folder(dir);
+  if (edit) edit(weights);
   return std::make_unique<WanTransformer>(parsed, weights, dir.string(), placement, precision);
 }
 
-std::unique_ptr<VideoDit> load_hunyuan(const std::filesystem::path& dir, const Placement& placement,
-                                       WeightOrigin origin, DitPrecision /*all of it has one dtype*/) {
+std::unique_ptr<VideoDit> load_hunyuan(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin,
+                                       const WeightEdit& edit, DitPrecision /*all of it has one dtype*/) {
   const std::filesystem::path config = dir / "config.json";
   const HunyuanConfig parsed = parse_hunyuan_config(read_json_file(config), config.string() + "#");
-  const TensorMap weights =
-      origin == WeightOrigin::kRandom
-          ? HunyuanTransformer::random_weights(parsed, generator_on(placement.device, 0), placement)
-          : read_weight_folder(dir);
+  TensorMap weights = origin == WeightOrigin::kRandom
+                          ? HunyuanTransformer::random_weights(parsed, generator_on(placement.device, 0), placement)
+                          : read_weight_folder(dir);
+  if (edit) edit(weights);
   return std::make_unique<HunyuanTransformer>(parsed, weights, dir.string(), placement);
 }
 
@@ -59,11 +60,13 @@ int64_t valid_text_tokens(const TextCondition& text) {
 at::Tensor VideoDit::forward(const at::Tensor& latents, const at::Tensor& timestep, const TextCondition& text,
                              const ForwardContext& context) {
   const VideoGrid tokens = token_grid({latents.size(2), latents.size(3), latents.size(4)});
+  const TokenOrder order = context.reorder ? context.attention.preferred_order() : std::nullopt;
+  context.attention.set_order(order);
   context.attention.plan(tokens, text_in_sequence() ? valid_text_tokens(text) : 0);
   const LayerAttention attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer) {
     return context.attention.run(q, k, v, {context.step, layer});
   };
-  const DitInputs inputs{latents, timestep, text, context.guidance};
+  const DitInputs inputs{latents, timestep, text, context.guidance, order};
   if (context.cache == nullptr) return unpatchify(forward_patches(inputs, attend), tokens);
   return context.cache->run_model(
       latents,
@@ -78,10 +81,11 @@ at::Tensor VideoDit::forward(const at::Tensor& latents, const at::Tensor& timest
 at::Tensor VideoDit::forward_patches(const DitInputs& inputs, const LayerAttention& attention,
                                      const LayerObserver& observer) {
   const auto pass = begin(inputs, attention);
+  if (!observer) return pass->head(pass->all_blocks(pass->embedded()));
   at::Tensor hidden = pass->embedded();
   for (int64_t layer = 0; layer < pass->layers(); ++layer) {
     hidden = pass->block(layer, hidden);
-    if (observer) observer(layer, hidden);
+    observer(layer, hidden);
   }
   return pass->head(hidden);
 }
@@ -93,14 +97,26 @@ RouterSize router_size(const VideoDit& model) {
 std::span<const RegistryEntry<VideoDitFactory>> video_dits() { return kModels; }
 
 std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin,
-                                         DitPrecision precision) {
+                                         const WeightEdit& edit, DitPrecision precision) {
   const std::filesystem::path config = dir / "config.json";
   const nlohmann::json json = read_json_file(config);
   const auto name = json.is_object() ? json.find("_class_name") : json.end();
   if (name == json.end() || !name->is_string()) {
     throw ConfigError(config.string() + "#/_class_name", "expected the name of a transformer class");
   }
-  return find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make(dir, placement, origin, precision);
+  const VideoDitFactory make =
+      find_entry(video_dits(), config.string() + "#/_class_name", name->get<std::string>()).make;
+  auto model = make(dir, placement, origin, edit, precision);
+  const auto lacks = [&](const char* flag, const char* what) {
+    throw ConfigError(flag, fmt::format("{} is not there for {}", what, model->class_name()));
+  };
+  if (model->quantization() != placement.quantization) lacks("--quantization", "8-bit products");
+  if (model->blocks() != placement.blocks) lacks("--offload", "streaming of layers");
+  return model;
+}
+
+std::unique_ptr<VideoDit> load_video_dit_shape(const std::filesystem::path& dir, c10::ScalarType dtype) {
+  return load_video_dit(dir, {dtype, at::kMeta}, WeightOrigin::kRandom);
 }
 
 }  // namespace vorta::engine

@@ -17,6 +17,7 @@
 #include "engine/base/shapes.h"
 #include "engine/cache/step_cache.h"
 #include "engine/weights/placement.h"
+#include "engine/weights/tensor_map.h"
 
 namespace vorta::engine {
 
@@ -59,6 +60,7 @@ struct DitInputs {
   at::Tensor timestep;  // [B], int64 or float, 0..1000
   TextCondition text;
   double guidance = 1;  // told to models with an embedded guidance, ignored by others
+  TokenOrder order = {};  // in which the blocks see the video tokens
 };
 
 /// One self-attention call as the model sees it: q, k, v [B, N, L + S, D] of `layer` -> the same; S is 0 for models that
@@ -75,6 +77,7 @@ struct ForwardContext {
   StepCache* cache = nullptr;   // null: every block is computed
   GuidancePass pass = GuidancePass::kPositive;
   double guidance = 1;  // DitInputs::guidance
+  bool reorder = false;  // blocks may see video tokens in attention.preferred_order(): faster on a GPU
 };
 
 /// One forward after its embeddings: the blocks, and what comes after them.
@@ -82,7 +85,7 @@ class DitPass : public BlockStack {
  public:
   /// [B, L + S, M]: what the first block reads.
   virtual at::Tensor embedded() const = 0;
-  /// What the last block gives -> patch space [B, L, P].
+  /// What the last block gives -> patch space [B, L, P], in raster order.
   virtual at::Tensor head(const at::Tensor& hidden) const = 0;
 };
 
@@ -127,6 +130,12 @@ class VideoDit {
   virtual int64_t pooled_dim() const { return 0; }  // of TextCondition::pooled; 0: none
   virtual c10::ScalarType dtype() const = 0;
   virtual std::string_view class_name() const = 0;
+  /// What the model did of its placement's wishes; load_video_dit refuses a model that did not.
+  virtual Quantization quantization() const { return Quantization::kNone; }
+  virtual Residence blocks() const { return Residence::kDevice; }
+
+  /// Frees what only a generation under way needs: keys and values of texts, blocks that visit the device.
+  virtual void rest() {}
 };
 
 /// What a router checkpoint of the model must hold.
@@ -138,15 +147,21 @@ enum class DitPrecision {
   kUniform,    // none, as the published router training casts models
 };
 
+/// Changes weights between their file and the model: LoRA. Absent: none.
+using WeightEdit = std::function<void(TensorMap& weights)>;
+
 using VideoDitFactory = std::unique_ptr<VideoDit> (*)(const std::filesystem::path& dir, const Placement& placement,
-                                                     WeightOrigin origin, DitPrecision precision);
+                                                     WeightOrigin origin, const WeightEdit& edit, DitPrecision precision);
 
 /// The family's table, keyed by the "_class_name" of a transformer folder's config.json.
 std::span<const RegistryEntry<VideoDitFactory>> video_dits();
-/// Loads `dir` (config.json and, where they come from files, weights), for training where grad mode is on. ConfigError for an unknown class or config,
-/// DataError for the weights.
+/// Loads `dir` (config.json and, where they come from files, weights), for training where grad mode is on. ConfigError for
+/// an unknown class or config, DataError for the weights. ConfigError also for a quantization or a residence of its blocks
+/// that the model lacks.
 std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement,
-                                         WeightOrigin origin = WeightOrigin::kFiles,
+                                         WeightOrigin origin = WeightOrigin::kFiles, const WeightEdit& edit = {},
                                          DitPrecision precision = DitPrecision::kInference);
+/// The model without weights, for its sizes and costs: tensors have shapes and no memory, whatever the folder holds.
+std::unique_ptr<VideoDit> load_video_dit_shape(const std::filesystem::path& dir, c10::ScalarType dtype);
 
 }  // namespace vorta::engine

@@ -37,6 +37,9 @@ class WanTransformer : public VideoDit {
   int64_t latent_channels() const override;
   int64_t text_dim() const override;
   c10::ScalarType dtype() const override;
+  Quantization quantization() const override;
+  Residence blocks() const override;
+  void rest() override;
   std::string_view class_name() const override { return "WanTransformer3DModel"; }
   const WanTransformerConfig& config() const;
 

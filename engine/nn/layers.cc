@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "engine/base/error.h"
@@ -56,6 +57,20 @@ at::Tensor gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Te
   if (const auto out = kernel_gated_residual(x, y, gate)) return *out;
   if (x.is_cuda()) return at::addcmul(x, y, gate.to(x.scalar_type()));
   return at::addcmul(x, y, gate.to(at::kFloat)).to(x.scalar_type());  // promotes to fp32
+}
+
+NormedResidual residual_modulated_norm(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate,
+                                       const at::Tensor& shift, const at::Tensor& scale, double eps) {
+  if (auto both = kernel_residual_norm(x, y, gate, {scale, shift, 1.0, eps})) return *std::move(both);
+  const at::Tensor sum = gated_residual(x, y, gate);
+  return {sum, modulated_layer_norm(sum, shift, scale, eps)};
+}
+
+NormedResidual residual_affine_norm(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate,
+                                    const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  if (auto both = kernel_residual_norm(x, y, gate, {weight, bias, 0.0, eps})) return *std::move(both);
+  const at::Tensor sum = gated_residual(x, y, gate);
+  return {sum, affine_layer_norm(sum, weight, bias, eps)};
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {

@@ -59,6 +59,11 @@ RopeTable make_rope(const VideoGrid& grid, const std::array<int64_t, 3>& widths,
       grid, {angles(grid.frames, widths[0]), angles(grid.height, widths[1]), angles(grid.width, widths[2])}));
 }
 
+RopeTable rope_rows(const RopeTable& table, const at::Tensor& tokens) {
+  const auto rows = [&](const at::Tensor& t) { return t.index_select(0, tokens); };
+  return {rows(table.cos64), rows(table.sin64), rows(table.cos32), rows(table.sin32)};
+}
+
 RopeTable rope_on(const RopeTable& table, at::Device device) {
   return {table.cos64.to(device), table.sin64.to(device), table.cos32.to(device), table.sin32.to(device)};
 }

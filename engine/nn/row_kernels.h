@@ -7,6 +7,8 @@
 
 namespace vorta::engine {
 
+struct NormedResidual;
+
 // The bridge to kernels/token_norms and kernels/linear for bfloat16 activations x [B, L, M]. Each
 // returns nothing when the kernel does not apply (gradients on, another device or dtype, unsuited
 // strides or width); the caller's composition then does the work.
@@ -19,7 +21,17 @@ std::optional<at::Tensor> kernel_layer_norm(const at::Tensor& x, const at::Tenso
 std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
                                           const at::Tensor& cos = {}, const at::Tensor& sin = {},
                                           const at::Tensor& out = {});
-/// x + y * gate; gate fp32 [B or 1, 1, M].
+/// The norm of kernel_layer_norm.
+struct LayerNormTerms {
+  const at::Tensor& scale;
+  const at::Tensor& shift;
+  double offset;
+  double eps;
+};
+/// x + y * gate and its norm; gate as below.
+std::optional<NormedResidual> kernel_residual_norm(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate,
+                                                   const LayerNormTerms& norm);
+/// x + y * gate; gate fp32 [B or 1, 1, M] or [M].
 std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate);
 
 /// x weight^T + bias, then GELU (tanh) when `gelu`; weight [O, M], bias [O] or undefined, both bf16 -> [B, L, O].

@@ -21,6 +21,7 @@ struct GenerationDefaults {
   double fps = 16;
   int64_t max_sequence_length = 512;  // text tokens a prompt is cut or padded to
   std::optional<double> flow_shift;  // absent: the scheduler file's
+  std::string scheduler;             // empty: the scheduler file's; not a key of the folder's file
 
   bool operator==(const GenerationDefaults&) const = default;
 };

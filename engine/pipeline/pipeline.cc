@@ -11,13 +11,16 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <tuple>
 
 #include "engine/attention/attention.h"
 #include "engine/attention/router.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "engine/nn/device.h"
+#include "engine/nn/fp8.h"
 #include "engine/pipeline/pipeline_family.h"
+#include "engine/pipeline/sampling.h"
 #include "engine/pipeline/video_size.h"
 #include "engine/schedule/sampler.h"
 #include "engine/text/prompt_encoder.h"
@@ -102,7 +105,7 @@ at::Tensor to_rgb_bytes(const at::Tensor& video) {
 
 class Pipeline::Impl {
  public:
-  explicit Impl(const PipelineConfig& config);
+  Impl(const PipelineConfig& config, Loading loading, const Impl* donor);
   PlanSummary plan(const GenerationRequest& request);
   GenerationResult generate(const GenerationRequest& request, PipelineObserver& observer);
 
@@ -111,48 +114,68 @@ class Pipeline::Impl {
   std::unique_ptr<Sampler> sampler;
 
  private:
+  /// Sizes of the text encoder, known once it was loaded.
+  struct TextFacts {
+    int64_t max_tokens = 0;
+    double flops = 0;
+  };
+
   Placement placed(c10::ScalarType dtype) const { return {dtype, device}; }
   /// The scale of classifier-free guidance.
   double guidance_scale() const {
     return family_->guidance == GuidanceKind::kEmbedded ? config.true_guidance : config.guidance;
   }
   bool guided() const { return guidance_scale() > 1.0; }
+  /// What models with an embedded guidance are told.
+  double told_guidance() const {
+    return config.recipe && config.recipe->embedded_guidance ? *config.recipe->embedded_guidance : config.guidance;
+  }
   at::Tensor model_timestep(int64_t step) const;
-  int64_t joint_text(int64_t text_tokens) { return model().text_in_sequence() ? text_tokens : 0; }
+  int64_t joint_text(int64_t text_tokens) { return model_shape().text_in_sequence() ? text_tokens : 0; }
   int64_t text_tokens(const GenerationRequest& request);
   PromptEncoder& text();
   VideoDit& model();
   VideoVae& vae();
+  const VideoDit& model_shape();  // the model, or one without weights: for sizes and costs
+  const VideoVae& vae_shape();
+  const TextFacts& text_facts();
   template <typename Part>
-  void release(std::unique_ptr<Part>& part);
+  void release(std::shared_ptr<Part>& part);
+  void release_model();
+  std::unique_ptr<Sampler> make_sampler() const;
   void load_routers();
   void prepare_routes();
   void prepare_cache();
   CacheSizes cache_sizes(const VideoSize& size, int64_t text_tokens);  // of one pass
+  VaeOptions vae_options() const;
   AttentionOptions attention_options();
-  std::unique_ptr<AttentionBackend> backend_for(const VideoGrid& tokens, int64_t text_tokens);
+  std::unique_ptr<TalliedAttention> backend_for(const VideoGrid& tokens, int64_t text_tokens);
   at::Tensor initial_latents(const GenerationRequest& request, const VideoSize& size);
   TextFeatures encode(const GenerationRequest& request, int64_t batch);
   void check_text(const TextCondition& text);
   at::Tensor velocity(const at::Tensor& latents, const TextFeatures& text, AttentionBackend& attention, int64_t step);
-  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention,
+  int64_t steps_of(const GenerationRequest& request) const;
+  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention, int64_t steps,
                      PipelineObserver& observer);
   at::Tensor decode(const at::Tensor& latents);
 
   ModelFolder folder_;
   const PipelineFamily* family_;
-  std::unique_ptr<PromptEncoder> text_;
-  std::unique_ptr<VideoDit> model_;
-  std::unique_ptr<VideoVae> vae_;
+  std::shared_ptr<PromptEncoder> text_;  // shared with pipelines that took them over
+  std::shared_ptr<VideoDit> model_;
+  std::shared_ptr<VideoVae> vae_;
+  std::unique_ptr<VideoDit> model_shape_;
+  std::unique_ptr<VideoVae> vae_shape_;
+  std::optional<TextFacts> text_facts_;
   std::optional<Router> router_;
   std::optional<AttentionGeometry> geometry_;
   std::shared_ptr<const RouteTable> routes_;
-  std::unique_ptr<StepCache> cache_;
+  std::shared_ptr<StepCache> cache_;
   CachePlan cache_plan_;
   TextCondition both_texts_;  // batch 2B: one object a generation, which the model's cache recognises
 };
 
-Pipeline::Impl::Impl(const PipelineConfig& wanted)
+Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* donor)
     : config(wanted), device(open_device(wanted.device)),
       folder_(open_model_folder(wanted.model_dir, wanted.weights == WeightOrigin::kRandom ? TextSource::kGiven : wanted.text)),
       family_(&find_pipeline_family(wanted.model_dir)) {
@@ -160,27 +183,42 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted)
   if (config.true_guidance > 1.0 && family_->guidance != GuidanceKind::kEmbedded) {
     throw ConfigError("--true-guidance", fmt::format("{} is guided by --guidance alone", family_->name));
   }
-  SamplerOptions options;
-  options.steps = config.steps;
-  options.flow_shift = config.flow_shift;
-  options.euler_grid = family_->euler_grid;
-  sampler = load_sampler(folder_.scheduler_config, options, config.scheduler);
+  if (donor != nullptr && shares_networks(config, donor->config)) {
+    text_ = donor->text_;
+    model_ = donor->model_;
+    vae_ = donor->vae_;
+  }
+  folder_.transformer = transformer_folder(config);
+  sampler = make_sampler();
   geometry_ = config.geometry;
   if (!config.routers_dir.empty()) load_routers();
   prepare_routes();
   prepare_cache();
-  if (config.offload == Offload::kStageByStage) {
-    release(model_);
-    return;
-  }
+  if (config.offload == Offload::kStageByStage) release(model_);
+  if (loading == Loading::kWhenNeeded) return;
+  if (config.offload != Offload::kStageByStage) model();
+  if (config.offload != Offload::kKeepLoaded) return;
   if (config.text == TextSource::kEncoder) text();
   vae();
+}
+
+std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
+  if (config.recipe) {
+    VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == config.recipe->guidance,
+                "steps and guidance are the recipe's: see choose_sampling");
+    return make_recipe_sampler(*config.recipe);
+  }
+  SamplerOptions options;
+  options.steps = config.steps;
+  options.flow_shift = config.flow_shift;
+  options.euler_grid = family_->euler_grid;
+  return load_sampler(folder_.scheduler_config, options, config.scheduler);
 }
 
 PromptEncoder& Pipeline::Impl::text() {
   if (!text_) {
     text_ = config.weights == WeightOrigin::kRandom
-                ? make_random_prompt_encoder({model().text_dim(), config.max_sequence_length, model().pooled_dim()},
+                ? make_random_prompt_encoder({model_shape().text_dim(), config.max_sequence_length, model_shape().pooled_dim()},
                                              placed(config.dtype))
                 : family_->load_text(folder_.root, placed(config.dtype), config.max_sequence_length);
   }
@@ -188,27 +226,69 @@ PromptEncoder& Pipeline::Impl::text() {
 }
 
 VideoDit& Pipeline::Impl::model() {
-  if (!model_) model_ = load_video_dit(folder_.transformer, placed(config.dtype), config.weights);
+  if (model_) return *model_;
+  Placement placement = placed(config.dtype);
+  placement.quantization = config.quantization;
+  if (config.offload == Offload::kLayerByLayer) placement.blocks = Residence::kHost;
+  const WeightEdit edit = [this](TensorMap& weights) { apply_loras(config, weights); };
+  model_ = load_video_dit(folder_.transformer, placement, config.weights, config.loras.empty() ? WeightEdit() : edit);
+  if (config.quantization == Quantization::kFp8 && !multiplies_fp8(device)) {
+    log_info("fp8: emulated on this device, with the rounding of 8-bit products and not their speed");
+  }
   return *model_;
 }
 
-VideoVae& Pipeline::Impl::vae() {
+const VideoDit& Pipeline::Impl::model_shape() {
+  if (model_) return *model_;
+  if (!model_shape_) model_shape_ = load_video_dit_shape(folder_.transformer, config.dtype);
+  return *model_shape_;
+}
+
+const VideoVae& Pipeline::Impl::vae_shape() {
   if (vae_) return *vae_;
-  VaeOptions options = config.vae;
-  const bool tiles = config.tile_vae == TileVae::kAsReference ? family_->tiles_vae : config.tile_vae == TileVae::kAlways;
-  if (tiles && !options.tiling) options.tiling.emplace();
-  vae_ = load_vae(folder_.vae, placed(config.vae_dtype), options, config.weights);
+  if (!vae_shape_) vae_shape_ = load_vae(folder_.vae, {config.vae_dtype, at::kMeta}, vae_options(), WeightOrigin::kRandom);
+  return *vae_shape_;
+}
+
+const Pipeline::Impl::TextFacts& Pipeline::Impl::text_facts() {
+  if (!text_facts_) {
+    text_facts_ = {text().max_tokens(), text().flops()};
+    release(text_);
+  }
+  return *text_facts_;
+}
+
+VideoVae& Pipeline::Impl::vae() {
+  if (!vae_) vae_ = load_vae(folder_.vae, placed(config.vae_dtype), vae_options(), config.weights);
   return *vae_;
 }
 
+VaeOptions Pipeline::Impl::vae_options() const {
+  VaeOptions options = config.vae;
+  const bool tiles = config.tile_vae == TileVae::kAsReference ? family_->tiles_vae : config.tile_vae == TileVae::kAlways;
+  if (tiles && !options.tiling) options.tiling.emplace();
+  return options;
+}
+
 template <typename Part>
-void Pipeline::Impl::release(std::unique_ptr<Part>& part) {
-  if (config.offload == Offload::kStageByStage) part.reset();
+void Pipeline::Impl::release(std::shared_ptr<Part>& part) {
+  if (config.offload == Offload::kKeepLoaded || !part) return;
+  synchronize(device);
+  part.reset();
+  release_unused_memory(device);
+}
+
+/// Streamed blocks stay where they are: in the host's memory.
+void Pipeline::Impl::release_model() {
+  if (config.offload == Offload::kStageByStage) return release(model_);
+  if (config.offload == Offload::kKeepLoaded || !model_) return;
+  model_->rest();
+  release_unused_memory(device);
 }
 
 void Pipeline::Impl::load_routers() {
   if (config.attention == "dense") return;  // a baseline needs none
-  if (config.attention != "vorta" || config.route_fractions) {  // the geometry alone
+  if (config.attention != "vorta" || config.route_fractions || !config.route_file.empty()) {  // the geometry alone
     geometry_ = read_router_config(config.routers_dir / "config.json").geometry;
     return;
   }
@@ -216,12 +296,12 @@ void Pipeline::Impl::load_routers() {
   geometry_ = checkpoint.geometry;
   TensorMap tensors = read_router_checkpoint(checkpoint.router_file);
   for (auto& [name, tensor] : tensors) tensor = tensor.to(device, config.dtype);
-  router_.emplace(tensors, checkpoint.router_file.string(), router_size(model()));
+  router_.emplace(tensors, checkpoint.router_file.string(), router_size(model_shape()));
 }
 
 /// The branch of every head at every step. Timesteps are all that routing sees, so this is known before any prompt.
 void Pipeline::Impl::prepare_routes() {
-  const VideoDit& dit = model();
+  const VideoDit& dit = model_shape();
   const auto uniform = [&](Branch branch) {
     return std::make_shared<const RouteTable>(
         uniform_routes(sampler->steps(), dit.num_layers(), dit.num_heads(), branch));
@@ -233,10 +313,13 @@ void Pipeline::Impl::prepare_routes() {
   } else if (config.attention == "vorta" && config.route_fractions) {
     routes_ = std::make_shared<const RouteTable>(
         routes_by_fractions(sampler->steps(), dit.num_layers(), dit.num_heads(), *config.route_fractions));
+  } else if (config.attention == "vorta" && !config.route_file.empty()) {
+    routes_ = std::make_shared<const RouteTable>(
+        read_route_file(config.route_file, sampler->steps(), dit.num_layers(), dit.num_heads()));
   } else if (router_) {
     std::vector<at::Tensor> embeddings;
     for (int64_t i = 0; i < sampler->steps(); ++i) {
-      embeddings.push_back(dit.timestep_embedding(model_timestep(i)));
+      embeddings.push_back(model().timestep_embedding(model_timestep(i)));
     }
     if (config.tau && !tau_note(*config.tau).empty()) log_warn(tau_note(*config.tau));
     routes_ = std::make_shared<const RouteTable>(make_routes(*router_, at::cat(embeddings), config.tau.value_or(0)));
@@ -249,13 +332,17 @@ void Pipeline::Impl::prepare_routes() {
 
 /// What the cache will skip, as far as it is known before any prompt.
 void Pipeline::Impl::prepare_cache() {
-  cache_ = make_step_cache(config.cache, parse_json(config.cache_options, config.cache_where), config.cache_where);
+  cache_ = config.own_cache;
+  if (!cache_) {
+    const nlohmann::json options = cache_options_of(config.cache_options, config.cache_where, config.model_dir);
+    cache_ = make_step_cache(config.cache, options, config.cache_where);
+  }
   const at::Tensor timesteps = sampler->timesteps();
   const at::Tensor values = timesteps.to(at::kDouble).contiguous();
   CacheSchedule schedule;
   schedule.timesteps.assign(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
   schedule.passes = guided() ? 2 : 1;
-  schedule.layers = model().num_layers();
+  schedule.layers = model_shape().num_layers();
   schedule.time_signals = [this](CacheSignal which) {
     std::vector<at::Tensor> signals;
     for (int64_t i = 0; i < sampler->steps(); ++i) signals.push_back(model().time_signal(which, model_timestep(i)));
@@ -274,21 +361,21 @@ at::Tensor Pipeline::Impl::model_timestep(int64_t step) const {
 AttentionOptions Pipeline::Impl::attention_options() {
   AttentionOptions options;
   options.geometry = geometry_;
-  options.coreset_keys = model().coreset_keys();
+  options.coreset_keys = model_shape().coreset_keys();
   return options;
 }
 
-std::unique_ptr<AttentionBackend> Pipeline::Impl::backend_for(const VideoGrid& tokens, int64_t text_tokens) {
+std::unique_ptr<TalliedAttention> Pipeline::Impl::backend_for(const VideoGrid& tokens, int64_t text_tokens) {
   AttentionOptions options = attention_options();
   if (config.attention == "vorta") options.routes = routes_;
-  auto backend = make_attention(config.attention, options);
+  auto backend = std::make_unique<TalliedAttention>(make_attention(config.attention, options));
   backend->plan(tokens, joint_text(text_tokens));
   return backend;
 }
 
 /// Tokens of the request's text, before it is encoded: all that fit.
 int64_t Pipeline::Impl::text_tokens(const GenerationRequest& request) {
-  if (config.text == TextSource::kEncoder) return text().max_tokens();
+  if (config.text == TextSource::kEncoder) return text_facts().max_tokens;
   if (!request.text) throw ConfigError("--prompt-embeds", "expected text features, found none");
   return valid_text_tokens(request.text->positive);
 }
@@ -297,31 +384,35 @@ CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size, int64_t text_token
   const VideoGrid& grid = size.latents;
   return {.batch = 1,
           .tokens = size.tokens.tokens() + joint_text(text_tokens),
-          .width = model().embedding_dim(),
-          .layers = model().num_layers(),
-          .latent_numel = model().latent_channels() * grid.frames * grid.height * grid.width,
+          .width = model_shape().embedding_dim(),
+          .layers = model_shape().num_layers(),
+          .latent_numel = model_shape().latent_channels() * grid.frames * grid.height * grid.width,
           .element_bytes = static_cast<int64_t>(c10::elementSize(config.dtype))};
 }
 
 PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   PlanSummary plan;
-  plan.size = resolve_video_size(request, model(), vae(), family_->frames);
+  plan.size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
   const int64_t text_count = text_tokens(request);
   plan.routes = routes_;
   plan.passes = guided() ? 2 : 1;
   const auto backend = backend_for(plan.size.tokens, text_count);
-  plan.dense_pass = model().cost(plan.size.tokens, text_count);
+  plan.dense_pass = model_shape().cost(plan.size.tokens, text_count);
   const double passes = static_cast<double>(plan.passes);
   plan.dense_step_flops = passes * plan.dense_pass.total();
-  const AttentionSize one{1, model().num_heads(), plan.size.tokens.tokens(), model().head_dim()};
+  const AttentionSize one{1, model_shape().num_heads(), plan.size.tokens.tokens(), model_shape().head_dim()};
+  const int64_t running = steps_of(request);
+  plan.schedule_steps = sampler->steps();
   for (int64_t step = 0; step < sampler->steps(); ++step) {
     double attention = 0;
-    for (int64_t layer = 0; layer < model().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
+    for (int64_t layer = 0; layer < model_shape().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
     const StepShares shares = cache_plan_.steps ? cache_plan_.steps->at(static_cast<size_t>(step)) : StepShares{};
     const DitCost& cost = plan.dense_pass;
     const double flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
                          shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
                          shares.feed_forward * cost.feed_forward;
+    plan.schedule_flops += passes * flops;
+    if (step >= running) continue;
     plan.step_flops.push_back(passes * flops);
     plan.attention_flops += passes * shares.self_attention * attention;
     plan.forwards += passes * (shares.self_attention + shares.cross_attention + shares.feed_forward) / kBlockParts;
@@ -338,19 +429,24 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
     alone->plan(plan.size.tokens, joint_text(text_count));
     plan.branch_density[static_cast<size_t>(branch)] = alone->density({});
   }
-  plan.text_flops = config.text == TextSource::kEncoder ? text().flops() * passes : 0;
+  plan.text_flops = config.text == TextSource::kEncoder ? text_facts().flops * passes : 0;
   const VideoGrid& latents = plan.size.latents;
-  plan.vae_flops = vae().decode_flops(latents.frames, latents.height, latents.width);
+  if (request.output == Output::kVideo) plan.vae_flops = vae_shape().decode_flops(latents.frames, latents.height, latents.width);
   return plan;
 }
 
 at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, const VideoSize& size) {
-  const int64_t channels = model().latent_channels();
+  const int64_t channels = model_shape().latent_channels();
   const VideoGrid& grid = size.latents;
-  if (!request.latents) {
+  const double scale = sampler->initial_scale();
+  const auto drawn = [&](int64_t batch) {  // leaves the stream behind the first noise to the sampler
     at::Generator generator = at::detail::createCPUGenerator(request.seed);
-    return at::randn({1, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
-  }
+    const at::Tensor noise = at::randn({batch, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
+    sampler->reset();
+    sampler->continue_noise(generator);
+    return scale == 1 ? noise : noise * scale;
+  };
+  if (!request.latents) return drawn(1);
   const at::Tensor& given = *request.latents;
   const std::vector<int64_t> expected{channels, grid.frames, grid.height, grid.width};
   const bool fits = given.dim() == 5 && given.size(0) >= 1 && given.sizes().slice(1) == at::IntArrayRef(expected);
@@ -364,7 +460,8 @@ at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, con
   if (!at::isfinite(latents).all().item<bool>()) {
     throw ConfigError("--latents", "expected finite numbers, found infinity or NaN");
   }
-  return latents;
+  drawn(latents.size(0));
+  return scale == 1 ? latents : latents * scale;
 }
 
 TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t batch) {
@@ -392,12 +489,12 @@ TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t ba
 
 void Pipeline::Impl::check_text(const TextCondition& text) {
   const auto width = [](const at::Tensor& x) { return x.defined() ? x.size(-1) : 0; };
-  const bool right = width(text.tokens) == model().text_dim() && width(text.pooled) == model().pooled_dim();
+  const bool right = width(text.tokens) == model_shape().text_dim() && width(text.pooled) == model_shape().pooled_dim();
   if (right) return;
   throw DataError(folder_.root.string(),
                   fmt::format("the transformer takes text of width {} and a pooled text of width {} (0: none), the text "
                               "features have {} and {}",
-                              model().text_dim(), model().pooled_dim(), width(text.tokens), width(text.pooled)));
+                              model_shape().text_dim(), model_shape().pooled_dim(), width(text.tokens), width(text.pooled)));
 }
 
 /// The model's velocity in its dtype: u + guidance * (c - u), c and u with and without the prompt.
@@ -407,7 +504,7 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   const at::Tensor input = latents.to(config.dtype);
   const at::Tensor timestep = model_timestep(step).expand({batch});
   const auto context = [&](GuidancePass pass) {
-    return ForwardContext{attention, step, cache_.get(), pass, config.guidance};
+    return ForwardContext{attention, step, cache_.get(), pass, told_guidance(), /*reorder=*/device.is_cuda()};
   };
   if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
   at::Tensor with_prompt, without;
@@ -423,11 +520,20 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   return without + (with_prompt - without) * guidance_scale();
 }
 
-at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention,
+int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
+  if (!request.timed_steps) return sampler->steps();
+  const int64_t wanted = *request.timed_steps;
+  if (wanted < 1 || wanted > sampler->steps()) {
+    throw ConfigError("--timed-steps", fmt::format("expected 1 to {}, the steps of the schedule, found {}", sampler->steps(), wanted));
+  }
+  if (request.output != Output::kLatents) throw ConfigError("--timed-steps", "the first steps make no video: expected latents as output");
+  if (config.cache != "none") throw ConfigError("--timed-steps", "the first steps say nothing about a cache, which skips later ones");
+  return wanted;
+}
+
+at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention, int64_t steps,
                                    PipelineObserver& observer) {
-  sampler->reset();
   cache_->reset();
-  const int64_t steps = sampler->steps();
   for (int64_t step = 0; step < steps; ++step) {
     observer.step_begin(step, steps);
     const at::Tensor direction = velocity(latents, features, attention, step);
@@ -446,7 +552,8 @@ at::Tensor Pipeline::Impl::decode(const at::Tensor& latents) {
 }
 
 GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, PipelineObserver& observer) {
-  const VideoSize size = resolve_video_size(request, model(), vae(), family_->frames);
+  const VideoSize size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
+  const int64_t steps = steps_of(request);
   const at::Tensor noise = initial_latents(request, size).to(device);
   const int64_t batch = noise.size(0);
   GenerationResult result;
@@ -460,13 +567,14 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
   {
     const StageScope stage(observer, Stage::kDenoise);
     const bool small = batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
-    const bool batched = guided() && small && cache_->decides_alike() && !model().text_in_sequence();
+    const bool batched = guided() && small && cache_->decides_alike() && !model_shape().text_in_sequence();
     both_texts_ = batched ? joined(features.positive, features.negative) : TextCondition();
-    result.latents = denoise(noise, features, *attention, observer);
+    result.latents = denoise(noise, features, *attention, steps, observer);
     both_texts_ = TextCondition();
     result.cache_calls = cache_->trace();
+    result.attention_calls = attention->calls();
     cache_->reset();
-    release(model_);
+    release_model();
   }
   if (request.output == Output::kVideo) {
     const StageScope stage(observer, Stage::kVae);
@@ -482,9 +590,17 @@ Pipeline::~Pipeline() = default;
 Pipeline::Pipeline(Pipeline&&) noexcept = default;
 Pipeline& Pipeline::operator=(Pipeline&&) noexcept = default;
 
-Pipeline Pipeline::load(const PipelineConfig& config) {
+bool shares_networks(const PipelineConfig& a, const PipelineConfig& b) {
+  const auto networks = [](const PipelineConfig& c) {
+    return std::tie(c.model_dir, c.transformer_dir, c.loras, c.lora_mode, c.weights, c.device, c.dtype, c.vae_dtype, c.offload, c.quantization, c.max_sequence_length,
+                    c.tile_vae, c.text);
+  };
+  return networks(a) == networks(b) && a.offload != Offload::kStageByStage && !a.vae.tiling && !b.vae.tiling;
+}
+
+Pipeline Pipeline::load(const PipelineConfig& config, Loading loading, const Pipeline* donor) {
   const c10::InferenceMode inference;
-  return Pipeline(std::make_unique<Impl>(config));
+  return Pipeline(std::make_unique<Impl>(config, loading, donor == nullptr ? nullptr : donor->impl_.get()));
 }
 
 PlanSummary Pipeline::plan(const GenerationRequest& request) {

@@ -107,7 +107,7 @@ PreTokenizer parse_metaspace(const JsonNode& node) {
   return Metaspace{mark, parse_scheme(node), node.boolean("split", true)};
 }
 
-PreTokenizer parse_sequence(const JsonNode& node) {
+PreTokenizer parse_split_sequence(const JsonNode& node) {
   node.only({"type", "pretokenizers"});
   std::vector<PreTokenizer> parts;
   for (const auto& item : node.at("pretokenizers").items()) parts.push_back(parse_pre_tokenizer(item));
@@ -124,7 +124,7 @@ struct PreTokenizerRow {
 
 constexpr std::array kPreTokenizers{
     PreTokenizerRow{"Metaspace", parse_metaspace},
-    PreTokenizerRow{"Sequence", parse_sequence},
+    PreTokenizerRow{"Sequence", parse_split_sequence},
     PreTokenizerRow{"Whitespace", parse_whitespace},
     PreTokenizerRow{"WhitespaceSplit", parse_whitespace_split},
 };

@@ -13,6 +13,7 @@
 #include "engine/base/json_io.h"
 #include "engine/models/router_training.h"
 #include "engine/pipeline/pipeline_family.h"
+#include "engine/schedule/recipe.h"
 #include "engine/train/captions.h"
 #include "engine/train/flow_matching.h"
 #include "engine/weights/weights.h"
@@ -25,12 +26,16 @@ enum Stream : uint64_t { kInit = 1, kSlots = 2, kWording = 3, kNoise = 4, kInter
 constexpr int kIntervals = 5;
 constexpr double kRebalanceBelow = 200;  // timestep
 
+std::filesystem::path transformer_dir(const RouterTraining& training) {
+  return training.transformer.empty() ? training.model / "transformer" : training.transformer;
+}
+
 class RouterJob {
  public:
   // Built with grad mode on, or the model would fuse weights into kernels without gradients.
   explicit RouterJob(const RouterTraining& training)
       : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
-        transformer_(load_video_dit(training.model / "transformer", {dtype_, device_}, WeightOrigin::kFiles,
+        transformer_(load_video_dit(transformer_dir(training), {dtype_, device_}, WeightOrigin::kFiles, {},
                                     DitPrecision::kUniform)),
         text_(load_text()), vae_(load_vae(training.model / "vae", {dtype_, device_})),
         pool_(*vae_, training.clip, training.pool, device_), geometry_(training.geometry),
@@ -38,6 +43,7 @@ class RouterJob {
     if (training.batch > 1 && transformer_->text_in_sequence()) {
       throw ConfigError("--batch", "expected 1: this model's sequences hold their text, whose lengths differ (use --accumulate)");
     }
+    if (const auto recipe = sidecar_recipe(transformer_dir(training))) timesteps_ = recipe->timesteps;
     pool_.advance(0);
     const at::Tensor like = pool_.gather({0});
     grid_ = transformer_->token_grid({like.size(2), like.size(3), like.size(4)});
@@ -84,7 +90,8 @@ class RouterJob {
     // One interval a step, shared by its micro-batches.
     const int64_t interval = SceneRandom(derive_seed(seed, kInterval, static_cast<uint64_t>(step))).below(kIntervals);
     const uint64_t noise_seed = derive_seed(seed, kNoise, index);
-    const at::Tensor sigmas = interval_sigmas(slots.size(), interval, generator_on(at::kCPU, noise_seed));
+    const at::Tensor sigmas = timesteps_.empty() ? interval_sigmas(slots.size(), interval, generator_on(at::kCPU, noise_seed))
+                                                 : at::full({training_.batch}, recipe_timestep(index) / 1000, at::kFloat);
     const FlowSample sample = noisy_sample(pool_.gather(slots), sigmas, generator_on(device_, noise_seed + 1));
     PromptFeatures text;
     {
@@ -96,6 +103,8 @@ class RouterJob {
     return losses(both, sample);
   }
 
+  double recipe_timestep(uint64_t index) const { return timesteps_[index % timesteps_.size()]; }
+
   MicroBatch losses(const RouterForward& both, const FlowSample& sample) const {
     const at::Tensor velocity = transformer_->unpatchify(both.student, grid_).to(at::kFloat);
     const at::Tensor flow = (velocity - sample.target).square().mean();
@@ -104,8 +113,9 @@ class RouterJob {
     for (const at::Tensor& scores : both.scores) {
       regularisation = regularisation + scores.select(-1, static_cast<int64_t>(Branch::kDense)).to(at::kFloat).square().mean();
     }
-    const bool early = training_.flow_weight > 0 && sample.timestep[0].item<double>() < kRebalanceBelow;
-    const double flow_weight = early ? 0 : training_.flow_weight, last_weight = early ? 2 * training_.last_layer : training_.last_layer;
+    const double wanted = timesteps_.empty() ? training_.flow_weight : 0;
+    const bool early = wanted > 0 && sample.timestep[0].item<double>() < kRebalanceBelow;
+    const double flow_weight = early ? 0 : wanted, last_weight = early ? 2 * training_.last_layer : training_.last_layer;
     const at::Tensor loss = flow_weight * flow + training_.regularisation * regularisation + last_weight * last;
     return {loss, {{"flow", flow}, {"distillation", last}, {"regularisation", regularisation}}};
   }
@@ -151,6 +161,7 @@ class RouterJob {
   MixedAttention mixed_;
   VideoGrid grid_;
   RouterSize size_;
+  std::vector<double> timesteps_;  // of the recipe; empty: all intervals
   TensorMap parameters_;
 };
 

@@ -17,6 +17,9 @@ namespace vorta::engine {
 struct RouterTraining {
   TrainOptions options;
   std::filesystem::path model;   // folder in the diffusers layout, frozen
+  /// In place of the model's transformer, e.g. a student. A recipe beside it gives the timesteps, one a step in turn,
+  /// and flow matching is left out: a student of few steps does not predict the flow.
+  std::filesystem::path transformer;
   ClipSize clip = kEmbeddedClip;
   AttentionGeometry geometry;    // latent_shape is taken from the clip
   PoolOptions pool;

@@ -8,7 +8,7 @@
 namespace vorta::engine {
 namespace {
 
-constexpr double kEps = 1e-6;
+constexpr double kGroupNormEps = 1e-6;
 
 /// x [.., n, ..] -> [.., n * times, ..] along `axis`: a, a, b, b, ..
 at::Tensor repeat_each(const at::Tensor& x, int64_t axis, int64_t times) {
@@ -23,7 +23,7 @@ at::Tensor repeat_each(const at::Tensor& x, int64_t axis, int64_t times) {
 GroupNormSilu::GroupNormSilu(const WeightReader& weights, int64_t channels, int64_t groups)
     : groups_(groups), weight_(weights.take("weight", {channels})), bias_(weights.take("bias", {channels})) {}
 
-at::Tensor GroupNormSilu::norm(const at::Tensor& x) const { return at::group_norm(x, groups_, weight_, bias_, kEps); }
+at::Tensor GroupNormSilu::norm(const at::Tensor& x) const { return at::group_norm(x, groups_, weight_, bias_, kGroupNormEps); }
 at::Tensor GroupNormSilu::forward(const at::Tensor& x) const { return at::silu(norm(x)); }
 
 ReplicateConv3d::ReplicateConv3d(const WeightReader& weights, const Shape& shape)

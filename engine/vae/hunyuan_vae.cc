@@ -14,14 +14,14 @@
 namespace vorta::engine {
 namespace {
 
-constexpr int64_t kPixelChannels = 3;
+constexpr int64_t kColours = 3;
 // Frames of a tile behind its first one, and from one tile's start to the next one's.
 constexpr int64_t kTileFrames = 16, kStrideFrames = 12;
 
 int64_t last_channels(const HunyuanVaeConfig& config) { return config.channels(config.stages() - 1); }
 
 /// Mixes the last `extent` positions of `previous` into the first ones of `tile`, in place: a ramp from one to the other.
-void blend(const at::Tensor& previous, const at::Tensor& tile, int64_t axis, int64_t extent) {
+void blend_into(const at::Tensor& previous, const at::Tensor& tile, int64_t axis, int64_t extent) {
   const int64_t shared = std::min({previous.size(axis), tile.size(axis), extent});
   if (shared == 0) return;
   std::vector<int64_t> shape(5, 1);
@@ -31,7 +31,7 @@ void blend(const at::Tensor& previous, const at::Tensor& tile, int64_t axis, int
   head.copy_(previous.narrow(axis, previous.size(axis) - shared, shared) * (1 - ramp) + head * ramp);
 }
 
-at::Tensor at_most(const at::Tensor& x, int64_t axis, int64_t size) {
+at::Tensor head_of(const at::Tensor& x, int64_t axis, int64_t size) {
   return x.narrow(axis, 0, std::min(size, x.size(axis)));
 }
 
@@ -43,7 +43,7 @@ struct AxisTiles {
 }  // namespace
 
 HunyuanEncoder::HunyuanEncoder(const HunyuanVaeConfig& config, const WeightReader& weights)
-    : conv_in_(weights.scope("conv_in"), {kPixelChannels, config.channels(0)}),
+    : conv_in_(weights.scope("conv_in"), {kColours, config.channels(0)}),
       mid_(weights.scope("mid_block"), last_channels(config), config.norm_num_groups, config.mid_block_add_attention),
       norm_out_(weights.scope("conv_norm_out"), last_channels(config), config.norm_num_groups),
       conv_out_(weights.scope("conv_out"), {last_channels(config), 2 * config.latent_channels}) {
@@ -75,7 +75,7 @@ HunyuanDecoder::HunyuanDecoder(const HunyuanVaeConfig& config, const WeightReade
     : conv_in_(weights.scope("conv_in"), {config.latent_channels, last_channels(config)}),
       mid_(weights.scope("mid_block"), last_channels(config), config.norm_num_groups, config.mid_block_add_attention),
       norm_out_(weights.scope("conv_norm_out"), config.channels(0), config.norm_num_groups),
-      conv_out_(weights.scope("conv_out"), {config.channels(0), kPixelChannels}) {
+      conv_out_(weights.scope("conv_out"), {config.channels(0), kColours}) {
   int64_t in = last_channels(config);
   for (int64_t i = 0; i < config.stages(); ++i) {
     const WeightReader scope = weights.scope("up_blocks", i);
@@ -157,17 +157,17 @@ at::Tensor HunyuanVae::run_places(const at::Tensor& x, Direction direction) cons
       const at::Tensor part = x.narrow(3, y, std::min(rows.size, height - y))
                                   .narrow(4, left, std::min(columns.size, width - left));
       const at::Tensor tile = run_tile(part, direction);
-      if (!above.empty()) blend(above[row.size()], tile, 3, rows.shared);
-      if (!row.empty()) blend(row.back(), tile, 4, columns.shared);
+      if (!above.empty()) blend_into(above[row.size()], tile, 3, rows.shared);
+      if (!row.empty()) blend_into(row.back(), tile, 4, columns.shared);
       row.push_back(tile);
-      kept.push_back(at_most(at_most(tile, 3, rows.kept), 4, columns.kept));
+      kept.push_back(head_of(head_of(tile, 3, rows.kept), 4, columns.kept));
     }
     bands.push_back(at::cat(kept, 4));
     above = std::move(row);
   }
   const int64_t out_height = decodes ? height * factor : height / factor;
   const int64_t out_width = decodes ? width * factor : width / factor;
-  return at_most(at_most(at::cat(bands, 3), 3, out_height), 4, out_width);
+  return head_of(head_of(at::cat(bands, 3), 3, out_height), 4, out_width);
 }
 
 /// Tiles in time; those behind the first start one frame early and drop it.
@@ -191,13 +191,13 @@ at::Tensor HunyuanVae::run_times(const at::Tensor& x, Direction direction) const
     at::Tensor out = places ? run_places(part, direction) : run_tile(part, direction);
     if (first > 0) {
       out = out.narrow(2, 1, out.size(2) - 1);
-      blend(previous, out, 2, times.shared);
+      blend_into(previous, out, 2, times.shared);
     }
-    kept.push_back(at_most(out, 2, times.kept + (first == 0 ? 1 : 0)));
+    kept.push_back(head_of(out, 2, times.kept + (first == 0 ? 1 : 0)));
     previous = out;
   }
   const int64_t out_frames = decodes ? (frames - 1) * factor + 1 : (frames - 1) / factor + 1;
-  return at_most(at::cat(kept, 2), 2, out_frames);
+  return head_of(at::cat(kept, 2), 2, out_frames);
 }
 
 at::Tensor HunyuanVae::run(const at::Tensor& x, Direction direction) const {

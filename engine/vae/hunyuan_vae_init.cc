@@ -12,9 +12,9 @@
 namespace vorta::engine {
 namespace {
 
-class Initializer {
+class HunyuanInitializer {
  public:
-  Initializer(const HunyuanVaeConfig& config, at::Generator generator) : config_(config), generator_(std::move(generator)) {}
+  HunyuanInitializer(const HunyuanVaeConfig& config, at::Generator generator) : config_(config), generator_(std::move(generator)) {}
 
   TensorMap run() {
     const int64_t z = config_.latent_channels, last = config_.channels(config_.stages() - 1);
@@ -101,7 +101,7 @@ std::vector<int64_t> tile_sizes(int64_t size, int64_t tile, int64_t stride) {
 
 TensorMap HunyuanVae::random_weights(const HunyuanVaeConfig& config, const at::Generator& generator) {
   const at::NoGradGuard no_grad;
-  return Initializer(config, generator).run();
+  return HunyuanInitializer(config, generator).run();
 }
 
 double HunyuanVae::tile_flops(int64_t frames, int64_t height, int64_t width) const {

@@ -19,8 +19,11 @@ namespace {
 std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options,
                                    WeightOrigin origin) {
   const WanVaeConfig config = read_wan_vae_config(dir / "config.json");
-  const TensorMap tensors = origin == WeightOrigin::kRandom ? WanVae::random_weights(config, at::detail::createCPUGenerator(0))
-                                                            : read_weight_folder(dir);
+  const at::Device made_on = placement.device.is_meta() ? placement.device : at::Device(at::kCPU);
+  const TensorMap tensors =
+      origin == WeightOrigin::kRandom
+          ? WanVae::random_weights(config, at::detail::createCPUGenerator(0), WanVae::Init::kIdentity, made_on)
+          : read_weight_folder(dir);
   return std::make_unique<WanVae>(config, WeightReader(tensors, dir.string(), placement), placement.dtype, options);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "engine/base/error.h"
 #include "harness/cli/exit_codes.h"
@@ -27,6 +28,9 @@ struct Options {
   fs::path out;
   std::vector<std::string> only;
   std::vector<std::string> set;
+  std::optional<int64_t> timed_steps;
+  std::string offload, quantization;
+  bool random_weights = false;
   bool dry_run = false;
   bool retry_failed = false;
 };
@@ -46,7 +50,15 @@ int run_kernel_benchmarks(const Options& options) {
 
 int run(const Options& options) {
   if (options.suite == kKernelSuite) return run_kernel_benchmarks(options);
-  const SuiteSpec spec = load_suite(options.suite, options.set);
+  std::vector<std::string> overrides = options.set;
+  if (options.random_weights) overrides.emplace_back(kRandomWeights);
+  if (options.timed_steps) {
+    overrides.push_back(fmt::format("timed_steps={}", *options.timed_steps));
+    overrides.emplace_back("output=latents");
+  }
+  if (!options.offload.empty()) overrides.push_back("offload=" + options.offload);
+  if (!options.quantization.empty()) overrides.push_back("quantization=" + options.quantization);
+  SuiteSpec spec = load_suite(options.suite, overrides);
   check_known_names(spec);
   if (options.dry_run) return print_plan(spec, options.only);
   RunOptions run_options;
@@ -54,11 +66,12 @@ int run(const Options& options) {
   run_options.only = options.only;
   run_options.retry_failed = options.retry_failed;
   run_options.arguments = {"run", "--suite", options.suite};
-  for (const std::string& assignment : options.set) {
+  for (const std::string& assignment : overrides) {
     run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
   }
   run_options.environment = environment_row();
   const auto engine = make_pipeline_engine();
+  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine);
   const RunSummary summary = run_suite(spec, run_options, *engine);
   const auto written = reports::write_reports(summary.database, run_options.out_dir, {"html", "md", "csv", "json"});
   std::fputs(written.terminal_text.c_str(), stdout);
@@ -79,6 +92,13 @@ std::function<int()> add_run(CLI::App& sub) {
   sub.add_option("--set", options->set,
                  "Change a key of the suite: steps=4, variants.3.attention.options.tau=0.5 (repeatable)")
       ->take_all();
+  sub.add_flag("--random-weights", options->random_weights,
+               "Weights of the model's configurations, not of its files: latency alone, without metrics and claims about quality");
+  sub.add_option("--timed-steps", options->timed_steps,
+                 "Stop after so many steps, and extrapolate to the schedule; every row says so (needs a suite without metrics, or --random-weights)")
+      ->check(CLI::PositiveNumber);
+  sub.add_option("--offload", options->offload, "none, components (networks wait in turn) or layers (blocks stream from the host's memory)");
+  sub.add_option("--quantization", options->quantization, "none or fp8, for every variant");
   sub.add_flag("--dry-run", options->dry_run, "Print the plan and stop");
   sub.add_flag("--retry-failed", options->retry_failed, "Do the failed trials of an earlier call again");
   return [options] { return run(*options); };

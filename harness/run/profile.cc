@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/run/profile.h"
 
+#include <c10/core/Device.h>
+
 #include <algorithm>
 
+#include "harness/probe/gpu_ceilings.h"
 #include "harness/probe/gpu_watch.h"
 #include "harness/probe/operator_profile.h"
 #include "harness/probe/scope_bridge.h"
@@ -37,10 +40,13 @@ double step_ns(const std::vector<reports::SampleRow>& samples) {
 ProfiledTrial profile_generation(VideoEngine& engine, const VideoOrder& order) {
   ProfiledTrial out;
   StageClock clock;
+  // Before anything listens: its products are none of the generation's.
+  std::vector<reports::GpuCeilingRow> ceilings = measure_gpu_ceilings(c10::Device(engine.device(order)));
   OperatorProfile profile;
   if (engine.device(order) == "cpu") engine.generate(order, &clock);
   else generate_watched(engine, order, clock, out);
   ObservedWork observed = profile.finish();
+  if (out.result.gpu.profile) out.result.gpu.profile->ceilings = std::move(ceilings);
   out.work = {observed.attention_flops, observed.attention_flops + observed.other_flops};
   out.result.samples = clock.samples();
   out.result.memory.push_back({"tensor", observed.peak_tensor_bytes});

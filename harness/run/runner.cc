@@ -4,7 +4,9 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -12,6 +14,7 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
+#include "harness/probe/device_memory.h"
 #include "harness/probe/gpu_sampler.h"
 #include "harness/probe/process_memory.h"
 #include "harness/probe/stage_clock.h"
@@ -35,6 +38,26 @@ void make_writable_folder(const fs::path& folder) {
   std::error_code code;
   fs::create_directories(folder, code);
   if (code) throw DataError(folder.string(), "the output folder cannot be made: " + code.message());
+}
+
+// Finite latents of a suite that stops there.
+void verify_latents(const at::Tensor& latents) {
+  if (latents.defined() && latents.dim() == 5 && at::isfinite(latents).all().item<bool>()) return;
+  throw engine::NotFiniteError("verify", "expected finite latents [B, C, T, H, W]");
+}
+
+// Times of a generation that stopped early, as such; and what the whole schedule would take by the planned work of its
+// steps. No "denoise" and no "e2e": those are times of whole generations.
+void extrapolate(const engine::PlanSummary& plan, std::vector<reports::SampleRow>& samples) {
+  std::erase_if(samples, [](const reports::SampleRow& sample) { return sample.stage == "e2e"; });
+  const double factor = plan.schedule_flops / plan.denoise_flops();
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].stage != "denoise") continue;
+    samples[i].stage = "denoise_timed";
+    const double all = static_cast<double>(samples[i].host_ns) * factor;
+    samples.push_back({.stage = "denoise_extrapolated", .step = -1, .host_ns = static_cast<int64_t>(all), .bytes = {}});
+    return;
+  }
 }
 
 // Throws DataError unless `frames` are finite and of the planned size.
@@ -167,8 +190,9 @@ class Runner {
       prepare(one, first);
       const reports::TrialResult result = timed_trial(one, trial, clock, first);
       store_.finish_trial(id, result);
-      log_info(fmt::format("{} p{:02} seed {}: {:.2f} s", spec_.variants[one.variant].name, one.prompt, one.seed,
-                           seconds(result.samples.back().host_ns)));
+      const char* kind = result.setup && result.setup->is_partial() ? " for all steps, extrapolated" : "";
+      log_info(fmt::format("{} p{:02} seed {}: {:.2f} s{}", spec_.variants[one.variant].name, one.prompt, one.seed,
+                           seconds(result.samples.back().host_ns), kind));
     } catch (...) {
       reports::ErrorRow error = describe_error(std::current_exception());
       error.stage = clock.last_stage();
@@ -183,36 +207,55 @@ class Runner {
   void prepare(const Case& one, at::Tensor& first) {
     engine_.prepare(order(one));
     watch_power(one);
-    sizes_[one.variant] = engine_.plan(order(one)).size;
+    plans_[one.variant] = engine_.plan(order(one));
     if (!described_.contains(one.variant)) {
-      const engine::PlanSummary plan = engine_.plan(order(one));
+      const engine::PlanSummary& plan = plans_.at(one.variant);
       store_.set_routes(run_, case_ids_.at(one.variant), route_rows(plan), route_bytes(plan));
       store_.set_predictions(run_, case_ids_.at(one.variant), prediction_rows(plan, std::nullopt));
       described_.insert(one.variant);
     }
     if (!warm_.insert(one.variant).second) return;
-    for (int64_t i = 0; i < spec_.measurement.warmup; ++i) first = metrics::eight_bit(engine_.generate(order(one), nullptr));
+    for (int64_t i = 0; i < spec_.measurement.warmup; ++i) first = comparable(engine_.generate(order(one), nullptr));
+  }
+
+  bool makes_latents() const { return spec_.output == "latents"; }
+  // What must be equal from one generation of a case to the next.
+  at::Tensor comparable(const at::Tensor& made) const { return makes_latents() ? made : metrics::eight_bit(made); }
+
+  reports::TrialSetup setup_of(const Case& one, const engine::PlanSummary& plan) const {
+    const GenerationConfig& config = spec_.variants[one.variant].config;
+    const auto steps = static_cast<int64_t>(plan.step_flops.size());
+    return {.weights = spec_.weights, .timed_steps = steps, .schedule_steps = std::max(steps, plan.schedule_steps), .forwards = plan.passes,
+            .attention_kernels = engine_.attention_kernels(), .offload = config.offload, .quantization = config.quantization};
   }
 
   reports::TrialResult timed_trial(const Case& one, const TrialKey& trial, StageClock& clock, at::Tensor& first) {
     reports::TrialResult result;
     const bool fresh_peak = reset_peak_rss();
     const int64_t begin_ns = probe_clock_ns();
+    StageMemory memory(engine_.device(order(one)), clock);
     const auto begin = std::chrono::steady_clock::now();
-    const at::Tensor video = engine_.generate(order(one), &clock);
+    const at::Tensor made = engine_.generate(order(one), &memory);
     const auto end_to_end = std::chrono::steady_clock::now() - begin;
+    result.memory = memory.peaks();
     result.gpu.power = power_between(one, begin_ns, probe_clock_ns());
     const auto peak = peak_rss_bytes();
     if (fresh_peak && peak) result.memory.push_back({"host_rss", *peak});
     result.samples = clock.samples();
     result.samples.push_back({.stage = "e2e", .step = -1, .host_ns = end_to_end.count(), .bytes = {}});
 
-    verify_frames(video, sizes_.at(one.variant));
-    const at::Tensor frames = metrics::eight_bit(video);
+    if (traced_.insert(one.variant).second) store_.set_calls(run_, case_ids_.at(one.variant), call_rows(engine_.calls()));
+    const engine::PlanSummary& plan = plans_.at(one.variant);
+    result.setup = setup_of(one, plan);
+    if (result.setup->is_partial()) extrapolate(plan, result.samples);
+    if (makes_latents()) verify_latents(made);
+    else verify_frames(made, plan.size);
+    const at::Tensor frames = comparable(made);
     if (first.defined() && !at::equal(first, frames)) {
       throw engine::NotFiniteError("verify", "two generations of the same prompt and seed differ");
     }
     first = frames;
+    if (makes_latents()) return result;
     result.scores = score_alone(spec_, frames);
     const VideoLook look{spec_.variants[one.variant].config.fps, spec_.measurement.filmstrip_columns};
     result.artefacts = write_video_files(options_.out_dir, name(one, trial.repeat), frames, look);
@@ -226,6 +269,7 @@ class Runner {
   // Scores that compare with the reference wait until the whole item is generated. What is missing is worked out from the
   // database, so a run that was killed between generating and scoring catches up here.
   void score_item(const PlanItem& item) {
+    if (makes_latents()) return;
     const auto reference = std::find_if(item.cases.begin(), item.cases.end(), [&](const Case& one) { return is_reference(one); });
     for (const Case& one : item.cases) {
       for (int64_t repeat = 0; repeat < spec_.measurement.trials; ++repeat) {
@@ -252,6 +296,7 @@ class Runner {
   // One observed generation of each variant, on the first item it can be done for; never mixed with timed ones.
   void profile_variants() {
     for (const Case& one : plan_.items.front().cases) {
+      if (!spec_.variants[one.variant].profile) continue;
       const TrialKey trial = key(one, TrialRole::kProfile);
       if (!to_do(trial)) {
         ++reused_;
@@ -264,6 +309,7 @@ class Runner {
         const engine::PlanSummary plan = engine_.plan(order(one));
         const int64_t begin_ns = probe_clock_ns();
         ProfiledTrial profiled = profile_generation(engine_, order(one));
+        profiled.result.setup = setup_of(one, plan);
         add_gpu_rows(one, begin_ns, profiled);
         store_.finish_trial(id, profiled.result);
         store_.set_predictions(run_, case_ids_.at(one.variant), prediction_rows(plan, profiled.work));
@@ -284,6 +330,13 @@ class Runner {
     if (!gpu->note.empty()) log_warn(fmt::format("profile of {}: {}", variant, gpu->note));
     log_info(fmt::format("profile of {}: {} kernels, {:.3f} s of GPU time, overhead {}", variant, gpu->kernel_count,
                          seconds(gpu->kernel_ns), gpu->overhead ? fmt::format("{:.3f}x", *gpu->overhead) : "unknown"));
+    int64_t in_layers = 0, traced = 0;
+    for (const reports::GpuStepRow& step : gpu->steps) in_layers += step.layer_ns, traced += step.span_ns;
+    if (traced > 0) {
+      const double share = static_cast<double>(in_layers) / static_cast<double>(traced);
+      log_info(fmt::format("profile of {}: kernel time by layer sums to {:.1f} % of the traced steps ({} 3 %)", variant, 100 * share,
+                           std::abs(share - 1) <= 0.03 ? "within" : "not within"));
+    }
     if (!profiled.trace) return;
     const std::vector<GpuSample> samples = sampler_ ? sampler_->samples() : std::vector<GpuSample>{};
     profiled.result.artefacts.push_back(
@@ -318,7 +371,9 @@ class Runner {
       }
     }
     if (spec_.measurement.profile) {
-      for (const Case& one : plan_.items.front().cases) count(key(one, TrialRole::kProfile));
+      for (const Case& one : plan_.items.front().cases) {
+        if (spec_.variants[one.variant].profile) count(key(one, TrialRole::kProfile));
+      }
     }
     return out;
   }
@@ -331,8 +386,8 @@ class Runner {
   reports::RunId run_ = 0;
   std::map<size_t, reports::CaseId> case_ids_;                           // by variant
   std::map<std::pair<size_t, uint64_t>, reports::ItemId> item_ids_;      // by prompt and seed
-  std::map<size_t, engine::VideoSize> sizes_;                            // by variant
-  std::set<size_t> warm_, described_;                                    // variants
+  std::map<size_t, engine::PlanSummary> plans_;                          // by variant
+  std::set<size_t> warm_, described_, traced_;                           // variants
   int64_t reused_ = 0;
   std::optional<GpuSampler> sampler_;                                    // absent on a CPU and without NVML
   bool asked_nvml_ = false, told_failure_ = false;

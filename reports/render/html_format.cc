@@ -109,8 +109,8 @@ std::string html_table(const Table& table) {
 }
 
 std::string chart(std::string_view id, std::string_view title, std::string_view note) {
-  return fmt::format("<section><h2>{}</h2><p class=\"note\">{}</p><noscript><p class=\"note\">Charts need JavaScript; the tables "
-                     "on this page hold the same numbers.</p></noscript><div class=\"chart\" id=\"chart-{}\"></div></section>\n",
+  return fmt::format("<section id=\"of-{2}\"><h2>{0}</h2><p class=\"note\">{1}</p><noscript><p class=\"note\">Charts need JavaScript; the tables "
+                     "on this page hold the same numbers.</p></noscript><div class=\"chart\" id=\"chart-{2}\"></div></section>\n",
                      title, note, id);
 }
 
@@ -179,7 +179,7 @@ std::string figure(const Variant& variant, const ItemResult& result, Media& medi
   std::string caption = fmt::format("<b>{}</b>", escape_html(variant.row.variant));
   if (const auto time = result.seconds.find("e2e"); time != result.seconds.end()) caption += ", " + seconds_text(time->second);
   for (const auto& [key, score] : result.scores) caption += fmt::format("<br>{} {:.4g}", escape_html(key), score);
-  return fmt::format("<figure>{}<figcaption>{}</figcaption></figure>", pictures, caption);
+  return fmt::format("<figure data-variant=\"{}\">{}<figcaption>{}</figcaption></figure>", escape_html(variant.row.variant), pictures, caption);
 }
 
 std::string gallery(const Report& report, const RenderOptions& options) {
@@ -194,7 +194,7 @@ std::string gallery(const Report& report, const RenderOptions& options) {
     }
     if (figures.empty()) continue;
     const std::string prompt = item.row.prompt.empty() ? "<i>(empty prompt)</i>" : escape_html(item.row.prompt);
-    out += fmt::format("<div class=\"item\"><p>{} <span class=\"seed\">seed {}</span> <button type=\"button\">Play together</button></p>"
+    out += fmt::format("<div class=\"item\"><p>{} <span class=\"seed\">seed {}</span></p><p class=\"together\"></p>"
                        "<div class=\"media\">{}</div></div>\n", prompt, item.row.seed, figures);
   }
   if (out.empty()) return out;
@@ -210,38 +210,66 @@ std::string body(const Report& report, const RenderOptions& options) {
     return node.empty() ? std::string() : node.mapped();
   };
   std::string out = take("speed") + take("claims") + take("published") + take("failures");
-  out += chart("scatter", "Speed-up against quality", "A point a variant; bars are 95 % intervals where there are enough prompts.");
+  out += chart("scatter", "Speed-up against quality", "A point a variant; bars are 95 % intervals where there are enough prompts. The line joins the Pareto front.");
+  out += take("controls") + take("pareto");
   out += take("quality") + gallery(report, options);
   out += chart("stages", "Time by stage", "Timed trials, only the clock on.") + take("stages");
   out += chart("steps", "Time of each denoising step", "Median over prompts and seeds.");
-  out += take("prediction");
+  out += take("prediction") + take("setup");
   out += chart("routes", "Routing: layer by step", "Share of a layer's heads that each branch serves at each step. Routes depend on the "
                "timestep alone.") + take("routes");
+  out += chart("calls", "Calls of the network: block by step", "What the cache did to each block at each step: computed, computed in part, "
+               "skipped. Where it decided on a number, the tooltip has it.") + take("calls");
   out += chart("layers", "Time by layer", "Separate profiled trials.") + take("layers");
   out += chart("operators", "Time by operator", "Separate profiled trials; the ten longest by self time.") + take("operators");
-  for (const char* id : {"gpu-kernels", "gpu-places", "gpu-steps", "gpu-counters", "gpu-power", "gpu-notes"}) out += take(id);
+  for (const char* id : {"gpu-kernels", "gpu-roofline", "gpu-places", "gpu-steps", "gpu-counters", "gpu-sparsity", "gpu-power", "gpu-notes"}) out += take(id);
   out += take("memory") + take("environment") + take("environment-now") + take("model");
   VORTA_CHECK(tables.empty(), "a table has no place on the page");
   return out;
 }
 
+// Links to what the page holds, by the ids and titles of its sections.
+std::string contents(std::string_view body) {
+  constexpr std::string_view kSection = "<section id=\"";
+  std::string out = "<ul class=\"contents\">";
+  for (std::size_t at = body.find(kSection); at != std::string_view::npos; at = body.find(kSection, at + 1)) {
+    const std::string_view rest = body.substr(at + kSection.size());
+    const std::size_t title = rest.find("<h2>") + 4;
+    if (rest.substr(0, title).find("<details>") != std::string_view::npos) continue;  // the chart above it has the link
+    out += fmt::format("<li><a href=\"#{}\">{}</a></li>", rest.substr(0, rest.find('"')), rest.substr(title, rest.find("</h2>") - title));
+  }
+  return out + "</ul>";
+}
+
+std::string warnings(const Report& report) {
+  std::string out;
+  for (const std::string& warning : report.warnings) out += fmt::format("<p class=\"warning\">{}</p>", escape_html(warning));
+  return out;
+}
+
 }  // namespace
 
+std::string_view chart_library() { return embedded::vega_bundle_js(); }
+
 std::string render_html(const Report& report, const RenderOptions& options) {
-  const std::string_view bundle = embedded::vega_bundle_js(), charts = embedded::report_page_js();
+  const std::string_view bundle = embedded::vega_bundle_js(), charts = embedded::report_page_js(), player = embedded::report_player_js();
   VORTA_CHECK(bundle.find("</script") == std::string_view::npos, "the chart bundle would end its script element");
+  const std::string results = body(report, options);
   return fill(embedded::report_page_html(),
               {{"title", escape_html(report.title)},
                {"provenance", escape_html(provenance(report))},
+               {"warnings", warnings(report)},
                {"notes", report.notes.empty() ? "" : fmt::format("<p>{}</p>", escape_html(report.notes))},
                {"version", escape_html(report.tool_version)},
                {"style", std::string(embedded::report_page_css())},
-               {"script_hashes", script_hash(bundle) + " " + script_hash(charts)},
+               {"script_hashes", script_hash(bundle) + " " + script_hash(charts) + " " + script_hash(player)},
                {"cards", cards(report)},
-               {"body", body(report, options)},
+               {"contents", contents(results)},
+               {"body", results},
                {"data", script_json(report_json(report))},
                {"bundle", std::string(bundle)},
-               {"charts", std::string(charts)}});
+               {"charts", std::string(charts)},
+               {"player", std::string(player)}});
 }
 
 }  // namespace vorta::reports

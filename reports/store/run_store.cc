@@ -57,6 +57,11 @@ void insert_result(const Database& database, TrialId trial, const TrialResult& r
   insert_scores(database, trial, result.scores);
   insert_artefacts(database, trial, result.artefacts);
   insert_gpu(database, trial, result.gpu);
+  if (!result.setup) return;
+  const TrialSetup& setup = *result.setup;
+  Statement insert = database.prepare("INSERT INTO trial_setup VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  insert.bind(trial).bind(setup.weights).bind(setup.timed_steps).bind(setup.schedule_steps).bind(setup.forwards);
+  insert.bind(setup.attention_kernels).bind(setup.offload).bind(setup.quantization).run();
 }
 
 void close_trial(const Database& database, TrialId trial, TrialStatus status, std::string_view detail) {
@@ -273,6 +278,18 @@ void RunStore::set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>
   }
   if (!route_table.empty()) {
     database.prepare("INSERT OR REPLACE INTO route_table VALUES (?, ?, ?)").bind(run).bind(case_id).bind_blob(route_table).run();
+  }
+  transaction.commit();
+}
+
+void RunStore::set_calls(RunId run, CaseId case_id, const std::vector<CallRow>& rows) {
+  const Database& database = state_->database;
+  Transaction transaction(database);
+  database.prepare("DELETE FROM forward_call WHERE run_id = ? AND case_id = ?").bind(run).bind(case_id).run();
+  Statement insert = database.prepare("INSERT INTO forward_call VALUES (?, ?, ?, ?, ?, ?, ?)");
+  int64_t ordinal = 0;
+  for (const CallRow& row : rows) {
+    insert.bind(run).bind(case_id).bind(ordinal++).bind(row.step).bind(row.pass).bind(row.blocks).bind(row.signal).run();
   }
   transaction.commit();
 }

@@ -8,15 +8,17 @@
 
 #include "engine/attention/attention.h"
 #include "engine/attention/route_table.h"
+#include "engine/attention/tile_layout.h"
+#include "engine/nn/rows.h"
 #include "tests/support/gpu.h"
 
 namespace vorta::engine {
 namespace {
 
-constexpr double kTolerance = 6e-3;  // bf16 inputs, weights and outputs
+constexpr double kGpuTolerance = 6e-3;  // bf16 inputs, weights and outputs
 constexpr int64_t kSteps = 2;
 
-struct Case {
+struct GpuCase {
   const char* name;
   VideoGrid grid;
   AttentionGeometry geometry;
@@ -25,19 +27,19 @@ struct Case {
   CoresetKeys keys = CoresetKeys::kOfQueries;
 };
 
-const Case kCases[] = {
+const GpuCase kCases[] = {
     {"head dim 128, tiles of 96", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 2, 5, 128},
     {"head dim 128, a tile of 12 that breaks pieces of 8", {4, 6, 8}, {{2, 2, 2}, 0.5, {1, 1, 3}, {2, 3, 2}, {4, 6, 8}}, 1, 4, 128},
     {"head dim 128, text, keys select for themselves", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 1, 5, 128, 37, CoresetKeys::kOwn},
     {"head dim 64", {4, 8, 8}, {{2, 2, 2}, 0.5, {3, 1, 1}, {2, 2, 4}, {4, 8, 8}}, 2, 4, 64},
 };
 
-struct Qkv {
+struct GpuQkv {
   at::Tensor q, k, v;
 };
 
 /// Token-major rows in bf16. Rows that select hold sixteen signs and zeros: every similarity of a coreset is exact.
-Qkv rows_of(const Case& c, uint64_t seed) {
+GpuQkv rows_of(const GpuCase& c, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto draw = [&] {
     return at::randn({c.batch, c.grid.tokens() + c.text, c.heads, c.head_dim}, generator, at::kFloat);
@@ -59,18 +61,30 @@ std::shared_ptr<const RouteTable> mixed_routes(int64_t heads) {
   return std::make_shared<const RouteTable>(std::move(table));
 }
 
-at::Tensor definition(const std::string& name, const AttentionOptions& options, const Case& c, const Qkv& x, const LayerStep& where) {
+// Published sizes, with a few heads.
+const GpuCase kPublished[] = {
+    {"Wan 2.1 14B, 77 frames at 720p", {20, 45, 80}, {{2, 3, 2}, 0.5, {3, 3, 3}, {5, 9, 8}, {20, 45, 80}}, 1, 4, 128},
+    {"Wan 2.1 1.3B, 77 frames at 480p", {20, 30, 52}, {{2, 3, 2}, 0.5, {3, 3, 3}, {4, 10, 4}, {20, 30, 52}}, 2, 3, 128},
+};
+
+double gpu_error(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found.to(at::kFloat) - expected).norm() / expected.norm()).item<double>();
+}
+
+at::Tensor definition(const std::string& name, const AttentionOptions& options, const GpuCase& c, const GpuQkv& x,
+                      const LayerStep& where, at::Device device = at::kCPU) {
   const auto backend = make_attention(name, options);
   backend->plan(c.grid, c.text);
-  const auto wide = [](const at::Tensor& t) { return t.to(at::kFloat).requires_grad_(); };  // no kernel takes gradients
+  // No kernel takes gradients.
+  const auto wide = [&](const at::Tensor& t) { return t.to(device).to(at::kFloat).requires_grad_(); };
   return backend->run(wide(x.q), wide(x.k), wide(x.v), where).detach();
 }
 
 TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
   const auto gpu = gpu_here();
   if (!gpu) return;
-  for (const Case& c : kCases) {
-    const Qkv x = rows_of(c, 7);
+  for (const GpuCase& c : kCases) {
+    const GpuQkv x = rows_of(c, 7);
     const AttentionOptions options{c.geometry, mixed_routes(c.heads), c.keys};
     for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
       const auto backend = make_attention(name, options);
@@ -82,9 +96,44 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
         const at::NoGradGuard no_grad;
         const auto run = [&] { return backend->run(x.q.to(*gpu), x.k.to(*gpu), x.v.to(*gpu), where).cpu(); };
         const at::Tensor found = run();
-        CHECK(((found.to(at::kFloat) - expected).norm() / expected.norm()).item<double>() < kTolerance);
+        CHECK(gpu_error(found, expected) < kGpuTolerance);
         CHECK(at::equal(run(), found));
+        const at::Tensor tokens = index_tensor(row_tokens(c.grid, c.geometry.tile));
+        const auto tiled = [&](const at::Tensor& t) { return take_tokens(t, tokens); };
+        backend->set_order(c.geometry.tile);
+        backend->plan(c.grid);
+        const auto there = [&](const at::Tensor& t) { return tiled(t).to(*gpu); };
+        const at::Tensor in_tiles = backend->run(there(x.q), there(x.k), there(x.v), where).cpu();
+        CHECK(gpu_error(in_tiles, tiled(expected)) < kGpuTolerance);
+        backend->set_order(std::nullopt);
+        backend->plan(c.grid);
       }
+    }
+  }
+}
+
+TEST_CASE("kernels at published sizes equal the portable path", "[.][gpu-full]") {
+  const auto gpu = gpu_here();
+  if (!gpu) return;
+  for (const GpuCase& c : kPublished) {
+    const GpuQkv x = rows_of(c, 8);
+    const AttentionOptions options{c.geometry, mixed_routes(c.heads)};
+    const at::Tensor tokens = index_tensor(row_tokens(c.grid, c.geometry.tile));
+    const auto there = [&](const at::Tensor& t) { return take_tokens(t, tokens).to(*gpu); };
+    const GpuQkv tiled{there(x.q), there(x.k), there(x.v)};
+    for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
+      INFO(c.name << ", " << name);
+      const at::Tensor expected = definition(name, options, c, x, {1, 0}, *gpu);
+      const at::NoGradGuard no_grad;
+      const auto backend = make_attention(name, options);
+      backend->set_order(c.geometry.tile);
+      backend->plan(c.grid);
+      const at::Tensor found = backend->run(tiled.q, tiled.k, tiled.v, {1, 0});
+      const double error = gpu_error(found, take_tokens(expected, tokens));
+      WARN(c.name << ", " << name << ": relative error " << error);
+      CHECK(error < kGpuTolerance);
+      CHECK(at::isfinite(found).all().item<bool>());
+      CHECK(at::equal(backend->run(tiled.q, tiled.k, tiled.v, {1, 0}), found));
     }
   }
 }

@@ -12,6 +12,7 @@
 #include "tests/support/catch.h"
 
 namespace vorta::engine {
+namespace text_tokens_test {  // not anonymous: test files of a target may compile as one
 namespace {
 
 constexpr VideoGrid kGrid{4, 6, 8};
@@ -159,4 +160,5 @@ TEST_CASE("text behind the video: the mixture is the branches' weighted sum", "[
 }
 
 }  // namespace
+}  // namespace text_tokens_test
 }  // namespace vorta::engine

@@ -20,6 +20,7 @@
 #include "tests/support/catch.h"
 
 namespace vorta::engine {
+namespace hunyuan_transformer_test {  // not anonymous: test files of a target may compile as one
 namespace {
 
 using Catch::Matchers::Contains;
@@ -200,4 +201,5 @@ TEST_CASE("HunyuanVideo: cost counts what a forward does, text included", "[huny
 }
 
 }  // namespace
+}  // namespace hunyuan_transformer_test
 }  // namespace vorta::engine

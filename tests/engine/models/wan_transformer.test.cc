@@ -108,6 +108,26 @@ TEST_CASE("sparse branches alone equal the independent derivation", "[parity]") 
   }
 }
 
+TEST_CASE("blocks in the order that attention prefers give the same video", "[properties]") {
+  const at::NoGradGuard no_grad;
+  const TensorMap ref = reference();
+  const auto model = load_video_dit(kFixture, at::kFloat);
+  auto table = std::make_shared<RouteTable>(uniform_routes(kSteps, 2, 2, Branch::kSlidingTile));
+  table->routes[1] = static_cast<uint8_t>(Branch::kCoreset);
+  for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
+    INFO(name);
+    const auto attention = make_attention(name, {.geometry = geometry(), .routes = table});
+    const at::Tensor raster = run(*model, ref, *attention, 0);
+    const ForwardContext reordered{.attention = *attention, .reorder = true};
+    const auto again = [&] {
+      return model->forward(ref.at("latents"), timestep_of(ref, 0), ref.at("text"), reordered);
+    };
+    CHECK(relative_error(again(), raster) < 1e-5);
+    CHECK(relative_error(again(), raster) < 1e-5);
+    CHECK(at::equal(run(*model, ref, *attention, 0), raster));
+  }
+}
+
 TEST_CASE("tau above 1 equals dense exactly; a batch equals its items; runs repeat", "[properties]") {
   const at::NoGradGuard no_grad;
   const TensorMap ref = reference();

@@ -14,6 +14,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace vorta::engine {
+namespace hunyuan_pipeline_test {  // not anonymous: test files of a target may compile as one
 namespace {
 
 using Catch::Matchers::Contains;
@@ -173,4 +174,5 @@ TEST_CASE("HunyuanVideo: from the second step on a bf16 model is told bf16 times
 }
 
 }  // namespace
+}  // namespace hunyuan_pipeline_test
 }  // namespace vorta::engine

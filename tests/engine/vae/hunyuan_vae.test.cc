@@ -14,6 +14,7 @@
 #include "tests/support/catch.h"
 
 namespace vorta::engine {
+namespace hunyuan_vae_test {  // not anonymous: test files of a target may compile as one
 namespace {
 
 using Catch::Matchers::Contains;
@@ -134,4 +135,5 @@ TEST_CASE("HunyuanVideo VAE: what a config or a caller may not ask for", "[hunyu
 }
 
 }  // namespace
+}  // namespace hunyuan_vae_test
 }  // namespace vorta::engine
