@@ -98,15 +98,17 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
         const at::Tensor found = run();
         CHECK(gpu_error(found, expected) < kGpuTolerance);
         CHECK(at::equal(run(), found));
-        const at::Tensor tokens = index_tensor(row_tokens(c.grid, c.geometry.tile));
+        const int64_t video = c.grid.tokens();
+        const at::Tensor text = at::arange(video, video + c.text, at::kLong);
+        const at::Tensor tokens = at::cat({index_tensor(row_tokens(c.grid, c.geometry.tile)), text});
         const auto tiled = [&](const at::Tensor& t) { return take_tokens(t, tokens); };
         backend->set_order(c.geometry.tile);
-        backend->plan(c.grid);
+        backend->plan(c.grid, c.text);
         const auto there = [&](const at::Tensor& t) { return tiled(t).to(*gpu); };
         const at::Tensor in_tiles = backend->run(there(x.q), there(x.k), there(x.v), where).cpu();
         CHECK(gpu_error(in_tiles, tiled(expected)) < kGpuTolerance);
         backend->set_order(std::nullopt);
-        backend->plan(c.grid);
+        backend->plan(c.grid, c.text);
       }
     }
   }

@@ -127,6 +127,22 @@ TEST_CASE("text behind the video: bf16 coreset kernels equal their own fp32 comp
   CHECK(relative_error(backend.run(bf16(x.q), bf16(x.k), bf16(x.v), kFirst), expected) < 1e-2);
 }
 
+TEST_CASE("text behind the video: it stays there when the video's tokens lie in tiles", "[backends][text-tokens]") {
+  const at::NoGradGuard no_grad;
+  const Qkv x = random_qkv(5, 29);
+  const at::Tensor tokens = at::cat({index_tensor(row_tokens(kGrid, kGeometry.tile)), at::arange(kVideo, kVideo + 5, at::kLong)});
+  const auto tiled = [&](const at::Tensor& t) { return take_tokens(t, tokens); };
+  for (const char* name : {"dense", "sliding", "coreset"}) {
+    INFO(name);
+    const auto backend = make_attention(name, {.geometry = kGeometry, .routes = nullptr, .coreset_keys = CoresetKeys::kOwn});
+    backend->plan(kGrid, 5);
+    const at::Tensor expected = tiled(backend->run(x.q, x.k, x.v, kFirst));
+    backend->set_order(kGeometry.tile);
+    backend->plan(kGrid, 5);
+    CHECK(relative_error(backend->run(tiled(x.q), tiled(x.k), tiled(x.v), kFirst), expected) < 1e-5);
+  }
+}
+
 TEST_CASE("text behind the video: density and FLOPs count it, plans follow its length", "[backends][text-tokens]") {
   const double all = kVideo + 5;
   for (const char* name : {"dense", "sliding", "coreset"}) {

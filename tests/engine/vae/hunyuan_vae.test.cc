@@ -96,7 +96,6 @@ TEST_CASE("HunyuanVideo VAE: tiles differ from the whole, which can be asked for
   const at::Tensor whole = vae(false, -1)->decode_unclamped(latents);
   const at::Tensor tiled = vae(false)->decode_unclamped(latents);
   CHECK(relative_error(tiled, whole) > 1e-4);
-  CHECK(relative_error(tiled.narrow(2, 0, 13), whole.narrow(2, 0, 13)) < 1e-5);  // causal: the first tile sees the same
   const auto one = vae(false);
   CHECK(relative_error(one->normalize(one->denormalize(latents)), latents) < 1e-6);
   CHECK(relative_error(one->decode(latents), one->decode_raw(latents / 0.476986)) < 1e-6);
