@@ -26,10 +26,11 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
     const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
     total += flops * static_cast<double>(plan.items.size());
-    fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps{}: {} a trial, predicted speed-up of a step {:.2f}x\n",
+    fmt::print("  {:<12} {}x{}x{}, {} tokens, {}: {} a trial, predicted speed-up of a step {:.2f}x\n",
                variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
-               cost.step_flops.size(), is_partial ? fmt::format(" of {} timed", cost.schedule_steps) : "", flops_text(flops),
-               cost.speedup());
+               is_partial ? fmt::format("{} of {} steps timed", cost.step_flops.size(), cost.schedule_steps)
+                          : fmt::format("{} steps", cost.step_flops.size()),
+               flops_text(flops), cost.speedup());
     if (variant.cache.name == "none") continue;
     fmt::print("  {:<12} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
                static_cast<double>(cost.cache_bytes) / (1 << 20), cost.cache_is_static ? "" : "; the figures above are without it");
