@@ -17,7 +17,8 @@ namespace {
 
 double polynomial(const std::vector<double>& coefficients, double x) {
   double value = 0;
-  for (const double c : coefficients) value = value * x + c;
+  for (const double c : coefficients)
+    value = value * x + c;
   return value;
 }
 
@@ -26,7 +27,8 @@ std::vector<double> least_squares(const std::vector<double>& x, const std::vecto
   const double scale = *std::max_element(x.begin(), x.end());
   const at::Tensor scaled = at::tensor(x, at::kDouble) / scale;
   std::vector<at::Tensor> powers;
-  for (int64_t power = degree; power >= 0; --power) powers.push_back(scaled.pow(power));
+  for (int64_t power = degree; power >= 0; --power)
+    powers.push_back(scaled.pow(power));
   const at::Tensor solved = at::linalg_pinv(at::stack(powers, 1)).matmul(at::tensor(y, at::kDouble));
   std::vector<double> coefficients;
   for (int64_t i = 0; i <= degree; ++i) {
@@ -49,16 +51,22 @@ void CalibrationRecorder::reset() {
   clear_trace();
 }
 
-int64_t CalibrationRecorder::state_bytes(const CacheSizes& s) const { return 3 * s.batch * s.tokens * s.width * s.element_bytes; }
+int64_t CalibrationRecorder::state_bytes(const CacheSizes& s) const {
+  return 3 * s.batch * s.tokens * s.width * s.element_bytes;
+}
 
-at::Tensor CalibrationRecorder::run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass) {
+at::Tensor CalibrationRecorder::run_blocks(BlockStack& stack,
+                                           const at::Tensor& hidden,
+                                           int64_t step,
+                                           GuidancePass pass) {
   State& before = states_[static_cast<size_t>(pass)];
   const at::Tensor signal = stack.signal(signal_, hidden);
   const at::Tensor out = StepCache::run_blocks(stack, hidden, step, pass);
   const at::Tensor residual = (out - hidden).to(at::kFloat);
   if (before.output.defined()) {
     const at::Tensor ratios = residual.norm(2, -1) / before.residual.norm(2, -1).clamp_min(1e-12);
-    changes_.push_back({step, pass, relative_l1(signal, before.signal), relative_l1(out, before.output), ratios.mean().item<double>()});
+    changes_.push_back({step, pass, relative_l1(signal, before.signal), relative_l1(out, before.output),
+                        ratios.mean().item<double>()});
   }
   before = {signal, out, residual};
   return out;
@@ -72,8 +80,11 @@ TeaFit fit_teacache(const CalibrationRecorder& recorder, CacheSignal signal, int
   }
   const std::set<double> different(x.begin(), x.end());
   if (static_cast<int64_t>(different.size()) <= degree + 1) {
-    throw ConfigError("calibrate", fmt::format("expected more than {} different changes of the signal to fit a polynomial of degree {}, "
-                                               "found {}: more steps", degree + 1, degree, different.size()));
+    throw ConfigError(
+        "calibrate",
+        fmt::format("expected more than {} different changes of the signal to fit a polynomial of degree {}, "
+                    "found {}: more steps",
+                    degree + 1, degree, different.size()));
   }
   TeaFit fit;
   fit.calibration.signal = signal;
@@ -83,7 +94,8 @@ TeaFit fit_teacache(const CalibrationRecorder& recorder, CacheSignal signal, int
   fit.calibration.layers = recorder.layers();
   fit.calibration.steps = recorder.steps();
   double mean = 0, rest = 0, all = 0;
-  for (const double value : y) mean += value / static_cast<double>(y.size());
+  for (const double value : y)
+    mean += value / static_cast<double>(y.size());
   for (size_t i = 0; i < y.size(); ++i) {
     rest += std::pow(y[i] - polynomial(fit.calibration.coefficients, x[i]), 2);
     all += std::pow(y[i] - mean, 2);
@@ -107,7 +119,8 @@ MagCalibration fit_magcache(const CalibrationRecorder& recorder) {
       sums[static_cast<size_t>(change.step)] += change.ratio;
       counts[static_cast<size_t>(change.step)] += 1;
     }
-    for (size_t i = 0; i < steps; ++i) sums[i] = counts[i] > 0 ? sums[i] / counts[i] : 1;
+    for (size_t i = 0; i < steps; ++i)
+      sums[i] = counts[i] > 0 ? sums[i] / counts[i] : 1;
     return sums;
   };
   if (recorder.changes().empty()) throw ConfigError("calibrate", "expected at least 2 steps");

@@ -45,8 +45,8 @@ class CalibrationRecorder final : public StepCache {
 
 struct TeaFit {
   TeaCalibration calibration;
-  double r2 = 0;       // explained share of the outputs' variance
-  double lowest = 0;   // of the polynomial on the domain; negative: it is clamped to 0 in use
+  double r2 = 0;      // explained share of the outputs' variance
+  double lowest = 0;  // of the polynomial on the domain; negative: it is clamped to 0 in use
 };
 
 /// Least squares of a polynomial on (signal, output). Signals of the timestep alone are the same in all prompts and

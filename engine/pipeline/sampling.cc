@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pipeline/sampling.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include <cmath>
-#include <cstdlib>
-#include <nlohmann/json.hpp>
-
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "engine/weights/lora.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <cstdlib>
 
 namespace vorta::engine {
 namespace {
@@ -44,9 +44,13 @@ std::optional<SamplingRecipe> bundled_recipe(const PipelineConfig& config) {
 }
 
 template <typename Value>
-void require_same(const std::optional<Value>& asked, const Value& wanted, std::string_view flag, const SamplingRecipe& recipe) {
+void require_same(const std::optional<Value>& asked,
+                  const Value& wanted,
+                  std::string_view flag,
+                  const SamplingRecipe& recipe) {
   if (!asked || *asked == wanted) return;
-  throw ConfigError(flag, fmt::format("expected {}, which recipe {} says, or nothing; found {}", wanted, recipe.name, *asked));
+  throw ConfigError(
+      flag, fmt::format("expected {}, which recipe {} says, or nothing; found {}", wanted, recipe.name, *asked));
 }
 
 }  // namespace
@@ -55,7 +59,9 @@ fs::path transformer_folder(const PipelineConfig& config) {
   if (config.transformer_dir.empty()) return config.model_dir / "transformer";
   std::error_code ignored;
   const fs::path inside = config.model_dir / config.transformer_dir;
-  return config.transformer_dir.is_relative() && fs::is_regular_file(inside / "config.json", ignored) ? inside : config.transformer_dir;
+  return config.transformer_dir.is_relative() && fs::is_regular_file(inside / "config.json", ignored)
+             ? inside
+             : config.transformer_dir;
 }
 
 fs::path bundled_routers(const PipelineConfig& config) {
@@ -96,7 +102,8 @@ void choose_sampling(PipelineConfig& config, const AskedSampling& asked, const G
   require_same(asked.guidance, recipe.guidance, "--guidance", recipe);
   if (recipe.flow_shift) require_same(asked.flow_shift, *recipe.flow_shift, "--flow-shift", recipe);
   if (!asked.scheduler.empty()) {
-    throw ConfigError("--scheduler", fmt::format("expected none, recipe {} says how a step is done; found {}", recipe.name, asked.scheduler));
+    throw ConfigError("--scheduler", fmt::format("expected none, recipe {} says how a step is done; found {}",
+                                                 recipe.name, asked.scheduler));
   }
   config.steps = recipe.steps();
   config.guidance = recipe.guidance;
@@ -109,13 +116,16 @@ void apply_loras(const PipelineConfig& config, TensorMap& weights) {
     const LoraChanges changes = read_lora(file.path, weights);
     const std::vector<std::string> lines = changes.report.lines();
     if (!changes.report.unmatched.empty()) {
-      if (config.strict_loras) throw DataError(file.path.string(), fmt::format("expected a place for every key\n{}", fmt::join(lines, "\n")));
+      if (config.strict_loras)
+        throw DataError(file.path.string(), fmt::format("expected a place for every key\n{}", fmt::join(lines, "\n")));
       log_warn(fmt::format("{}", fmt::join(lines, "\n")));
     } else {
       log_info(lines.front());
     }
-    if (config.lora_mode == LoraMode::kMerged) merge_lora(changes, file.scale, weights);
-    else attach_lora(changes, file.scale, weights);
+    if (config.lora_mode == LoraMode::kMerged)
+      merge_lora(changes, file.scale, weights);
+    else
+      attach_lora(changes, file.scale, weights);
   }
 }
 

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
-#include <nlohmann/json_fwd.hpp>
-#include <optional>
-#include <string>
-#include <string_view>
-
 #include "engine/pipeline/model_folder.h"
 #include "engine/pipeline/pipeline.h"
 #include "engine/weights/tensor_map.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
 
 namespace vorta::engine {
 
@@ -20,7 +21,7 @@ struct AskedSampling {
   std::optional<double> guidance;
   std::optional<double> flow_shift;
   std::string scheduler;
-  std::string recipe;           // a name of recipe_names(), or a file; empty: the one beside the weights, if any
+  std::string recipe;              // a name of recipe_names(), or a file; empty: the one beside the weights, if any
   std::string where = "--recipe";  // where that stands, for messages
 };
 
@@ -44,6 +45,8 @@ std::filesystem::path bundled_routers(const PipelineConfig& config);
 void apply_loras(const PipelineConfig& config, TensorMap& weights);
 
 /// Options of a cache as JSON; a "calibration" that names a file inside the model's folder means that one.
-nlohmann::json cache_options_of(const std::string& options, std::string_view where, const std::filesystem::path& model_dir);
+nlohmann::json cache_options_of(const std::string& options,
+                                std::string_view where,
+                                const std::filesystem::path& model_dir);
 
 }  // namespace vorta::engine

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/schedule/recipe.h"
 
-#include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
-#include <fmt/format.h>
-
-#include <array>
-#include <cmath>
-#include <nlohmann/json.hpp>
-#include <utility>
-
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/nearest.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <cmath>
+#include <utility>
+
 #include "schedule_recipes.h"
 
 namespace vorta::engine {
@@ -48,7 +50,8 @@ std::vector<double> falling_sigmas(ObjectReader& reader, std::string_view key) {
 }
 
 std::vector<double> shifted(std::vector<double> linear, double shift) {
-  for (double& u : linear) u = shift * u / (1 + (shift - 1) * u);
+  for (double& u : linear)
+    u = shift * u / (1 + (shift - 1) * u);
   return linear;
 }
 
@@ -67,7 +70,8 @@ void read_sigmas(ObjectReader& reader, SamplingRecipe& recipe) {
     if (!recipe.flow_shift) reader.fail("flow_shift", "is missing; \"linear\" needs it");
     recipe.sigmas = shifted(std::move(recipe.sigmas), *recipe.flow_shift);
   }
-  for (size_t i = 0; i + 1 < recipe.sigmas.size(); ++i) recipe.timesteps.push_back(kTrainTimesteps * recipe.sigmas[i]);
+  for (size_t i = 0; i + 1 < recipe.sigmas.size(); ++i)
+    recipe.timesteps.push_back(kTrainTimesteps * recipe.sigmas[i]);
   if (!reader.has("timesteps")) return;
   const std::vector<double> told = numbers(reader, "timesteps");
   if (told.size() != recipe.timesteps.size()) {
@@ -79,7 +83,9 @@ void read_sigmas(ObjectReader& reader, SamplingRecipe& recipe) {
   recipe.timesteps = told;
 }
 
-at::Tensor tensor_of(const std::vector<double>& values) { return at::tensor(values, at::kDouble).to(at::kFloat); }
+at::Tensor tensor_of(const std::vector<double>& values) {
+  return at::tensor(values, at::kDouble).to(at::kFloat);
+}
 
 class RecipeSampler final : public Sampler {
  public:
@@ -115,7 +121,9 @@ class RecipeSampler final : public Sampler {
   at::Generator generator_;
 };
 
-json known_recipes() { return json::parse(embedded::recipes_json()); }
+json known_recipes() {
+  return json::parse(embedded::recipes_json());
+}
 
 }  // namespace
 
@@ -154,7 +162,8 @@ json recipe_json(const SamplingRecipe& recipe) {
 
 std::vector<std::string> recipe_names() {
   std::vector<std::string> names;
-  for (const auto& [name, recipe] : known_recipes().items()) names.push_back(name);
+  for (const auto& [name, recipe] : known_recipes().items())
+    names.push_back(name);
   return names;
 }
 
@@ -181,8 +190,10 @@ std::optional<SamplingRecipe> sidecar_recipe(const fs::path& weights) {
   return load_recipe(path.string(), path.string());
 }
 
-std::string check_recipe(const SamplingRecipe& wanted, const std::optional<SamplingRecipe>& sidecar,
-                         std::string_view model_class, int64_t layers) {
+std::string check_recipe(const SamplingRecipe& wanted,
+                         const std::optional<SamplingRecipe>& sidecar,
+                         std::string_view model_class,
+                         int64_t layers) {
   const std::string where = "recipe " + wanted.name;
   if (!wanted.model.empty() && wanted.model != model_class) {
     throw ConfigError(where, fmt::format("expected a {}, which it is for, found a {}", wanted.model, model_class));
@@ -197,11 +208,13 @@ std::string check_recipe(const SamplingRecipe& wanted, const std::optional<Sampl
                                          kUpdates[static_cast<size_t>(wanted.update)]));
   }
   if (wanted.guidance != sidecar->guidance || wanted.embedded_guidance != sidecar->embedded_guidance) {
-    throw ConfigError(where, fmt::format("expected the guidance of {}, which these weights are distilled for: {}, found {}",
-                                         sidecar->name, sidecar->guidance, wanted.guidance));
+    throw ConfigError(where,
+                      fmt::format("expected the guidance of {}, which these weights are distilled for: {}, found {}",
+                                  sidecar->name, sidecar->guidance, wanted.guidance));
   }
   if (wanted.sigmas == sidecar->sigmas && wanted.timesteps == sidecar->timesteps) return "";
-  return fmt::format("recipe {} has other sigmas than {}, which these weights are distilled for", wanted.name, sidecar->name);
+  return fmt::format("recipe {} has other sigmas than {}, which these weights are distilled for", wanted.name,
+                     sidecar->name);
 }
 
 std::unique_ptr<Sampler> make_recipe_sampler(const SamplingRecipe& recipe) {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "engine/schedule/sampler.h"
+
+#include <nlohmann/json_fwd.hpp>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "engine/schedule/sampler.h"
 
 namespace vorta::engine {
 
@@ -24,11 +25,11 @@ enum class StepUpdate {
 struct SamplingRecipe {
   std::string name;
   std::string description;
-  std::string model;              // class of the transformer it is for; empty: any
-  int64_t layers = 0;             // of the weights it belongs to; 0: not said
+  std::string model;   // class of the transformer it is for; empty: any
+  int64_t layers = 0;  // of the weights it belongs to; 0: not said
   StepUpdate update = StepUpdate::kEuler;
-  std::vector<double> sigmas;     // N + 1, falling, the last is 0; the first noise is scaled by the first
-  std::vector<double> timesteps;  // N, 0..1000: what the network is told
+  std::vector<double> sigmas;               // N + 1, falling, the last is 0; the first noise is scaled by the first
+  std::vector<double> timesteps;            // N, 0..1000: what the network is told
   std::optional<double> flow_shift;         // that `sigmas` have; for the record
   double guidance = 1;                      // classifier-free; 1: one pass a step
   std::optional<double> embedded_guidance;  // that the network is told, where it takes one
@@ -54,8 +55,10 @@ std::filesystem::path sidecar_path(const std::filesystem::path& weights);
 
 /// What is wrong with sampling weights by a recipe. ConfigError when `wanted` is for another model than `model_class`
 /// of `layers`, or goes against the sidecar in update, guidance or number of passes; otherwise a warning, or empty.
-std::string check_recipe(const SamplingRecipe& wanted, const std::optional<SamplingRecipe>& sidecar,
-                         std::string_view model_class, int64_t layers);
+std::string check_recipe(const SamplingRecipe& wanted,
+                         const std::optional<SamplingRecipe>& sidecar,
+                         std::string_view model_class,
+                         int64_t layers);
 
 /// Samples are fp32. `kRenoise` draws from the generator of the first noise, whose stream goes on.
 std::unique_ptr<Sampler> make_recipe_sampler(const SamplingRecipe& recipe);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <filesystem>
-
 #include "engine/schedule/recipe.h"
 #include "engine/train/bundle.h"
 #include "engine/train/latent_pool.h"
 #include "engine/train/train_loop.h"
+
+#include <filesystem>
 
 namespace vorta::engine {
 

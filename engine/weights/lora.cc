@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/weights/lora.h"
 
+#include "engine/base/error.h"
+#include "engine/weights/lora_names.h"
+#include "engine/weights/safetensors.h"
+
 #include <ATen/ATen.h>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <array>
 #include <map>
-
-#include "engine/base/error.h"
-#include "engine/weights/lora_names.h"
-#include "engine/weights/safetensors.h"
 
 namespace vorta::engine {
 namespace {
@@ -25,11 +26,15 @@ struct Part {
 using Parts = std::map<LoraRole, Part>;
 
 // As [out, in] fp32: kernels of convolutions become rows, as their products are computed.
-at::Tensor matrix(const at::Tensor& x) { return x.to(at::kFloat).flatten(1); }
+at::Tensor matrix(const at::Tensor& x) {
+  return x.to(at::kFloat).flatten(1);
+}
 
 class Reader {
  public:
-  Reader(const std::string& source, const TensorMap& model) : source_(source), model_(model) { result_.report.file = source; }
+  Reader(const std::string& source, const TensorMap& model) : source_(source), model_(model) {
+    result_.report.file = source;
+  }
 
   LoraChanges read(const TensorMap& tensors) {
     std::map<std::string, Parts> modules;
@@ -38,30 +43,40 @@ class Reader {
     for (const auto& [key, tensor] : tensors) {
       const LoraKey parsed = parse_lora_key(key);
       if (parsed.role == LoraRole::kNone) {
-        leave_out(key, key.ends_with(".dora_scale") ? "weight-decomposed (DoRA) changes are not done here" : "not the name of a change of weights");
+        leave_out(key, key.ends_with(".dora_scale") ? "weight-decomposed (DoRA) changes are not done here"
+                                                    : "not the name of a change of weights");
         continue;
       }
       kohya = kohya || parsed.kohya;
       names.push_back(parsed.module);
       const bool fresh = modules[parsed.module].emplace(parsed.role, Part{key, tensor}).second;
-      if (!fresh) throw DataError(source_, fmt::format("{}: expected one such change, found two under different prefixes", key));
+      if (!fresh)
+        throw DataError(source_, fmt::format("{}: expected one such change, found two under different prefixes", key));
     }
     const LoraStyle style = lora_style(names);
-    result_.report.style = fmt::format("{}{}", style == LoraStyle::kOriginal ? "original" : "diffusers", kohya ? ", kohya" : "");
+    result_.report.style =
+        fmt::format("{}{}", style == LoraStyle::kOriginal ? "original" : "diffusers", kohya ? ", kohya" : "");
     names_ = lora_names(model_, style);
-    for (const auto& [module, parts] : modules) read_module(module, parts);
+    for (const auto& [module, parts] : modules)
+      read_module(module, parts);
     if (result_.report.matched == 0) {
-      throw DataError(source_, fmt::format("expected changes of this model, found none among {} keys, such as \"{}\": a LoRA for another model",
-                                           tensors.size(), tensors.empty() ? "" : tensors.begin()->first));
+      throw DataError(
+          source_,
+          fmt::format(
+              "expected changes of this model, found none among {} keys, such as \"{}\": a LoRA for another model",
+              tensors.size(), tensors.empty() ? "" : tensors.begin()->first));
     }
     return std::move(result_);
   }
 
  private:
-  void leave_out(const std::string& key, const std::string& reason) { result_.report.unmatched.emplace_back(key, reason); }
+  void leave_out(const std::string& key, const std::string& reason) {
+    result_.report.unmatched.emplace_back(key, reason);
+  }
 
   void leave_out_all(const Parts& parts, const std::string& reason) {
-    for (const auto& [role, part] : parts) leave_out(part.key, reason);
+    for (const auto& [role, part] : parts)
+      leave_out(part.key, reason);
   }
 
   void read_module(const std::string& module, Parts parts) {
@@ -75,8 +90,10 @@ class Reader {
       leave_out_all(parts, "the model has no such module");
       return;
     }
-    if (const auto found = parts.find(LoraRole::kDiff); found != parts.end()) read_difference(*target, ".weight", found->second);
-    if (const auto found = parts.find(LoraRole::kDiffBias); found != parts.end()) read_difference(*target, ".bias", found->second);
+    if (const auto found = parts.find(LoraRole::kDiff); found != parts.end())
+      read_difference(*target, ".weight", found->second);
+    if (const auto found = parts.find(LoraRole::kDiffBias); found != parts.end())
+      read_difference(*target, ".bias", found->second);
     read_low_rank(*target, parts);
   }
 
@@ -98,7 +115,10 @@ class Reader {
   }
 
   // A fused tensor's rows for each of the target's modules.
-  std::vector<at::Tensor> rows_of(const LoraTarget& target, const char* ending, const at::Tensor& fused, const Part& part) const {
+  std::vector<at::Tensor> rows_of(const LoraTarget& target,
+                                  const char* ending,
+                                  const at::Tensor& fused,
+                                  const Part& part) const {
     at::Tensor rows = fused;
     if (target.halves_swapped && rows.size(0) % 2 == 0) {
       const std::vector<at::Tensor> halves = rows.chunk(2, 0);
@@ -116,7 +136,8 @@ class Reader {
   }
 
   [[noreturn]] void refuse_size(const Part& part, const std::string& expected, const std::string& found) const {
-    throw DataError(source_, fmt::format("{}: expected {}, found {}: a LoRA for another model", part.key, expected, found));
+    throw DataError(source_,
+                    fmt::format("{}: expected {}, found {}: a LoRA for another model", part.key, expected, found));
   }
 
   void read_difference(const LoraTarget& target, const char* ending, const Part& part) {
@@ -126,7 +147,8 @@ class Reader {
       return;
     }
     const std::vector<at::Tensor> rows = rows_of(target, ending, part.tensor.to(at::kFloat), part);
-    for (size_t i = 0; i < rows.size(); ++i) add_difference(parameter(target.modules[i], ending), rows[i], part);
+    for (size_t i = 0; i < rows.size(); ++i)
+      add_difference(parameter(target.modules[i], ending), rows[i], part);
     ++result_.report.matched;
   }
 
@@ -148,20 +170,28 @@ class Reader {
     }
     if (mine.empty()) return;
     std::string reason;
-    if (mid != parts.end()) reason = "changes with a middle (LoCon) are not done here";
-    else if (down == parts.end() && up == parts.end()) reason = "an alpha without a change";
-    else if (down == parts.end()) reason = "half a change: the other half, down, is missing";
-    else if (up == parts.end()) reason = "half a change: the other half, up, is missing";
+    if (mid != parts.end())
+      reason = "changes with a middle (LoCon) are not done here";
+    else if (down == parts.end() && up == parts.end())
+      reason = "an alpha without a change";
+    else if (down == parts.end())
+      reason = "half a change: the other half, down, is missing";
+    else if (up == parts.end())
+      reason = "half a change: the other half, up, is missing";
     for (const std::string& module : target.modules) {
-      if (reason.empty() && !model_.contains(parameter(module, ".weight"))) reason = fmt::format("the model's {} has no weight", module);
+      if (reason.empty() && !model_.contains(parameter(module, ".weight")))
+        reason = fmt::format("the model's {} has no weight", module);
     }
     if (!reason.empty()) {
-      for (const Part* part : mine) leave_out(part->key, reason);
+      for (const Part* part : mine)
+        leave_out(part->key, reason);
       return;
     }
     const at::Tensor a = matrix(down->second.tensor), b = matrix(up->second.tensor);
-    if (a.size(0) != b.size(1)) refuse_size(up->second, fmt::format("rank {}, as down has", a.size(0)), fmt::format("{}", b.size(1)));
-    const double scale = alpha == parts.end() ? 1 : alpha->second.tensor.to(at::kDouble).item<double>() / static_cast<double>(a.size(0));
+    if (a.size(0) != b.size(1))
+      refuse_size(up->second, fmt::format("rank {}, as down has", a.size(0)), fmt::format("{}", b.size(1)));
+    const double scale =
+        alpha == parts.end() ? 1 : alpha->second.tensor.to(at::kDouble).item<double>() / static_cast<double>(a.size(0));
     const std::vector<at::Tensor> ups = rows_of(target, ".weight", b, up->second);
     for (size_t i = 0; i < ups.size(); ++i) {
       const std::string name = parameter(target.modules[i], ".weight");
@@ -203,14 +233,17 @@ void merge(const LoraChange& change, double strength, TensorMap& model) {
 }  // namespace
 
 std::vector<std::string> LoraReport::lines() const {
-  std::vector<std::string> out{fmt::format("{}: {} keys ({} names), {} left out{}", file, matched + static_cast<int64_t>(unmatched.size()),
-                                           style, unmatched.size(),
-                                           touches_time ? "; changes the time embedding, which routers are trained on" : "")};
-  for (const auto& [key, reason] : unmatched) out.push_back(fmt::format("  {}: {}", key, reason));
+  std::vector<std::string> out{fmt::format(
+      "{}: {} keys ({} names), {} left out{}", file, matched + static_cast<int64_t>(unmatched.size()), style,
+      unmatched.size(), touches_time ? "; changes the time embedding, which routers are trained on" : "")};
+  for (const auto& [key, reason] : unmatched)
+    out.push_back(fmt::format("  {}: {}", key, reason));
   return out;
 }
 
-LoraChanges read_lora(const TensorMap& tensors, const std::string& source, const TensorMap& model) { return Reader(source, model).read(tensors); }
+LoraChanges read_lora(const TensorMap& tensors, const std::string& source, const TensorMap& model) {
+  return Reader(source, model).read(tensors);
+}
 
 LoraChanges read_lora(const std::filesystem::path& path, const TensorMap& model) {
   return read_lora(read_safetensors(path).tensors, path.string(), model);
@@ -222,7 +255,8 @@ at::Tensor lora_difference(const LoraChange& change, at::IntArrayRef shape) {
 }
 
 void merge_lora(const LoraChanges& changes, double strength, TensorMap& model) {
-  for (const LoraChange& change : changes.changes) merge(change, strength, model);
+  for (const LoraChange& change : changes.changes)
+    merge(change, strength, model);
 }
 
 void attach_lora(const LoraChanges& changes, double strength, TensorMap& model) {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "engine/weights/tensor_map.h"
+
 #include <ATen/core/TensorBody.h>
 
 #include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "engine/weights/tensor_map.h"
 
 namespace vorta::engine {
 
@@ -24,8 +24,8 @@ struct LoraChange {
 /// Which keys of a file found their parameter.
 struct LoraReport {
   std::string file;
-  std::string style;       // how the file names things: "diffusers", "original", "kohya"
-  int64_t matched = 0;     // keys
+  std::string style;    // how the file names things: "diffusers", "original", "kohya"
+  int64_t matched = 0;  // keys
   std::vector<std::pair<std::string, std::string>> unmatched;  // key, reason
   bool touches_time = false;  // it changes what routers read: they were trained on another time embedding
   /// Lines for a log: counts, then every key that was left out with its reason.

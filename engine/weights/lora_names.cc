@@ -11,8 +11,13 @@ namespace vorta::engine {
 namespace {
 
 // Longest first where one is the end of another.
-constexpr std::array<std::string_view, 7> kPrefixes{"model.diffusion_model.", "base_model.model.", "diffusion_model.", "transformer_2.",
-                                                    "transformer.", "unet.", "model."};
+constexpr std::array<std::string_view, 7> kPrefixes{"model.diffusion_model.",
+                                                    "base_model.model.",
+                                                    "diffusion_model.",
+                                                    "transformer_2.",
+                                                    "transformer.",
+                                                    "unet.",
+                                                    "model."};
 constexpr std::string_view kKohyaPrefixes[] = {"lora_unet_", "lora_transformer_"};
 
 struct Suffix {
@@ -20,14 +25,22 @@ struct Suffix {
   LoraRole role;
 };
 constexpr Suffix kSuffixes[] = {
-    {".lora_A.weight", LoraRole::kDown},      {".lora_B.weight", LoraRole::kUp},
-    {".lora_down.weight", LoraRole::kDown},   {".lora_up.weight", LoraRole::kUp},
-    {".lora_mid.weight", LoraRole::kMid},     {".lora_linear_layer.down.weight", LoraRole::kDown},
-    {".lora_linear_layer.up.weight", LoraRole::kUp}, {"_lora.down.weight", LoraRole::kDown},
-    {"_lora.up.weight", LoraRole::kUp},       {".lora.down.weight", LoraRole::kDown},
-    {".lora.up.weight", LoraRole::kUp},       {".lora_A", LoraRole::kDown},
-    {".lora_B", LoraRole::kUp},               {".alpha", LoraRole::kAlpha},
-    {".diff_b", LoraRole::kDiffBias},         {".diff_m", LoraRole::kDiffModulation},
+    {".lora_A.weight", LoraRole::kDown},
+    {".lora_B.weight", LoraRole::kUp},
+    {".lora_down.weight", LoraRole::kDown},
+    {".lora_up.weight", LoraRole::kUp},
+    {".lora_mid.weight", LoraRole::kMid},
+    {".lora_linear_layer.down.weight", LoraRole::kDown},
+    {".lora_linear_layer.up.weight", LoraRole::kUp},
+    {"_lora.down.weight", LoraRole::kDown},
+    {"_lora.up.weight", LoraRole::kUp},
+    {".lora.down.weight", LoraRole::kDown},
+    {".lora.up.weight", LoraRole::kUp},
+    {".lora_A", LoraRole::kDown},
+    {".lora_B", LoraRole::kUp},
+    {".alpha", LoraRole::kAlpha},
+    {".diff_b", LoraRole::kDiffBias},
+    {".diff_m", LoraRole::kDiffModulation},
     {".diff", LoraRole::kDiff},
 };
 
@@ -111,8 +124,10 @@ constexpr Rename kHunyuanOriginal[] = {
     {"context_embedder.time_text_embed.text_embedder.linear_1", "txt_in.c_embedder.linear_1"},
     {"context_embedder.time_text_embed.text_embedder.linear_2", "txt_in.c_embedder.linear_2"},
     {"context_embedder.proj_in", "txt_in.input_embedder"},
-    {"context_embedder.token_refiner.refiner_blocks.#.attn.to_out.0", "txt_in.individual_token_refiner.blocks.#.self_attn_proj"},
-    {"context_embedder.token_refiner.refiner_blocks.#.ff.net.0.proj", "txt_in.individual_token_refiner.blocks.#.mlp.fc1"},
+    {"context_embedder.token_refiner.refiner_blocks.#.attn.to_out.0",
+     "txt_in.individual_token_refiner.blocks.#.self_attn_proj"},
+    {"context_embedder.token_refiner.refiner_blocks.#.ff.net.0.proj",
+     "txt_in.individual_token_refiner.blocks.#.mlp.fc1"},
     {"context_embedder.token_refiner.refiner_blocks.#.ff.net.2", "txt_in.individual_token_refiner.blocks.#.mlp.fc2"},
     {"context_embedder.token_refiner.refiner_blocks.#.norm_out.linear",
      "txt_in.individual_token_refiner.blocks.#.adaLN_modulation.1"},
@@ -140,34 +155,43 @@ struct Fused {
   std::array<std::string_view, 4> models;  // the rest empty
 };
 constexpr Fused kFused[] = {
-    {"double_blocks.#.img_attn_qkv", {"transformer_blocks.#.attn.to_q", "transformer_blocks.#.attn.to_k", "transformer_blocks.#.attn.to_v"}},
-    {"double_blocks.#.img_attn.qkv", {"transformer_blocks.#.attn.to_q", "transformer_blocks.#.attn.to_k", "transformer_blocks.#.attn.to_v"}},
+    {"double_blocks.#.img_attn_qkv",
+     {"transformer_blocks.#.attn.to_q", "transformer_blocks.#.attn.to_k", "transformer_blocks.#.attn.to_v"}},
+    {"double_blocks.#.img_attn.qkv",
+     {"transformer_blocks.#.attn.to_q", "transformer_blocks.#.attn.to_k", "transformer_blocks.#.attn.to_v"}},
     {"double_blocks.#.txt_attn_qkv",
-     {"transformer_blocks.#.attn.add_q_proj", "transformer_blocks.#.attn.add_k_proj", "transformer_blocks.#.attn.add_v_proj"}},
+     {"transformer_blocks.#.attn.add_q_proj", "transformer_blocks.#.attn.add_k_proj",
+      "transformer_blocks.#.attn.add_v_proj"}},
     {"double_blocks.#.txt_attn.qkv",
-     {"transformer_blocks.#.attn.add_q_proj", "transformer_blocks.#.attn.add_k_proj", "transformer_blocks.#.attn.add_v_proj"}},
+     {"transformer_blocks.#.attn.add_q_proj", "transformer_blocks.#.attn.add_k_proj",
+      "transformer_blocks.#.attn.add_v_proj"}},
     {"single_blocks.#.linear1",
-     {"single_transformer_blocks.#.attn.to_q", "single_transformer_blocks.#.attn.to_k", "single_transformer_blocks.#.attn.to_v",
-      "single_transformer_blocks.#.proj_mlp"}},
+     {"single_transformer_blocks.#.attn.to_q", "single_transformer_blocks.#.attn.to_k",
+      "single_transformer_blocks.#.attn.to_v", "single_transformer_blocks.#.proj_mlp"}},
     {"txt_in.individual_token_refiner.blocks.#.self_attn_qkv",
-     {"context_embedder.token_refiner.refiner_blocks.#.attn.to_q", "context_embedder.token_refiner.refiner_blocks.#.attn.to_k",
+     {"context_embedder.token_refiner.refiner_blocks.#.attn.to_q",
+      "context_embedder.token_refiner.refiner_blocks.#.attn.to_k",
       "context_embedder.token_refiner.refiner_blocks.#.attn.to_v"}},
 };
 // Modules of a file whose halves of rows are the other way round.
 constexpr Rename kSwapped[] = {{"norm_out.linear", "final_layer.adaLN_modulation.1"}};
 
 // Words that only one style has, in names with dots or underscores.
-constexpr std::string_view kOriginalWords[] = {"self_attn", "cross_attn", "double_blocks", "single_blocks", "time_embedding", "time_projection",
-                                               "text_embedding", "head.head", "head.modulation", "head_head", "final_layer", "txt_in", "img_in"};
-constexpr std::string_view kDiffusersWords[] = {"attn1", "attn2", "transformer_blocks", "condition_embedder", "ffn.net", "ffn_net",
-                                                "context_embedder", "time_text_embed", "proj_out"};
+constexpr std::string_view kOriginalWords[] = {"self_attn",       "cross_attn",      "double_blocks",  "single_blocks",
+                                               "time_embedding",  "time_projection", "text_embedding", "head.head",
+                                               "head.modulation", "head_head",       "final_layer",    "txt_in",
+                                               "img_in"};
+constexpr std::string_view kDiffusersWords[] = {"attn1",   "attn2",   "transformer_blocks", "condition_embedder",
+                                                "ffn.net", "ffn_net", "context_embedder",   "time_text_embed",
+                                                "proj_out"};
 
 // The number where `pattern` has '#', as text; absent when `name` does not fit. Patterns without '#' give "".
 std::pair<bool, std::string> match(std::string_view pattern, std::string_view name) {
   const auto at = pattern.find('#');
   if (at == std::string_view::npos) return {pattern == name, ""};
   const std::string_view before = pattern.substr(0, at), after = pattern.substr(at + 1);
-  if (name.size() <= before.size() + after.size() || !name.starts_with(before) || !name.ends_with(after)) return {false, ""};
+  if (name.size() <= before.size() + after.size() || !name.starts_with(before) || !name.ends_with(after))
+    return {false, ""};
   const std::string_view number = name.substr(before.size(), name.size() - before.size() - after.size());
   const bool digits = std::all_of(number.begin(), number.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
   return {digits, std::string(number)};
@@ -208,7 +232,8 @@ void add_fused(const std::set<std::string>& modules, LoraNames& names) {
       for (const std::string_view one : rule.models) {
         if (!one.empty()) target.modules.push_back(fill(one, number));
       }
-      const bool all = std::all_of(target.modules.begin(), target.modules.end(), [&](const auto& m) { return modules.contains(m); });
+      const bool all =
+          std::all_of(target.modules.begin(), target.modules.end(), [&](const auto& m) { return modules.contains(m); });
       if (all) names.dotted[fill(rule.file, number)] = target;
     }
   }
@@ -235,10 +260,12 @@ LoraNames lora_names(const TensorMap& model, LoraStyle style) {
       names.dotted[module] = {{module}};
       if (!module.ends_with(".to_q")) continue;  // diffusers' fuse_qkv_projections
       const std::string stem = module.substr(0, module.size() - 1);
-      if (modules.contains(stem + "k") && modules.contains(stem + "v")) names.dotted[stem + "qkv"] = {{stem + "q", stem + "k", stem + "v"}};
+      if (modules.contains(stem + "k") && modules.contains(stem + "v"))
+        names.dotted[stem + "qkv"] = {{stem + "q", stem + "k", stem + "v"}};
     }
   } else {
-    const bool hunyuan = std::any_of(modules.begin(), modules.end(), [](const auto& m) { return m.starts_with("transformer_blocks."); });
+    const bool hunyuan =
+        std::any_of(modules.begin(), modules.end(), [](const auto& m) { return m.starts_with("transformer_blocks."); });
     if (hunyuan) {
       add_renames(kHunyuanOriginal, modules, false, names);
       add_renames(kHunyuanComfy, modules, false, names);
@@ -248,7 +275,8 @@ LoraNames lora_names(const TensorMap& model, LoraStyle style) {
       add_renames(kWanOriginal, modules, false, names);
     }
   }
-  for (const auto& [name, target] : names.dotted) names.underscored[with_underscores(name)] = target;
+  for (const auto& [name, target] : names.dotted)
+    names.underscored[with_underscores(name)] = target;
   return names;
 }
 
@@ -256,8 +284,10 @@ LoraStyle lora_style(const std::vector<std::string>& modules) {
   int64_t original = 0, diffusers = 0;
   for (const std::string& module : modules) {
     const auto has = [&](std::string_view word) { return module.find(word) != std::string::npos; };
-    if (std::any_of(std::begin(kDiffusersWords), std::end(kDiffusersWords), has)) ++diffusers;
-    else if (std::any_of(std::begin(kOriginalWords), std::end(kOriginalWords), has)) ++original;
+    if (std::any_of(std::begin(kDiffusersWords), std::end(kDiffusersWords), has))
+      ++diffusers;
+    else if (std::any_of(std::begin(kOriginalWords), std::end(kOriginalWords), has))
+      ++original;
   }
   return original > diffusers ? LoraStyle::kOriginal : LoraStyle::kDiffusers;
 }

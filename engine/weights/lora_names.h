@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "engine/weights/tensor_map.h"
+
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "engine/weights/tensor_map.h"
 
 namespace vorta::engine {
 

@@ -1,15 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <ATen/ATen.h>
-#include <fmt/format.h>
-
-#include <CLI/CLI.hpp>
-#include <filesystem>
-#include <map>
-#include <memory>
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
-
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
@@ -18,6 +7,18 @@
 #include "harness/cli/exit_codes.h"
 #include "harness/cli/verbs.h"
 #include "harness/suite/suite_spec.h"
+
+#include <ATen/ATen.h>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
 
 namespace vorta::harness {
 namespace {
@@ -56,16 +57,24 @@ void add_flags(CLI::App& app, CalibrateFlags& f) {
   app.add_option("--width", f.width, "pixels");
   app.add_option("--dtype", f.dtype)->capture_default_str()->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_option("--device", f.pipeline.device, "auto, cpu or cuda")->capture_default_str();
-  app.add_option("--prompts", f.prompts, "JSON file with \"prompts\" as suites have (default: suites/prompts/embedded.json)");
-  app.add_option("--limit", f.limit, "prompts to take, from the first")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--prompts", f.prompts,
+                 "JSON file with \"prompts\" as suites have (default: suites/prompts/embedded.json)");
+  app.add_option("--limit", f.limit, "prompts to take, from the first")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("--seed", f.seed, "of the first prompt; each later one's is one more")->capture_default_str();
 }
 
 void add_teacache_flags(CLI::App& app, CalibrateFlags& f) {
-  app.add_option("--signal", f.signal, "time_embedding, time_projection or first_block")->transform(CLI::CheckedTransformer(kSignals));
+  app.add_option("--signal", f.signal, "time_embedding, time_projection or first_block")
+      ->transform(CLI::CheckedTransformer(kSignals));
   app.add_option("--degree", f.degree, "of the polynomial")->capture_default_str()->check(CLI::Range(1, 8));
-  app.add_option("--first-steps", f.first_steps, "steps at the start that are always computed")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--last-steps", f.last_steps, "steps at the end that are always computed")->capture_default_str()->check(CLI::NonNegativeNumber);
+  app.add_option("--first-steps", f.first_steps, "steps at the start that are always computed")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--last-steps", f.last_steps, "steps at the end that are always computed")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
 }
 
 std::vector<std::string> read_prompts(const CalibrateFlags& f) {
@@ -74,7 +83,8 @@ std::vector<std::string> read_prompts(const CalibrateFlags& f) {
   std::vector<std::string> texts;
   if (document.is_object() && document.contains("prompts") && document["prompts"].is_array()) {
     for (const json& prompt : document["prompts"]) {
-      if (prompt.is_object() && prompt.contains("text") && prompt["text"].is_string()) texts.push_back(prompt["text"].get<std::string>());
+      if (prompt.is_object() && prompt.contains("text") && prompt["text"].is_string())
+        texts.push_back(prompt["text"].get<std::string>());
     }
   }
   if (texts.empty()) throw ConfigError(file.string() + "#/prompts", "expected a list of {\"text\": ...}");
@@ -83,7 +93,9 @@ std::vector<std::string> read_prompts(const CalibrateFlags& f) {
 }
 
 // One generation a prompt, without a picture at the end.
-void record(CalibrateFlags& f, engine::CalibrationRecorder& recorder, const std::vector<std::string>& prompts,
+void record(CalibrateFlags& f,
+            engine::CalibrationRecorder& recorder,
+            const std::vector<std::string>& prompts,
             const engine::GenerationDefaults& defaults) {
   // Not owned: the pipeline goes first.
   f.pipeline.own_cache = std::shared_ptr<engine::StepCache>(&recorder, [](engine::StepCache*) {});
@@ -102,7 +114,10 @@ void record(CalibrateFlags& f, engine::CalibrationRecorder& recorder, const std:
 }
 
 json fit_note(const CalibrateFlags& f, size_t prompts) {
-  json note{{"attention", f.pipeline.attention}, {"steps", f.pipeline.steps}, {"guidance", f.pipeline.guidance}, {"prompts", prompts},
+  json note{{"attention", f.pipeline.attention},
+            {"steps", f.pipeline.steps},
+            {"guidance", f.pipeline.guidance},
+            {"prompts", prompts},
             {"model", f.pipeline.model_dir.filename().string()}};
   if (f.pipeline.flow_shift) note["flow_shift"] = *f.pipeline.flow_shift;
   if (f.pipeline.recipe) note["recipe"] = f.pipeline.recipe->name;
@@ -116,7 +131,8 @@ int calibrate(CalibrateFlags& f, bool teacache) {
   engine::choose_sampling(pipeline, f.asked, defaults);
   pipeline.max_sequence_length = defaults.max_sequence_length;
   pipeline.dtype = f.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
-  if (pipeline.routers_dir.empty() && pipeline.attention != "dense") pipeline.routers_dir = engine::bundled_routers(pipeline);
+  if (pipeline.routers_dir.empty() && pipeline.attention != "dense")
+    pipeline.routers_dir = engine::bundled_routers(pipeline);
   const std::vector<std::string> prompts = read_prompts(f);
   engine::CalibrationRecorder recorder(f.signal);
   record(f, recorder, prompts, defaults);
@@ -128,8 +144,9 @@ int calibrate(CalibrateFlags& f, bool teacache) {
     file = engine::to_json(fit.calibration);
     note["r2"] = fit.r2;
     note["lowest"] = fit.lowest;
-    fmt::print("{}: {} changes, domain {:.4f} to {:.4f}, R2 {:.3f}{}\n", f.output, recorder.changes().size(), fit.calibration.low,
-               fit.calibration.high, fit.r2, fit.lowest < 0 ? "; negative on a part of it, where it counts as 0" : "");
+    fmt::print("{}: {} changes, domain {:.4f} to {:.4f}, R2 {:.3f}{}\n", f.output, recorder.changes().size(),
+               fit.calibration.low, fit.calibration.high, fit.r2,
+               fit.lowest < 0 ? "; negative on a part of it, where it counts as 0" : "");
   } else {
     file = engine::to_json(engine::fit_magcache(recorder));
     fmt::print("{}: ratios of {} steps from {} prompts\n", f.output, recorder.steps(), prompts.size());

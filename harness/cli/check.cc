@@ -37,9 +37,11 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
     total += flops * static_cast<double>(runs_of(plan, one.variant));
     if (variant.name == spec.reference) reference = cost.denoise_flops();
-    fmt::print("  {:<18} {}x{}x{}, {} tokens, {} steps{}, {:g} evaluations: {} a trial, predicted speed-up of a step {:.2f}x{}\n",
-               variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(), cost.step_flops.size(),
-               is_partial ? fmt::format(" of {} timed", cost.schedule_steps) : "", cost.forwards, flops_text(flops), cost.speedup(),
+    fmt::print("  {:<18} {}x{}x{}, {} tokens, {}, {:g} evaluations: {} a trial, predicted speed-up of a step {:.2f}x{}\n",
+               variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
+               is_partial ? fmt::format("{} of {} steps timed", cost.step_flops.size(), cost.schedule_steps)
+                          : fmt::format("{} steps", cost.step_flops.size()),
+               cost.forwards, flops_text(flops), cost.speedup(),
                reference > 0 ? fmt::format(", of denoising {:.2f}x over {}", reference / cost.denoise_flops(), spec.reference) : "");
     if (variant.cache.name == "none") continue;
     fmt::print("  {:<18} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,

@@ -18,6 +18,7 @@
 #include "harness/cli/verbs.h"
 #include "harness/suite/suite_spec.h"
 #include "metrics/core/metric.h"
+#include "metrics/core/scorer.h"
 
 namespace vorta::harness {
 namespace {
@@ -49,6 +50,17 @@ void print_recipes() {
   }
 }
 
+void print_dimensions() {
+  const auto weights = metrics::ScorerWeights::from_environment();
+  for (const auto& dimension : metrics::dimension_table()) {
+    const auto missing = weights.missing(dimension.weights);
+    const std::string state = dimension.make == nullptr ? "not built in"
+                              : missing.empty()         ? "can be measured"
+                                                        : fmt::format("weights missing: {}", fmt::join(missing, ", "));
+    print_row(dimension.name, fmt::format("{} [{}; {}]", dimension.description, metrics::to_string(dimension.profile), state));
+  }
+}
+
 struct Family {
   std::string_view name;
   void (*print)();
@@ -62,6 +74,7 @@ constexpr std::array kFamilies{
     Family{"samplers", [] { print_table(engine::samplers()); }},
     Family{"recipes", &print_recipes},
     Family{"metrics", &print_metrics},
+    Family{"dimensions", &print_dimensions},
 };
 
 int list(const std::string& wanted) {
@@ -82,7 +95,7 @@ int list(const std::string& wanted) {
 
 std::function<int()> add_list(CLI::App& sub) {
   auto family = std::make_shared<std::string>();
-  sub.add_option("family", *family, "suites, models, attentions, caches, samplers, recipes or metrics (default: all)");
+  sub.add_option("family", *family, "suites, models, attentions, caches, samplers, recipes, metrics or dimensions (default: all)");
   return [family] { return list(*family); };
 }
 

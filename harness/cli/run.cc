@@ -67,8 +67,10 @@ int run(const Options& options) {
   run_options.retry_failed = options.retry_failed;
   run_options.arguments = {"run", "--suite", options.suite};
   for (const std::string& assignment : overrides) {
-    run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
+    if (assignment == kRandomWeights) run_options.arguments.emplace_back("--random-weights");
+    else run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
   }
+  for (const std::string& name : options.only) run_options.arguments.insert(run_options.arguments.end(), {"--only", name});
   run_options.environment = environment_row();
   const auto engine = make_pipeline_engine();
   if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/plan/controls.h"
 
+#include "engine/base/error.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
-
-#include "engine/base/error.h"
 
 namespace vorta::harness {
 namespace {
@@ -24,8 +24,11 @@ int64_t prompts_of(const std::vector<const Variant*>& targets) {
 }
 
 void require_free(const SuiteSpec& spec, const std::string& name) {
-  const bool used = std::any_of(spec.variants.begin(), spec.variants.end(), [&](const Variant& v) { return v.name == name; });
-  if (used) throw ConfigError("measurement/controls", fmt::format("the name \"{}\" is wanted for a control, and used by a variant", name));
+  const bool used =
+      std::any_of(spec.variants.begin(), spec.variants.end(), [&](const Variant& v) { return v.name == name; });
+  if (used)
+    throw ConfigError("measurement/controls",
+                      fmt::format("the name \"{}\" is wanted for a control, and used by a variant", name));
 }
 
 Variant control_of(const Variant& reference, const std::vector<const Variant*>& targets) {
@@ -33,7 +36,8 @@ Variant control_of(const Variant& reference, const std::vector<const Variant*>& 
   control.prompts = prompts_of(targets);
   control.profile = false;
   control.control_for.clear();
-  for (const Variant* one : targets) control.control_for.push_back(one->name);
+  for (const Variant* one : targets)
+    control.control_for.push_back(one->name);
   return control;
 }
 
@@ -41,10 +45,12 @@ Variant control_of(const Variant& reference, const std::vector<const Variant*>& 
 
 SuiteSpec with_controls(SuiteSpec spec, const PredictedFlops& predict) {
   const std::vector<Variant> own = spec.variants;
-  const Variant& reference = *std::find_if(own.begin(), own.end(), [&](const Variant& v) { return v.name == spec.reference; });
+  const Variant& reference =
+      *std::find_if(own.begin(), own.end(), [&](const Variant& v) { return v.name == spec.reference; });
   const std::optional<double> whole = predict(reference);
   if (!whole || !(*whole > 0) || reference.config.steps < 1) {
-    throw ConfigError("measurement/controls", fmt::format("expected a reference of known steps and cost, found {}", reference.name));
+    throw ConfigError("measurement/controls",
+                      fmt::format("expected a reference of known steps and cost, found {}", reference.name));
   }
   const auto steps = static_cast<double>(reference.config.steps);
   std::map<int64_t, std::vector<const Variant*>, std::greater<>> by_steps;

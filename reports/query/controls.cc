@@ -10,8 +10,9 @@
 namespace vorta::reports {
 namespace {
 
-const Variant* find_variant(const Report& report, std::string_view name) {
-  const auto found = std::find_if(report.variants.begin(), report.variants.end(), [name](const Variant& v) { return v.row.variant == name; });
+const Variant* variant_named(const Report& report, std::string_view name) {
+  const auto found = std::find_if(report.variants.begin(), report.variants.end(),
+                                  [name](const Variant& v) { return v.row.variant == name; });
   return found == report.variants.end() ? nullptr : &*found;
 }
 
@@ -30,7 +31,8 @@ std::vector<std::string> targets_of(const Variant& variant) {
 
 std::optional<double> denoise_seconds(const Variant& variant) {
   const auto found = variant.stages.find("denoise");
-  return found == variant.stages.end() || !(found->second.median > 0) ? std::nullopt : std::optional(found->second.median);
+  return found == variant.stages.end() || !(found->second.median > 0) ? std::nullopt
+                                                                      : std::optional(found->second.median);
 }
 
 // Over the items that both have, or nothing.
@@ -46,7 +48,9 @@ std::optional<double> seconds_ratio(const Variant& variant, const Variant& contr
   return estimate ? std::optional(estimate->value) : std::nullopt;
 }
 
-std::optional<ControlScore> score_pair(const MetricDefRow& metric, const Variant& variant, const Variant& control,
+std::optional<ControlScore> score_pair(const MetricDefRow& metric,
+                                       const Variant& variant,
+                                       const Variant& control,
                                        const std::map<int64_t, int64_t>& prompt_of) {
   std::vector<Clustered> mine, others, gains;
   for (const ItemResult& a : variant.items) {
@@ -68,23 +72,32 @@ std::optional<ControlScore> score_pair(const MetricDefRow& metric, const Variant
 }
 
 std::string metric_name(const Report& report, const std::string& key) {
-  const auto found = std::find_if(report.metrics.begin(), report.metrics.end(), [&](const auto& m) { return m.key == key; });
+  const auto found =
+      std::find_if(report.metrics.begin(), report.metrics.end(), [&](const auto& m) { return m.key == key; });
   return found == report.metrics.end() ? key : found->name;
 }
 
 std::string words_of(const Report& report, const ControlComparison& c) {
   std::vector<std::string> better, worse, open;
   for (const ControlScore& score : c.scores) {
-    const std::string text = fmt::format("{} {:.4g} against {:.4g}", metric_name(report, score.metric), score.variant, score.control);
+    const std::string text =
+        fmt::format("{} {:.4g} against {:.4g}", metric_name(report, score.metric), score.variant, score.control);
     (score.verdict > 0 ? better : score.verdict < 0 ? worse : open).push_back(text);
   }
-  const std::string time = c.seconds_ratio ? fmt::format(" Its denoising takes {:.2f} times as long as the control's.", *c.seconds_ratio) : "";
-  if (c.variant == report.reference_variant) return fmt::format("{} repeats {}: what differs is noise.{}", c.control, c.variant, time);
-  if (c.scores.empty()) return fmt::format("{} and its control {} have no score in common.{}", c.variant, c.control, time);
+  const std::string time =
+      c.seconds_ratio ? fmt::format(" Its denoising takes {:.2f} times as long as the control's.", *c.seconds_ratio)
+                      : "";
+  if (c.variant == report.reference_variant)
+    return fmt::format("{} repeats {}: what differs is noise.{}", c.control, c.variant, time);
+  if (c.scores.empty())
+    return fmt::format("{} and its control {} have no score in common.{}", c.variant, c.control, time);
   std::string out;
-  if (better.empty()) out = fmt::format("{} does not beat its control {}", c.variant, c.control);
-  else if (worse.empty() && open.empty()) out = fmt::format("{} beats its control {}", c.variant, c.control);
-  else out = fmt::format("{} beats its control {} only in part", c.variant, c.control);
+  if (better.empty())
+    out = fmt::format("{} does not beat its control {}", c.variant, c.control);
+  else if (worse.empty() && open.empty())
+    out = fmt::format("{} beats its control {}", c.variant, c.control);
+  else
+    out = fmt::format("{} beats its control {} only in part", c.variant, c.control);
   if (!better.empty()) out += fmt::format("; better: {}", fmt::join(better, ", "));
   if (!worse.empty()) out += fmt::format("; worse: {}", fmt::join(worse, ", "));
   if (!open.empty()) out += fmt::format("; not decided: {}", fmt::join(open, ", "));
@@ -95,7 +108,8 @@ std::string words_of(const Report& report, const ControlComparison& c) {
 double flops_of(const Variant& variant, std::initializer_list<std::string_view> quantities) {
   double sum = 0;
   for (const std::string_view wanted : quantities) {
-    const auto row = std::find_if(variant.predictions.begin(), variant.predictions.end(), [&](const auto& p) { return p.quantity == wanted; });
+    const auto row = std::find_if(variant.predictions.begin(), variant.predictions.end(),
+                                  [&](const auto& p) { return p.quantity == wanted; });
     if (row == variant.predictions.end()) return 0;
     sum += row->predicted;
   }
@@ -106,7 +120,8 @@ double flops_of(const Variant& variant, std::initializer_list<std::string_view> 
 void set_speedup(Variant& variant, const std::string& stage, double predicted) {
   if (!(predicted > 0) || !std::isfinite(predicted)) return;
   const std::string quantity = "speedup/" + stage;
-  auto row = std::find_if(variant.predictions.begin(), variant.predictions.end(), [&](const auto& p) { return p.quantity == quantity; });
+  auto row = std::find_if(variant.predictions.begin(), variant.predictions.end(),
+                          [&](const auto& p) { return p.quantity == quantity; });
   if (row == variant.predictions.end()) row = variant.predictions.insert(row, PredictionRow{quantity, "x", 0, {}});
   row->predicted = predicted;
 }
@@ -115,11 +130,12 @@ void set_speedup(Variant& variant, const std::string& stage, double predicted) {
 
 std::vector<ControlComparison> compare_with_controls(const Report& report) {
   std::map<int64_t, int64_t> prompt_of;
-  for (const Item& item : report.items) prompt_of[item.id] = item.prompt_id;
+  for (const Item& item : report.items)
+    prompt_of[item.id] = item.prompt_id;
   std::vector<ControlComparison> comparisons;
   for (const Variant& control : report.variants) {
     for (const std::string& target : targets_of(control)) {
-      const Variant* variant = find_variant(report, target);
+      const Variant* variant = variant_named(report, target);
       if (variant == nullptr || variant->items.empty() || control.items.empty()) continue;
       ControlComparison c{target, control.row.variant, seconds_ratio(*variant, control), {}, {}};
       for (const MetricDefRow& metric : report.metrics) {
@@ -163,16 +179,18 @@ std::map<std::string, std::vector<std::string>> pareto_fronts(const Report& repo
 }
 
 void predict_against_reference(Report& report) {
-  const Variant* reference = find_variant(report, report.reference_variant);
+  const Variant* reference = variant_named(report, report.reference_variant);
   if (reference == nullptr) return;
   const Variant base = *reference;
   const auto steps = [](const Variant& v) { return static_cast<double>(v.step_seconds.size()); };
   for (Variant& variant : report.variants) {
-    const double mine = flops_of(variant, {"flops/attention", "flops/linear"}), whole = flops_of(base, {"flops/attention", "flops/linear"});
+    const double mine = flops_of(variant, {"flops/attention", "flops/linear"}),
+                 whole = flops_of(base, {"flops/attention", "flops/linear"});
     if (!(mine > 0) || !(whole > 0)) continue;
     set_speedup(variant, "denoise", whole / mine);
     set_speedup(variant, "e2e", flops_of(base, {"flops/total"}) / flops_of(variant, {"flops/total"}));
-    if (steps(variant) > 0 && steps(base) > 0) set_speedup(variant, "step", (whole / steps(base)) / (mine / steps(variant)));
+    if (steps(variant) > 0 && steps(base) > 0)
+      set_speedup(variant, "step", (whole / steps(base)) / (mine / steps(variant)));
   }
 }
 

@@ -2,21 +2,21 @@
 // What an acceleration is worth beside the same model with fewer steps.
 #pragma once
 
+#include "reports/query/report.h"
+
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "reports/query/report.h"
-
 namespace vorta::reports {
 
 /// One metric of a variant beside its control's, over the items that both have.
 struct ControlScore {
-  std::string metric;       ///< Key.
+  std::string metric;  ///< Key.
   double variant = 0;
   double control = 0;
-  Estimate gain;            ///< Paired; positive: the variant is better, whatever the metric's direction.
+  Estimate gain;  ///< Paired; positive: the variant is better, whatever the metric's direction.
   /// 1 better, -1 worse, 0 not decided: the interval holds 0. Without an interval the sign decides.
   int verdict = 0;
 };
@@ -27,7 +27,7 @@ struct ControlComparison {
   std::string control;
   std::optional<double> seconds_ratio;  ///< Denoising seconds of the variant over the control's.
   std::vector<ControlScore> scores;
-  std::string words;        ///< "pab does not beat dense-15-steps: ..."
+  std::string words;  ///< "pab does not beat dense-15-steps: ..."
 };
 
 /// Pairs every control of the run (a variant with the parameter "control_for") with its targets. The reference beside

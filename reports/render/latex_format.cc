@@ -115,7 +115,9 @@ std::string headline(const Report& report) {
     for (const Column& column : columns) cells.push_back(column.cell(i));
     rows.push_back(line(cells));
   }
-  const std::string caption = escape_latex(report.title + ". " + provenance(report)) +
+  std::string warned = report.title + ". ";
+  for (const std::string& warning : report.warnings) warned += warning + " ";  // a table travels without its page
+  const std::string caption = escape_latex(warned + provenance(report)) +
       " Times are medians. Indices are 95\\,\\% intervals over prompts; bold: better than every other variant with its whole interval.";
   return table("headline", caption, "l" + std::string(head.size() - 1, 'r'), line(head), rows);
 }

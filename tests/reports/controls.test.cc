@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reports/query/controls.h"
 
-#include <map>
-#include <stdexcept>
-
 #include "reports/render/tables.h"
 #include "tests/support/catch.h"
+
+#include <map>
+#include <stdexcept>
 
 using namespace vorta::reports;
 using Catch::Matchers::Contains;
@@ -13,7 +13,10 @@ using Catch::Matchers::Contains;
 namespace {
 
 // Psnr and seconds by item; the control of "fast" is "dense-5-steps".
-Variant variant(const std::string& name, std::vector<double> quality, double seconds, const std::string& control_for = "") {
+Variant variant(const std::string& name,
+                std::vector<double> quality,
+                double seconds,
+                const std::string& control_for = "") {
   Variant out;
   out.row.variant = name;
   if (!control_for.empty()) out.params = {{"control_for", control_for}};
@@ -37,9 +40,11 @@ Report report(Direction direction = Direction::kHigher) {
   Report out;
   out.reference_variant = "dense";
   out.metrics = {{.key = "q", .name = "quality", .unit = "1", .direction = direction, .family = "quality"}};
-  for (int64_t i = 0; i < 4; ++i) out.items.push_back({i, i, {}});
-  out.variants = {variant("dense", {9, 9, 9, 9}, 10), variant("worse", {5, 6, 5, 6}, 5), variant("better", {8, 9, 8, 9}, 4),
-                  variant("dense-5-steps", {7, 7, 7, 7}, 5, "worse, better"), variant("dense-again", {9, 9, 9, 9}, 11, "dense")};
+  for (int64_t i = 0; i < 4; ++i)
+    out.items.push_back({i, i, {}});
+  out.variants = {variant("dense", {9, 9, 9, 9}, 10), variant("worse", {5, 6, 5, 6}, 5),
+                  variant("better", {8, 9, 8, 9}, 4), variant("dense-5-steps", {7, 7, 7, 7}, 5, "worse, better"),
+                  variant("dense-again", {9, 9, 9, 9}, 11, "dense")};
   out.variants[0].is_reference = true;
   return out;
 }
@@ -59,7 +64,8 @@ TEST_CASE("a method that does not beat its control is said not to", "[reports][c
   const ControlComparison& worse = find(all, "worse");
   CHECK(worse.control == "dense-5-steps");
   CHECK(worse.scores.at(0).verdict == -1);
-  CHECK_THAT(worse.words, Contains("worse does not beat its control dense-5-steps") && Contains("5.5 against 7") && Contains("1.00 times"));
+  CHECK_THAT(worse.words, Contains("worse does not beat its control dense-5-steps") && Contains("5.5 against 7") &&
+                              Contains("1.00 times"));
   const ControlComparison& better = find(all, "better");
   CHECK(better.scores.at(0).verdict == 1);
   CHECK(better.scores.at(0).gain.value == Approx(1.5));
@@ -91,8 +97,10 @@ TEST_CASE("the Pareto front has what nothing beats in time and quality", "[repor
 TEST_CASE("speed-ups are predicted against the reference's own cost", "[reports][controls]") {
   Report one = report();
   const auto plan = [](double attention, double linear) {
-    return std::vector<PredictionRow>{{"flops/attention", "FLOP", attention, {}}, {"flops/linear", "FLOP", linear, {}},
-                                      {"flops/total", "FLOP", attention + linear + 10, {}}, {"speedup/step", "x", 1, {}}};
+    return std::vector<PredictionRow>{{"flops/attention", "FLOP", attention, {}},
+                                      {"flops/linear", "FLOP", linear, {}},
+                                      {"flops/total", "FLOP", attention + linear + 10, {}},
+                                      {"speedup/step", "x", 1, {}}};
   };
   one.variants[0].predictions = plan(60, 40);
   one.variants[0].step_seconds = std::vector<double>(10, 1.0);
@@ -100,7 +108,8 @@ TEST_CASE("speed-ups are predicted against the reference's own cost", "[reports]
   one.variants[3].step_seconds = std::vector<double>(5, 1.0);
   predict_against_reference(one);
   std::map<std::string, double> found;
-  for (const PredictionRow& row : one.variants[3].predictions) found[row.quantity] = row.predicted;
+  for (const PredictionRow& row : one.variants[3].predictions)
+    found[row.quantity] = row.predicted;
   CHECK(found.at("speedup/denoise") == Approx(2));
   CHECK(found.at("speedup/step") == Approx(1));
   CHECK(found.at("speedup/e2e") == Approx(110.0 / 60.0));
@@ -108,7 +117,8 @@ TEST_CASE("speed-ups are predicted against the reference's own cost", "[reports]
 
 TEST_CASE("the map of calls has a letter a step for each pass", "[reports][controls]") {
   Report one = report();
-  one.variants[1].calls = {{0, "positive", "XX", 0}, {0, "negative", "XX", 0}, {1, "positive", "..", 0.1}, {1, "negative", "Xp", 0.2}};
+  one.variants[1].calls = {
+      {0, "positive", "XX", 0}, {0, "negative", "XX", 0}, {1, "positive", "..", 0.1}, {1, "negative", "Xp", 0.2}};
   for (const Table& table : make_control_tables(one)) {
     if (table.id != "calls") continue;
     REQUIRE(table.rows.size() == 2);

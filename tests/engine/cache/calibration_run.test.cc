@@ -29,7 +29,9 @@ void record(CalibrationRecorder& recorder, int64_t steps) {
   }
 }
 
-double mean_abs(const at::Tensor& x) { return x.abs().mean().item<double>(); }
+double mean_abs(const at::Tensor& x) {
+  return x.abs().mean().item<double>();
+}
 
 }  // namespace
 
@@ -55,10 +57,12 @@ TEST_CASE("a fitted polynomial predicts the changes it was fitted on", "[cache][
   REQUIRE(fit.calibration.coefficients.size() == 5);
   CHECK(fit.r2 > 0.5);
   double lowest = 1e9, highest = 0, squares = 0, spread = 0, mean = 0;
-  for (const StepChange& c : recorder.changes()) mean += c.output / static_cast<double>(recorder.changes().size());
+  for (const StepChange& c : recorder.changes())
+    mean += c.output / static_cast<double>(recorder.changes().size());
   for (const StepChange& c : recorder.changes()) {
     double value = 0;
-    for (const double k : fit.calibration.coefficients) value = value * c.signal + k;
+    for (const double k : fit.calibration.coefficients)
+      value = value * c.signal + k;
     squares += (value - c.output) * (value - c.output);
     spread += (c.output - mean) * (c.output - mean);
     lowest = std::min(lowest, c.signal);
@@ -92,7 +96,8 @@ TEST_CASE("ratios are means over prompts, by pass, and start with 1", "[cache][c
   REQUIRE(mag.positive.size() == 6);
   CHECK(mag.positive[0] == 1);
   double sum = 0;
-  for (const StepChange& c : recorder.changes()) sum += c.step == 3 && c.pass == GuidancePass::kPositive ? c.ratio / 2 : 0;
+  for (const StepChange& c : recorder.changes())
+    sum += c.step == 3 && c.pass == GuidancePass::kPositive ? c.ratio / 2 : 0;
   CHECK(mag.positive[3] == Approx(sum));
   CHECK(mag.positive != mag.negative);
 }
@@ -101,7 +106,8 @@ TEST_CASE("too few steps for a polynomial are refused", "[cache][calibration]") 
   CalibrationRecorder recorder(CacheSignal::kTimeEmbedding);
   recorder.plan(toy_schedule(3));
   ToyStack stack;
-  for (int64_t step = 0; step < 3; ++step) recorder.run_blocks(stack, toy_hidden(step, GuidancePass::kBoth), step, GuidancePass::kBoth);
+  for (int64_t step = 0; step < 3; ++step)
+    recorder.run_blocks(stack, toy_hidden(step, GuidancePass::kBoth), step, GuidancePass::kBoth);
   CHECK_THROWS_WITH(fit_teacache(recorder, CacheSignal::kTimeEmbedding), Contains("more steps"));
   CHECK_THROWS_AS(fit_magcache(CalibrationRecorder(CacheSignal::kTimeEmbedding)), ConfigError);
 }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <ATen/ATen.h>
-
-#include <filesystem>
-#include <nlohmann/json.hpp>
-
 #include "engine/base/json_io.h"
 #include "engine/pipeline/sampling.h"
 #include "engine/weights/lora.h"
 #include "engine/weights/safetensors.h"
 #include "tests/support/catch.h"
 #include "tests/support/temporary_folder.h"
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
 
 namespace vorta::engine {
 
@@ -99,11 +100,15 @@ TEST_CASE("a recipe decides how the model is sampled", "[pipeline][students]") {
 
 TEST_CASE("what contradicts a recipe is refused", "[pipeline][students]") {
   PipelineConfig config = tiny();
-  CHECK_THROWS_WITH(choose_sampling(config, {.guidance = 5.0, .recipe = "lightning-4"}, {}), Contains("--guidance") && Contains("lightning-4"));
+  CHECK_THROWS_WITH(choose_sampling(config, {.guidance = 5.0, .recipe = "lightning-4"}, {}),
+                    Contains("--guidance") && Contains("lightning-4"));
   CHECK_THROWS_WITH(choose_sampling(config, {.steps = 8, .recipe = "lightning-4"}, {}), Contains("--steps"));
-  CHECK_THROWS_WITH(choose_sampling(config, {.flow_shift = 3.0, .recipe = "lightning-4"}, {}), Contains("--flow-shift"));
-  CHECK_THROWS_WITH(choose_sampling(config, {.scheduler = "unipc", .recipe = "lightning-4"}, {}), Contains("--scheduler"));
-  CHECK_THROWS_WITH(choose_sampling(config, {.recipe = "fasthunyuan-6"}, {}), Contains("HunyuanVideoTransformer3DModel"));
+  CHECK_THROWS_WITH(choose_sampling(config, {.flow_shift = 3.0, .recipe = "lightning-4"}, {}),
+                    Contains("--flow-shift"));
+  CHECK_THROWS_WITH(choose_sampling(config, {.scheduler = "unipc", .recipe = "lightning-4"}, {}),
+                    Contains("--scheduler"));
+  CHECK_THROWS_WITH(choose_sampling(config, {.recipe = "fasthunyuan-6"}, {}),
+                    Contains("HunyuanVideoTransformer3DModel"));
   CHECK_NOTHROW(choose_sampling(config, {.steps = 4, .guidance = 1.0, .flow_shift = 5.0, .recipe = "lightning-4"}, {}));
 }
 

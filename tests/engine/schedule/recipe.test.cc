@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/schedule/recipe.h"
 
-#include <ATen/CPUGeneratorImpl.h>
-
-#include <map>
-
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "tests/engine/schedule/schedule_support.h"
 #include "tests/support/temporary_folder.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <map>
 
 namespace vorta::engine {
 
@@ -17,9 +17,13 @@ using nlohmann::json;
 
 namespace {
 
-json four_steps() { return {{"update", "renoise"}, {"linear", {1, 0.75, 0.5, 0.25, 0}}, {"flow_shift", 5}, {"guidance", 1}}; }
+json four_steps() {
+  return {{"update", "renoise"}, {"linear", {1, 0.75, 0.5, 0.25, 0}}, {"flow_shift", 5}, {"guidance", 1}};
+}
 
-at::Tensor start() { return at::tensor({-1.5f, -0.5f, 0.5f, 1.5f}).view({1, 4, 1, 1, 1}); }
+at::Tensor start() {
+  return at::tensor({-1.5f, -0.5f, 0.5f, 1.5f}).view({1, 4, 1, 1, 1});
+}
 
 }  // namespace
 
@@ -51,7 +55,8 @@ TEST_CASE("known recipes have the published sigmas", "[schedule][recipe]") {
 
 TEST_CASE("the network is told the recipe's timesteps", "[schedule][recipe]") {
   CHECK(max_error(make_recipe_sampler(load_recipe("fastwan-3", "test"))->timesteps(), {1000, 757, 522}) == 0);
-  CHECK(max_error(make_recipe_sampler(load_recipe("lightning-4", "test"))->timesteps(), {1000, 937.5, 833.3333333, 625}) < 1e-4);
+  CHECK(max_error(make_recipe_sampler(load_recipe("lightning-4", "test"))->timesteps(),
+                  {1000, 937.5, 833.3333333, 625}) < 1e-4);
   CHECK(load_recipe("fasthunyuan-6", "test").embedded_guidance == 6.0);
 }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/weights/lora.h"
 
-#include <ATen/ATen.h>
-
-#include <map>
-
 #include "engine/base/error.h"
 #include "engine/weights/safetensors.h"
 #include "tests/support/catch.h"
+
+#include <ATen/ATen.h>
+
+#include <map>
 
 namespace vorta::engine {
 
@@ -46,11 +46,12 @@ TEST_CASE("every key style changes what it changes under diffusers' names", "[we
     const char* model;
     size_t parameters;
   };
-  const Style style = GENERATE(Style{"wan-diffusers", "wan", 10}, Style{"wan-peft-adapter", "wan", 10}, Style{"wan-bare", "wan", 10},
-                               Style{"wan-original", "wan", 10}, Style{"wan-comfy", "wan", 10}, Style{"wan-musubi", "wan", 10},
-                               Style{"wan-linear-layer", "wan", 10}, Style{"wan-processor", "wan", 8}, Style{"wan-lightx2v", "wan", 22},
-                               Style{"hunyuan-original", "hunyuan", 18}, Style{"hunyuan-musubi", "hunyuan", 18},
-                               Style{"hunyuan-comfy", "hunyuan", 18}, Style{"hunyuan-diffusers", "hunyuan", 18});
+  const Style style =
+      GENERATE(Style{"wan-diffusers", "wan", 10}, Style{"wan-peft-adapter", "wan", 10}, Style{"wan-bare", "wan", 10},
+               Style{"wan-original", "wan", 10}, Style{"wan-comfy", "wan", 10}, Style{"wan-musubi", "wan", 10},
+               Style{"wan-linear-layer", "wan", 10}, Style{"wan-processor", "wan", 8}, Style{"wan-lightx2v", "wan", 22},
+               Style{"hunyuan-original", "hunyuan", 18}, Style{"hunyuan-musubi", "hunyuan", 18},
+               Style{"hunyuan-comfy", "hunyuan", 18}, Style{"hunyuan-diffusers", "hunyuan", 18});
   INFO(style.file);
   const TensorMap model = fixture(std::string(style.model) + "-model");
   const TensorMap file = fixture(style.file);
@@ -70,7 +71,8 @@ TEST_CASE("a file that changes the time embedding says so", "[weights][lora]") {
 
 TEST_CASE("merged changes equal those of a side path at run time", "[weights][lora]") {
   const TensorMap model = fixture("wan-model");
-  const LoraChanges first = read_lora(fixture("wan-original"), "x", model), second = read_lora(fixture("wan-lightx2v"), "x", model);
+  const LoraChanges first = read_lora(fixture("wan-original"), "x", model),
+                    second = read_lora(fixture("wan-lightx2v"), "x", model);
   TensorMap merged = model, beside = model;
   merge_lora(first, 0.7, merged);
   merge_lora(second, -0.2, merged);
@@ -85,7 +87,8 @@ TEST_CASE("merged changes equal those of a side path at run time", "[weights][lo
     CHECK(at::allclose(side, at::linear(x, merged.at(module + ".weight")), 1e-4, 1e-5));
     CHECK(side.abs().max().item<double>() > 0.1);
   }
-  CHECK(at::equal(merged.at("blocks.0.norm2.weight"), beside.at("blocks.0.norm2.weight")));  // no product: merged in both
+  CHECK(
+      at::equal(merged.at("blocks.0.norm2.weight"), beside.at("blocks.0.norm2.weight")));  // no product: merged in both
   CHECK(merged.at("blocks.0.norm2.weight").abs().max().item<double>() > 0.01);
   CHECK(model.at("blocks.0.attn1.to_q.weight").abs().max().item<double>() == 0);  // the caller's tensors stay
 }
