@@ -6,7 +6,6 @@
 #include <ATen/record_function.h>
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "engine/base/error.h"
