@@ -25,7 +25,7 @@ class TalliedAttention final : public AttentionBackend {
   explicit TalliedAttention(std::unique_ptr<AttentionBackend> inner) : inner_(std::move(inner)) {}
 
   std::string_view name() const override { return inner_->name(); }
-  void plan(const VideoGrid& grid) override { inner_->plan(grid); }
+  void plan(const VideoGrid& grid, int64_t text_tokens = 0) override { inner_->plan(grid, text_tokens); }
   TokenOrder preferred_order() const override { return inner_->preferred_order(); }
   void set_order(const TokenOrder& order) override { inner_->set_order(order); }
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;

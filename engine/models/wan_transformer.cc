@@ -28,16 +28,6 @@ struct KnownText {
   std::vector<std::vector<at::Tensor>> keys_values;  // layer -> {k, v}
 };
 
-/// The grid of a forward and where its tokens lie: `tokens` and `rows` map rows to raster tokens and back, and are
-/// undefined in raster order.
-struct TokenRows {
-  VideoGrid grid;
-  TokenOrder order;
-  IndexTable tokens, rows;
-  RopeTable rope;
-};
-
-/// One forward after its embeddings.
 struct Embedded {
   at::Tensor hidden;      // [B, L, M]
   at::Tensor temb;        // [B, M]
@@ -63,12 +53,11 @@ struct WanTransformer::Impl {
   void prepare_text(const at::Tensor& text);
   at::Tensor self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const;
   at::Tensor cross_attention(const at::Tensor& x, int64_t layer) const;
-  Embedded embed(const WanInputs& inputs, const VideoGrid& tokens, const TokenOrder& order = std::nullopt);
+  Embedded embed(const DitInputs& inputs, const VideoGrid& tokens);
   at::Tensor time_projection(const at::Tensor& temb) const;
   void block(Residual& hidden, const at::Tensor& modulation, int64_t layer, const LayerAttention& attend,
              const PartHook& hook = {}) const;
-  void all_blocks(Residual& hidden, const at::Tensor& modulation, const LayerAttention& attend,
-                  const LayerObserver& observer = {}) const;
+  void all_blocks(Residual& hidden, const at::Tensor& modulation, const LayerAttention& attend) const;
   at::Tensor head(Residual hidden, const at::Tensor& temb) const;
 };
 
@@ -77,30 +66,12 @@ at::Tensor WanTransformer::Impl::split_heads(const at::Tensor& x) const {
 }
 
 void WanTransformer::Impl::prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device) {
-  if (grid == rows.grid && order == rows.order && rows.rope.cos64.device() == device) return;
-  RopeTable rope = make_rope(grid, config.attention_head_dim, config.rope_max_seq_len);
-  rows = {};
-  if (order) {
-    const std::vector<int64_t> tokens = row_tokens(grid, order);
-    rows.tokens = IndexTable(index_tensor(tokens));
-    rows.rows = IndexTable(index_tensor(inverse_order(tokens)));
-    rope = rope_rows(rope, rows.tokens.on(at::kCPU));
-  }
-  rows.rope = rope_on(rope, device);
-  rows.grid = grid;
-  rows.order = order;
+  if (rows.is_for(grid, order, device)) return;
+  rows = TokenRows(grid, order, make_rope(grid, config.attention_head_dim, config.rope_max_seq_len), device);
 }
 
 at::Tensor WanTransformer::Impl::embed_patches(const at::Tensor& latents) const {
-  const Size3& p = config.patch_size;
-  const int64_t b = latents.size(0), c = latents.size(1);
-  const int64_t t = latents.size(2) / p[0], h = latents.size(3) / p[1], w = latents.size(4) / p[2];
-  // The convolution's stride is its kernel, so it is one matrix product over flattened patches.
-  at::Tensor patches = latents.to(dtype)
-                           .reshape({b, c, t, p[0], h, p[1], w, p[2]})
-                           .permute({0, 2, 4, 6, 1, 3, 5, 7})
-                           .reshape({b, t * h * w, c * config.patch_volume()});
-  if (rows.order) patches = patches.index_select(1, rows.tokens.on(patches.device()));
+  const at::Tensor patches = rows.ordered(patches_of(latents.to(dtype), config.patch_size));
   return linear(patches, weights.patch.weight.flatten(1), weights.patch.bias);  // [B, L, M]
 }
 
@@ -140,8 +111,8 @@ at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t lay
   RECORD_USER_SCOPE("vorta::self_attention");
   const WanAttentionWeights& w = weights.block(layer).self_attention;
   const std::vector<at::Tensor> qkv = w.joint(x);  // 3 x [B, L, M]
-  const at::Tensor q = rms_norm_rope(qkv[0], w.norm_q, config.eps, rows.rope);
-  const at::Tensor k = rms_norm_rope(qkv[1], w.norm_k, config.eps, rows.rope);
+  const at::Tensor q = rms_norm_rope(qkv[0], w.norm_q, config.eps, rows.rope());
+  const at::Tensor k = rms_norm_rope(qkv[1], w.norm_k, config.eps, rows.rope());
   const at::Tensor v = split_heads(qkv[2]);
   const auto attended = [&] {
     RECORD_USER_SCOPE("vorta::attention");
@@ -188,22 +159,18 @@ void WanTransformer::Impl::block(Residual& hidden, const at::Tensor& modulation,
   hidden.add(fed, gate_ff);
 }
 
-void WanTransformer::Impl::all_blocks(Residual& hidden, const at::Tensor& modulation, const LayerAttention& attend,
-                                      const LayerObserver& observer) const {
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    block(hidden, modulation, layer, attend);
-    if (observer) observer(layer, hidden.value());
-  }
+void WanTransformer::Impl::all_blocks(Residual& hidden, const at::Tensor& modulation,
+                                      const LayerAttention& attend) const {
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) block(hidden, modulation, layer, attend);
 }
 
 at::Tensor WanTransformer::Impl::head(Residual hidden, const at::Tensor& temb) const {
   const std::vector<at::Tensor> m = (weights.scale_shift_table + temb.unsqueeze(1)).chunk(2, 1);  // shift, scale
-  const at::Tensor patches = weights.out(hidden.modulated_norm(m[0], m[1], config.eps));
-  return rows.order ? patches.index_select(1, rows.rows.on(patches.device())) : patches;
+  return rows.raster(weights.out(hidden.modulated_norm(m[0], m[1], config.eps)));
 }
 
 WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::map<std::string, at::Tensor>& weights,
-                               std::string source, const Placement& placement, WanPrecision precision)
+                               std::string source, const Placement& placement, DitPrecision precision)
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->dtype = placement.dtype;
@@ -213,13 +180,13 @@ WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::ma
 
 WanTransformer::~WanTransformer() = default;
 
-Embedded WanTransformer::Impl::embed(const WanInputs& inputs, const VideoGrid& tokens, const TokenOrder& order) {
+Embedded WanTransformer::Impl::embed(const DitInputs& inputs, const VideoGrid& tokens) {
   ShapeBinder shape("WanTransformer");
   shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", config.in_channels));
   shape.bind(inputs.timestep.sizes(), "timestep", "B");
-  shape.bind(inputs.text.sizes(), "text", fmt::format("B S {}", config.text_dim));
-  prepare_rows(tokens, order, inputs.latents.device());
-  prepare_text(inputs.text);
+  shape.bind(inputs.text.tokens.sizes(), "text", fmt::format("B S {}", config.text_dim));
+  prepare_rows(tokens, inputs.order, inputs.latents.device());
+  prepare_text(inputs.text.tokens);
   Embedded embedded;
   embedded.hidden = embed_patches(inputs.latents);
   embedded.temb = embed_time(inputs.timestep);
@@ -229,16 +196,6 @@ Embedded WanTransformer::Impl::embed(const WanInputs& inputs, const VideoGrid& t
 
 at::Tensor WanTransformer::Impl::time_projection(const at::Tensor& temb) const { return weights.time_proj(at::silu(temb)); }
 
-at::Tensor WanTransformer::forward_patches(const WanInputs& inputs, const LayerAttention& attention,
-                                           const LayerObserver& observer) {
-  const at::Tensor& latents = inputs.latents;
-  const VideoGrid tokens = token_grid({latents.size(2), latents.size(3), latents.size(4)});
-  const Embedded embedded = impl_->embed(inputs, tokens);
-  Residual hidden(embedded.hidden);
-  impl_->all_blocks(hidden, embedded.modulation, attention, observer);
-  return impl_->head(std::move(hidden), embedded.temb);
-}
-
 at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const {
   const Size3& p = impl_->config.patch_size;
   const int64_t b = patches.size(0), c = impl_->config.out_channels;
@@ -247,11 +204,12 @@ at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid
       .reshape({b, c, tokens.frames * p[0], tokens.height * p[1], tokens.width * p[2]});
 }
 
-// The blocks of one forward, for a cache.
-class WanTransformer::Stack final : public BlockStack {
+class WanTransformer::Pass final : public DitPass {
  public:
-  Stack(const Impl& model, const Embedded& embedded, const LayerAttention& attend)
-      : model_(model), embedded_(embedded), attend_(attend) {}
+  Pass(const Impl& model, Embedded embedded, const LayerAttention& attend)
+      : model_(model), embedded_(std::move(embedded)), attend_(attend) {}
+  at::Tensor embedded() const override { return embedded_.hidden; }
+  at::Tensor head(const at::Tensor& hidden) const override { return model_.head(Residual(hidden), embedded_.temb); }
   int64_t layers() const override { return model_.config.num_layers; }
   at::Tensor block(int64_t layer, const at::Tensor& hidden, const PartHook& hook) override {
     Residual state(hidden);
@@ -272,31 +230,14 @@ class WanTransformer::Stack final : public BlockStack {
 
  private:
   const Impl& model_;
-  const Embedded& embedded_;
+  Embedded embedded_;
   const LayerAttention& attend_;
 };
 
-at::Tensor WanTransformer::forward(const at::Tensor& latents, const at::Tensor& timestep, const at::Tensor& text,
-                                   const ForwardContext& context) {
-  const VideoGrid tokens = token_grid({latents.size(2), latents.size(3), latents.size(4)});
-  const TokenOrder order = context.reorder ? context.attention.preferred_order() : std::nullopt;
-  context.attention.set_order(order);
-  context.attention.plan(tokens);
-  const LayerAttention attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer) {
-    return context.attention.run(q, k, v, {context.step, layer});
-  };
-  const auto through = [&](const auto& run_blocks) {
-    const Embedded embedded = impl_->embed({latents, timestep, text}, tokens, order);
-    Stack stack(*impl_, embedded, attend);
-    return unpatchify(impl_->head(Residual(run_blocks(stack, embedded.hidden)), embedded.temb), tokens);
-  };
-  if (context.cache == nullptr) {
-    return through([](Stack& stack, const at::Tensor& hidden) { return stack.all_blocks(hidden); });
-  }
-  const auto cached = [&](Stack& stack, const at::Tensor& hidden) {
-    return context.cache->run_blocks(stack, hidden, context.step, context.pass);
-  };
-  return context.cache->run_model(latents, [&] { return through(cached); }, context.step, context.pass);
+std::unique_ptr<DitPass> WanTransformer::begin(const DitInputs& inputs, const LayerAttention& attention) {
+  const at::Tensor& x = inputs.latents;
+  const VideoGrid tokens = token_grid({x.size(2), x.size(3), x.size(4)});
+  return std::make_unique<Pass>(*impl_, impl_->embed(inputs, tokens), attention);
 }
 
 at::Tensor WanTransformer::time_signal(CacheSignal which, const at::Tensor& timestep) const {
@@ -332,6 +273,12 @@ DitCost WanTransformer::cost(const VideoGrid& tokens, int64_t text_tokens) const
   cost.cross_attention = layers * 4.0 * video * text * dim;
   cost.self_attention = layers * 4.0 * video * video * dim;
   return cost;
+}
+
+std::vector<std::string> WanTransformer::block_names() const {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < num_layers(); ++i) names.push_back(fmt::format("blocks.{}", i));
+  return names;
 }
 
 int64_t WanTransformer::num_layers() const { return impl_->config.num_layers; }

@@ -15,25 +15,6 @@
 namespace vorta::engine {
 namespace {
 
-LinearWeights take_linear(WeightReader& reader, std::string_view name, int64_t out, int64_t in) {
-  return {reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out})};
-}
-
-JointLinear join(std::vector<LinearWeights> parts) {
-  JointLinear joint{{}, static_cast<int64_t>(parts.size())};
-  if (at::GradMode::is_enabled()) {  // a trainer updates these very tensors
-    joint.parts = std::move(parts);
-    return joint;
-  }
-  std::vector<at::Tensor> weights, biases;
-  for (const LinearWeights& part : parts) {
-    weights.push_back(part.weight);
-    biases.push_back(part.bias);
-  }
-  joint.parts.push_back({at::cat(weights), at::cat(biases)});
-  return joint;
-}
-
 WanAttentionWeights take_attention(WeightReader reader, int64_t dim, bool is_self) {
   WanAttentionWeights weights;
   const LinearWeights q = take_linear(reader, "to_q", dim, dim);
@@ -66,7 +47,7 @@ WanBlockWeights take_block(WeightReader reader, const WanTransformerConfig& conf
 template <typename Visit>
 void each_tensor(WanBlockWeights& block, const Visit& visit) {
   const auto each_linear = [&visit](LinearWeights& one) {
-    for (at::Tensor* tensor : {&one.weight, &one.bias, &one.scales}) visit(*tensor);
+    for (at::Tensor* tensor : {&one.weight, &one.bias, &one.scales, &one.down, &one.up}) visit(*tensor);
   };
   visit(block.scale_shift_table);
   for (WanAttentionWeights* attention : {&block.self_attention, &block.cross_attention}) {
@@ -115,14 +96,6 @@ void add_block(WanBlockWeights block, const Placement& placement, WanWeights& we
 
 }  // namespace
 
-at::Tensor LinearWeights::operator()(const at::Tensor& x) const {
-  return scales.defined() ? fp8_linear(x, weight, scales, bias) : linear(x, weight, bias);
-}
-
-at::Tensor LinearWeights::gelu(const at::Tensor& x) const {
-  return scales.defined() ? at::gelu(fp8_linear(x, weight, scales, bias), "tanh") : linear_gelu(x, weight, bias);
-}
-
 const WanBlockWeights& WanWeights::block(int64_t layer) const {
   if (!streamed) return blocks[static_cast<size_t>(layer)];
   if (streamed->layer == layer) return streamed->here;
@@ -133,17 +106,9 @@ const WanBlockWeights& WanWeights::block(int64_t layer) const {
   return streamed->here;
 }
 
-std::vector<at::Tensor> JointLinear::operator()(const at::Tensor& x) const {
-  if (parts.size() == 1) return parts.front()(x).chunk(outputs, -1);
-  std::vector<at::Tensor> results;
-  results.reserve(parts.size());
-  for (const LinearWeights& part : parts) results.push_back(part(x));
-  return results;
-}
-
 WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source) {
   std::vector<std::string> keep_float32;
-  if (source.precision == WanPrecision::kInference) {
+  if (source.precision == DitPrecision::kInference) {
     keep_float32 = {"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"};
   }
   WeightReader reader(*source.tensors, source.name, source.placement, keep_float32);
@@ -171,36 +136,6 @@ WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightS
 }
 
 namespace {
-
-/// Adds parameters with PyTorch's default initialisation.
-class RandomInit {
- public:
-  RandomInit(at::Generator generator, const Placement& placement)
-      : generator_(std::move(generator)),
-        options_(at::TensorOptions().dtype(placement.dtype).device(placement.device)),
-        home_(placement.blocks == Residence::kHost ? at::Device(at::kCPU) : placement.device) {}
-
-  void affine(const std::string& name, std::vector<int64_t> shape) {
-    int64_t fan_in = 1;
-    for (size_t i = 1; i < shape.size(); ++i) fan_in *= shape[i];
-    const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
-    tensors_[name + ".weight"] = at::empty(shape, options_).uniform_(-bound, bound, generator_).to(home_);
-    tensors_[name + ".bias"] = at::empty({shape[0]}, options_).uniform_(-bound, bound, generator_).to(home_);
-  }
-  void normal(const std::string& name, std::vector<int64_t> shape, double deviation) {
-    tensors_[name] = at::empty(shape, options_).normal_(0.0, deviation, generator_).to(home_);
-  }
-  void constant(const std::string& name, int64_t size, double value) {
-    tensors_[name] = at::full({size}, value, options_).to(home_);
-  }
-  std::map<std::string, at::Tensor> finish() { return std::move(tensors_); }
-
- private:
-  at::Generator generator_;
-  at::TensorOptions options_;
-  at::Device home_;  // where tensors wait until the model takes them: a device has no room for all blocks that stream
-  std::map<std::string, at::Tensor> tensors_;
-};
 
 void init_block(RandomInit& init, const std::string& prefix, const WanTransformerConfig& config) {
   const int64_t dim = config.inner_dim();

@@ -8,28 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "engine/models/dit_layers.h"
 #include "engine/models/wan_transformer.h"
 #include "engine/nn/layer_stream.h"
 
 namespace vorta::engine {
 
 // The parameters of WanTransformer by role; names and shapes are those of diffusers' state dict.
-
-struct LinearWeights {
-  at::Tensor weight;  // [out, in]; float8_e4m3fn where there are scales
-  at::Tensor bias;    // [out]
-  at::Tensor scales = {};  // [out, 1] fp32: weight row r stands for weight[r] * scales[r]; undefined: for itself
-  at::Tensor operator()(const at::Tensor& x) const;
-  at::Tensor gelu(const at::Tensor& x) const;  // GELU, tanh form, of the product
-};
-
-/// Projections that read the same input. Fused into one product without gradients, separate handles otherwise.
-struct JointLinear {
-  std::vector<LinearWeights> parts;  // one fused part, or one an output
-  int64_t outputs = 0;
-  /// x [.., in] -> `outputs` tensors [.., out].
-  std::vector<at::Tensor> operator()(const at::Tensor& x) const;
-};
 
 struct WanAttentionWeights {
   LinearWeights q;  // cross attention only
@@ -71,7 +56,7 @@ struct WanWeightSource {
   const std::map<std::string, at::Tensor>* tensors = nullptr;
   std::string name;  // for messages
   Placement placement = c10::ScalarType::Float;
-  WanPrecision precision = WanPrecision::kInference;
+  DitPrecision precision = DitPrecision::kInference;
 };
 
 /// DataError names missing, unknown and misshapen keys. Fuses, quantizes and streams blocks only while grad mode is off.

@@ -87,6 +87,19 @@ at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double e
   return apply_rope(rms_norm(x, weight, eps).unflatten(-1, {-1, head_dim}), table);
 }
 
+at::Tensor head_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, const RopeTable* table,
+                         const at::Tensor& out) {
+  const int64_t head_dim = weight.size(0);
+  const at::Tensor cos = table == nullptr ? at::Tensor() : table->cos32;
+  const at::Tensor sin = table == nullptr ? at::Tensor() : table->sin32;
+  const at::Tensor to = out.defined() ? out.flatten(2) : out;
+  if (const auto done = kernel_rms_norm(x, weight, eps, cos, sin, to)) return done->unflatten(-1, {-1, head_dim});
+  const at::Tensor heads = x.unflatten(-1, {-1, head_dim});
+  const at::Tensor normed = rms_norm(heads, weight, eps);
+  const at::Tensor turned = table == nullptr ? normed : apply_rope(normed, *table);
+  return out.defined() ? out.copy_(turned) : turned;
+}
+
 at::Tensor timestep_sinusoid(const at::Tensor& timestep, int64_t dim) {
   VORTA_CHECK(timestep.dim() == 1, "timestep is [B]");
   VORTA_CHECK(dim > 0 && dim % 2 == 0, "the sinusoid has as many cosines as sines");

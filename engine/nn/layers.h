@@ -47,6 +47,11 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 /// rms_norm, then the heads rotated by the table (its D wide): x [B, L, M] -> [B, L, N, D].
 at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, const RopeTable& table);
 
+/// rms_norm of every head apart, then the rotation where a table is given: x [B, L, M], weight [D] -> [B, L, N, D], in
+/// `out` where it is given (a view of memory to be filled; not with gradients).
+at::Tensor head_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, const RopeTable* table,
+                         const at::Tensor& out = {});
+
 /// Sinusoidal embedding of a timestep, cosines first: timestep [B], any dtype -> fp32 [B, dim], dim even.
 at::Tensor timestep_sinusoid(const at::Tensor& timestep, int64_t dim);
 

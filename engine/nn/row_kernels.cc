@@ -75,13 +75,15 @@ std::optional<at::Tensor> kernel_layer_norm(const at::Tensor& x, const at::Tenso
 }
 
 std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
-                                          const at::Tensor& cos, const at::Tensor& sin) {
+                                          const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& given) {
   if (!rows_of_bfloat16(x) || weight.scalar_type() != at::kBFloat16 || !weight.is_contiguous()) return std::nullopt;
-  const at::Tensor out = at::empty(x.sizes(), x.options());
+  if (given.defined() && !rows_of_bfloat16(given)) return std::nullopt;
+  const at::Tensor out = given.defined() ? given : at::empty(x.sizes(), x.options());
   kernels::RmsNormRopeArgs args{.rows = rows_of(x),
                                 .x = view_of(x),
                                 .out = view_of(out),
                                 .weight = bits_of(weight),
+                                .norm_width = weight.size(0),
                                 .head_dim = 0,
                                 .eps = static_cast<float>(eps)};
   if (cos.defined()) {

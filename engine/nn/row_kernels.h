@@ -16,10 +16,11 @@ struct NormedResidual;
 /// layer_norm(x) * (offset + scale) + shift; scale and shift fp32 [B or 1, 1, M] or [M].
 std::optional<at::Tensor> kernel_layer_norm(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
                                             double offset, double eps);
-/// RMS norm with weight [M] bf16, then the rotation by cos, sin fp32 [L, D/2] of heads of width `head_dim`; undefined
-/// cos and sin: no rotation.
+/// RMS norm with weight bf16 [M], or [D]: each head apart; then the rotation by cos, sin fp32 [L, D/2]; undefined cos and
+/// sin: no rotation. Into `out` [B, L, M] where it is given.
 std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
-                                          const at::Tensor& cos = {}, const at::Tensor& sin = {});
+                                          const at::Tensor& cos = {}, const at::Tensor& sin = {},
+                                          const at::Tensor& out = {});
 /// The norm of kernel_layer_norm.
 struct LayerNormTerms {
   const at::Tensor& scale;

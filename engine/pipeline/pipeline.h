@@ -18,6 +18,7 @@
 #include "engine/cache/step_cache.h"
 #include "engine/models/video_dit.h"
 #include "engine/pipeline/model_folder.h"
+#include "engine/schedule/recipe.h"
 #include "engine/vae/vae.h"
 #include "engine/weights/placement.h"
 
@@ -37,9 +38,25 @@ enum class Offload { kKeepLoaded, kStageByStage, kLayerByLayer };
 /// memory.
 enum class Loading { kAtOnce, kWhenNeeded };
 
+/// Low-rank changes of the transformer's weights, see engine/weights/lora.h.
+struct LoraFile {
+  std::filesystem::path path;
+  double scale = 1;
+  bool operator==(const LoraFile&) const = default;
+};
+enum class LoraMode { kMerged, kAtRunTime };
+
+/// Whether a VAE works in spatial tiles: as the model's reference does, always, or never.
+enum class TileVae { kAsReference, kAlways, kNever };
+
 /// Everything that is decided before a prompt is known.
 struct PipelineConfig {
   std::filesystem::path model_dir;    // diffusers layout: model_index.json, scheduler/, text_encoder/, tokenizer/, ...
+  /// A transformer folder in place of the model's, e.g. a student; looked for inside model_dir first. Empty: the model's.
+  std::filesystem::path transformer_dir;
+  std::vector<LoraFile> loras;
+  LoraMode lora_mode = LoraMode::kMerged;
+  bool strict_loras = false;          // refuse files with keys that do not fit, instead of a warning
   std::filesystem::path routers_dir;  // <exp_dir> of a router checkpoint; empty: none
   /// Random weights: transformer and VAE of the folder's configurations, random text features; for latency alone.
   WeightOrigin weights = WeightOrigin::kFiles;
@@ -58,14 +75,27 @@ struct PipelineConfig {
   std::string cache = "none";           // a row of step_caches()
   std::string cache_options = "{}";     // its options, a JSON object
   std::string cache_where = "--cache-options";  // where they stand, for messages
+  std::shared_ptr<StepCache> own_cache;  // in place of the three above: one that the caller made, to measure with
   int64_t steps = 50;
-  double guidance = 5.0;              // classifier-free guidance; one pass a step when <= 1
+  /// Classifier-free guidance, one pass a step when <= 1; for models with an embedded guidance what they are told.
+  double guidance = 5.0;
+  /// Models with an embedded guidance: classifier-free guidance beside it, two passes a step when > 1.
+  double true_guidance = 1.0;
   int64_t max_sequence_length = 512;  // text tokens that the transformer sees; the rest of a prompt is cut
   std::optional<double> flow_shift;   // replaces the shift of scheduler_config.json
+  std::optional<SamplingRecipe> recipe;  // in place of scheduler and shift; steps and guidance are then its own
   std::string scheduler;              // a row of samplers(); empty: as scheduler_config.json says
   Offload offload = Offload::kKeepLoaded;
   Quantization quantization = Quantization::kNone;  // of the transformer's blocks
-  VaeOptions vae;
+  VaeOptions vae;                     // with a tiling: always in these tiles
+  TileVae tile_vae = TileVae::kAsReference;
+  TextSource text = TextSource::kEncoder;  // kGiven: every request brings its text
+};
+
+/// Text features in place of prompts, batch 1.
+struct GivenText {
+  TextCondition positive;
+  TextCondition negative;  // undefined tokens: none
 };
 
 /// Whether a generation stops at the latents.
@@ -73,7 +103,8 @@ enum class Output { kLatents, kVideo };
 
 struct GenerationRequest {
   std::string prompt;
-  std::string negative_prompt;  // used when guidance > 1
+  std::string negative_prompt;  // used when guidance takes two passes
+  std::optional<GivenText> text;  // with TextSource::kGiven, in place of both
   int64_t frames = 81;
   int64_t height = 480;
   int64_t width = 832;
@@ -108,7 +139,7 @@ struct PlanSummary {
   VideoSize size;
   std::shared_ptr<const RouteTable> routes;  // every head of every step: uniform for dense, sliding and coreset
   std::array<double, kBranches> branch_density{};  // pairs computed over all pairs, by Branch; 0 where not defined
-  int64_t passes = 1;                        // transformer forwards a step: 2 with guidance
+  int64_t passes = 1;                        // transformer forwards a step: 2 with classifier-free guidance
   DitCost dense_pass;                        // one dense forward
   std::vector<double> step_flops;            // all passes of each step that runs, less what the cache is known to skip
   int64_t schedule_steps = 0;                // of the whole schedule: more than run where steps are timed

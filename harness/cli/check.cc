@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>
@@ -16,8 +17,17 @@
 namespace vorta::harness {
 namespace {
 
+// Items that a variant is run on.
+size_t runs_of(const Plan& plan, size_t variant) {
+  size_t runs = 0;
+  for (const PlanItem& item : plan.items) {
+    for (const Case& one : item.cases) runs += one.variant == variant ? 1 : 0;
+  }
+  return runs;
+}
+
 void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
-  double total = 0.0;
+  double total = 0.0, reference = 0.0;
   for (const Case& one : plan.items.front().cases) {
     const Variant& variant = spec.variants[one.variant];
     const VideoOrder order{&spec, &variant, &spec.prompts.front(), one.seed};
@@ -25,18 +35,27 @@ void print_cost(const SuiteSpec& spec, const Plan& plan, VideoEngine& engine) {
     const engine::PlanSummary cost = engine.plan(order);
     const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
     const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
-    total += flops * static_cast<double>(plan.items.size());
-    fmt::print("  {:<12} {}x{}x{}, {} tokens, {}: {} a trial, predicted speed-up of a step {:.2f}x\n",
+    total += flops * static_cast<double>(runs_of(plan, one.variant));
+    if (variant.name == spec.reference) reference = cost.denoise_flops();
+    fmt::print("  {:<18} {}x{}x{}, {} tokens, {}, {:g} evaluations: {} a trial, predicted speed-up of a step {:.2f}x{}\n",
                variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
                is_partial ? fmt::format("{} of {} steps timed", cost.step_flops.size(), cost.schedule_steps)
                           : fmt::format("{} steps", cost.step_flops.size()),
-               flops_text(flops), cost.speedup());
+               cost.forwards, flops_text(flops), cost.speedup(),
+               reference > 0 ? fmt::format(", of denoising {:.2f}x over {}", reference / cost.denoise_flops(), spec.reference) : "");
     if (variant.cache.name == "none") continue;
-    fmt::print("  {:<12} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
+    fmt::print("  {:<18} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
                static_cast<double>(cost.cache_bytes) / (1 << 20), cost.cache_is_static ? "" : "; the figures above are without it");
   }
   fmt::print("  {} in all timed trials, warm-up and profiles apart\n",
              flops_text(total * static_cast<double>(spec.measurement.trials)));
+}
+
+void print_controls(const SuiteSpec& spec) {
+  for (const Variant& variant : spec.variants) {
+    if (variant.control_for.empty()) continue;
+    fmt::print("  control {}: {} steps, for {}\n", variant.name, variant.config.steps, fmt::join(variant.control_for, ", "));
+  }
 }
 
 }  // namespace
@@ -54,7 +73,9 @@ int print_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
   }
   if (spec.measurement.minutes > 0) fmt::print("meant to take {:g} minutes on two cores\n", spec.measurement.minutes);
   try {
-    print_cost(spec, plan, *make_pipeline_engine(engine::Loading::kWhenNeeded));
+    const auto engine = make_pipeline_engine(engine::Loading::kWhenNeeded);
+    print_cost(spec, plan, *engine);
+    if (spec.measurement.controls) print_controls(with_planned_controls(spec, *engine));
   } catch (const DataError& error) {  // a plan can be checked where the weights are not
     fmt::print("  no cost estimate: {}\n", error.what());
   }

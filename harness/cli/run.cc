@@ -58,7 +58,7 @@ int run(const Options& options) {
   }
   if (!options.offload.empty()) overrides.push_back("offload=" + options.offload);
   if (!options.quantization.empty()) overrides.push_back("quantization=" + options.quantization);
-  const SuiteSpec spec = load_suite(options.suite, overrides);
+  SuiteSpec spec = load_suite(options.suite, overrides);
   check_known_names(spec);
   if (options.dry_run) return print_plan(spec, options.only);
   RunOptions run_options;
@@ -73,6 +73,7 @@ int run(const Options& options) {
   for (const std::string& name : options.only) run_options.arguments.insert(run_options.arguments.end(), {"--only", name});
   run_options.environment = environment_row();
   const auto engine = make_pipeline_engine();
+  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine);
   const RunSummary summary = run_suite(spec, run_options, *engine);
   const auto written = reports::write_reports(summary.database, run_options.out_dir, {"html", "md", "csv", "json"});
   std::fputs(written.terminal_text.c_str(), stdout);

@@ -18,5 +18,7 @@ std::function<int()> add_doctor(CLI::App& sub);
 std::function<int()> add_report(CLI::App& sub);
 std::function<int()> add_serve(CLI::App& sub);
 std::function<int()> add_train(CLI::App& sub);
+std::function<int()> add_calibrate(CLI::App& sub);
+std::function<int()> add_score(CLI::App& sub);
 
 }  // namespace vorta::harness

@@ -11,6 +11,8 @@
 #include "engine/base/error.h"
 #include "engine/cache/step_cache.h"
 #include "engine/base/nearest.h"
+#include "engine/pipeline/sampling.h"
+#include "engine/schedule/recipe.h"
 #include "engine/schedule/sampler.h"
 #include "metrics/core/metric.h"
 
@@ -51,6 +53,7 @@ class KnownNames {
       require(variant + "/attention/name", "attention", attentions_);
       require(variant + "/cache/name", "cache", caches_);
       check_cache_options(variant + "/cache");
+      check_recipe_name(variant + "/recipe");
       require(variant + "/config/sampler", "sampler", samplers_);
       require_name_or_folder(variant + "/attention/options/routers", "routers");
     }
@@ -74,7 +77,22 @@ class KnownNames {
     const json::json_pointer at(pointer);
     if (!suite_.contains(at)) return;
     const json& cache = suite_.at(at);
-    engine::make_step_cache(cache.at("name").get<std::string>(), cache.value("options", json::object()), where_ + pointer + "/options");
+    const std::string where = where_ + pointer + "/options";
+    json options = cache.value("options", json::object());
+    if (options.contains("calibration")) options = engine::cache_options_of(options.dump(), where, model_folder());
+    engine::make_step_cache(cache.at("name").get<std::string>(), options, where);
+  }
+
+  std::filesystem::path model_folder() const {
+    const auto& model = suite_.at("model").get_ref<const std::string&>();
+    return model == "embedded" ? engine::find_embedded_model() : std::filesystem::path(model);
+  }
+
+  // A file may be missing here: it fails its cases.
+  void check_recipe_name(const std::string& pointer) const {
+    const json::json_pointer at(pointer);
+    if (!suite_.contains(at) || suite_.at(at).get_ref<const std::string&>().ends_with(".json")) return;
+    require(pointer, "recipe", engine::recipe_names());
   }
 
   void require_name_or_folder(const std::string& pointer, std::string_view kind, std::vector<std::string> known = {}) const {

@@ -244,6 +244,7 @@ class Runner {
     result.samples = clock.samples();
     result.samples.push_back({.stage = "e2e", .step = -1, .host_ns = end_to_end.count(), .bytes = {}});
 
+    if (traced_.insert(one.variant).second) store_.set_calls(run_, case_ids_.at(one.variant), call_rows(engine_.calls()));
     const engine::PlanSummary& plan = plans_.at(one.variant);
     result.setup = setup_of(one, plan);
     if (result.setup->is_partial()) extrapolate(plan, result.samples);
@@ -295,6 +296,7 @@ class Runner {
   // One observed generation of each variant, on the first item it can be done for; never mixed with timed ones.
   void profile_variants() {
     for (const Case& one : plan_.items.front().cases) {
+      if (!spec_.variants[one.variant].profile) continue;
       const TrialKey trial = key(one, TrialRole::kProfile);
       if (!to_do(trial)) {
         ++reused_;
@@ -369,7 +371,9 @@ class Runner {
       }
     }
     if (spec_.measurement.profile) {
-      for (const Case& one : plan_.items.front().cases) count(key(one, TrialRole::kProfile));
+      for (const Case& one : plan_.items.front().cases) {
+        if (spec_.variants[one.variant].profile) count(key(one, TrialRole::kProfile));
+      }
     }
     return out;
   }
@@ -383,7 +387,7 @@ class Runner {
   std::map<size_t, reports::CaseId> case_ids_;                           // by variant
   std::map<std::pair<size_t, uint64_t>, reports::ItemId> item_ids_;      // by prompt and seed
   std::map<size_t, engine::PlanSummary> plans_;                          // by variant
-  std::set<size_t> warm_, described_;                                    // variants
+  std::set<size_t> warm_, described_, traced_;                           // variants
   int64_t reused_ = 0;
   std::optional<GpuSampler> sampler_;                                    // absent on a CPU and without NVML
   bool asked_nvml_ = false, told_failure_ = false;

@@ -104,14 +104,33 @@ CacheChoice read_cache(const json& object, const std::string& where) {
   return choice;
 }
 
+StudentChoice read_student(ObjectReader& reader) {
+  StudentChoice choice;
+  choice.transformer = reader.string("transformer", "");
+  choice.recipe = reader.string("recipe", "");
+  if (const json* files = optional_array(reader, "loras")) {
+    for (const json& file : *files) {
+      if (!file.is_string()) reader.fail("loras", fmt::format("expected \"FILE\" or \"FILE:SCALE\", found {}", file.dump()));
+      choice.loras.push_back(file.get<std::string>());
+    }
+  }
+  return choice;
+}
+
 Variant read_variant(const json& object, const std::string& where, const GenerationConfig& base) {
   ObjectReader reader(object, where);
   Variant variant{
-      .name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .cache = {}, .config = base};
+      .name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .cache = {}, .student = {}, .config = base};
   variant.attention =
       read_attention(required(reader, "attention", json::value_t::object, "an object"), reader.pointer("attention"));
   if (const json* cache = reader.value("cache")) variant.cache = read_cache(*cache, reader.pointer("cache"));
-  if (const json* config = reader.value("config")) read_config(*config, reader.pointer("config"), variant.config);
+  variant.student = read_student(reader);
+  if (const json* config = reader.value("config")) {
+    read_config(*config, reader.pointer("config"), variant.config);
+    read_config(*config, reader.pointer("config"), variant.own);
+  }
+  variant.prompts = reader.integer("prompts", 0);
+  variant.profile = reader.boolean("profile", true);
   reader.finish();
   return variant;
 }
@@ -166,6 +185,7 @@ Measurement read_measurement(const json& object, const std::string& where) {
   Measurement out;
   out.warmup = reader.integer("warmup", out.warmup);
   out.trials = reader.integer("trials", out.trials);
+  out.controls = reader.boolean("controls", out.controls);
   out.profile = reader.boolean("profile", out.profile);
   out.filmstrip_columns = reader.integer("filmstrip_columns", out.filmstrip_columns);
   out.minutes = reader.number("minutes", out.minutes);
@@ -287,6 +307,10 @@ void check_names(const SuiteSpec& spec, const std::string& where) {
       throw ConfigError(fmt::format("{}/prompts/{}/text", where, i), "is used twice");
     }
     if (!ids.insert(prompt.id).second) throw ConfigError(fmt::format("{}/prompts/{}/id", where, i), "is used twice");
+  }
+  for (size_t i = 0; i < spec.variants.size(); ++i) {
+    if (spec.variants[i].name != spec.reference || spec.variants[i].prompts == 0) continue;
+    throw ConfigError(fmt::format("{}/variants/{}/prompts", where, i), "the reference is compared with everywhere: it needs all prompts");
   }
   if (!variants.contains(spec.reference)) {
     throw ConfigError(where + "/reference",

@@ -46,12 +46,26 @@ struct CacheChoice {
   std::string options_json = "{}";
 };
 
+/// What a few-step student needs: its weights, and how they are sampled. See engine/pipeline/sampling.h.
+struct StudentChoice {
+  std::string transformer = {};         // a folder, looked for inside the model's first
+  std::vector<std::string> loras = {};  // FILE[:SCALE]
+  std::string recipe = {};              // a name or a file; empty: the one beside the weights
+
+  bool any() const { return !transformer.empty() || !loras.empty() || !recipe.empty(); }
+};
+
 struct Variant {
   std::string name = {};
   std::string description = {};
   AttentionChoice attention = {};
   CacheChoice cache = {};
+  StudentChoice student = {};
   GenerationConfig config = {};  // the suite's base with this variant's own values on top
+  GenerationConfig own = {};     // those alone: what a recipe may not contradict
+  int64_t prompts = 0;           // how many of the suite's prompts it is run on, from the first; 0: all
+  bool profile = true;           // whether it has a profiled trial where the suite has any
+  std::vector<std::string> control_for = {};  // see with_controls: variants of the same predicted cost
 };
 
 struct Prompt {
@@ -63,6 +77,7 @@ struct Prompt {
 struct Measurement {
   int64_t warmup = 1;             // whole generations before a variant's first timed one, in every process
   int64_t trials = 1;             // timed generations of each (variant, prompt, seed)
+  bool controls = false;          // adds what with_controls says
   bool profile = true;            // one more generation of each variant with the operator profile on
   int64_t filmstrip_columns = 8;
   double minutes = 0;             // what the suite is meant to take on two cores; 0: not said

@@ -9,6 +9,7 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "reports/claims/evaluate.h"
+#include "reports/query/controls.h"
 #include "reports/query/report.h"
 #include "reports/store/database.h"
 #include "reports/store/gpu_store.h"
@@ -201,6 +202,15 @@ void read_profile(const Database& database, int64_t case_id, Variant& variant) {
   }
 }
 
+// Older databases have no such table.
+void read_calls(const Database& database, int64_t case_id, Variant& variant) {
+  Statement known = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'forward_call'");
+  if (!known.step()) return;
+  Statement call = database.prepare("SELECT step, pass, blocks, signal FROM forward_call WHERE case_id = ? ORDER BY ordinal");
+  call.bind(case_id);
+  while (call.step()) variant.calls.push_back({call.integer(0), call.text(1), call.text(2), call.number(3)});
+}
+
 void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
   if (database.schema() < kGpuSchema) return;
   Statement trial = database.prepare(
@@ -277,10 +287,22 @@ void summarise_scores(const std::map<int64_t, int64_t>& prompt_of, Variant& vari
   }
 }
 
+// Forwards that ran, as far as letters tell: a forward in part counts for nothing that is known.
+std::optional<double> evaluations(const Variant& variant) {
+  double sum = 0;
+  for (const CallRow& call : variant.calls) {
+    if (call.blocks.find('p') != std::string::npos || call.blocks.empty()) return std::nullopt;
+    const auto computed = static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), 'X'));
+    sum += (call.pass == "both" ? 2 : 1) * computed / static_cast<double>(call.blocks.size());
+  }
+  return variant.calls.empty() ? std::nullopt : std::optional(sum);
+}
+
 // The plan predicts a speed-up; what was measured for it is ours to fill in.
 void measure_predictions(Variant& variant) {
   for (PredictionRow& row : variant.predictions) {
     constexpr std::string_view kPrefix = "speedup/";
+    if (row.quantity == "evaluations") row.measured = evaluations(variant);
     if (row.measured || row.quantity.rfind(kPrefix, 0) != 0) continue;
     const auto found = variant.speedups.find(row.quantity.substr(kPrefix.size()));
     if (found != variant.speedups.end()) row.measured = found->second.value;
@@ -301,6 +323,7 @@ void read_variants(const Database& database, Report& report) {
     read_scores(database, query.integer(0), variant);
     read_profile(database, query.integer(0), variant);
     read_gpu(database, query.integer(0), variant);
+    read_calls(database, query.integer(0), variant);
     read_setup(database, query.integer(0), variant);
     summarise_scores(prompt_of, variant);
     report.variants.push_back(std::move(variant));
@@ -308,6 +331,7 @@ void read_variants(const Database& database, Report& report) {
   const auto reference = std::find_if(report.variants.begin(), report.variants.end(), [](const auto& v) { return v.is_reference; });
   if (reference == report.variants.end()) return;
   const Variant base = *reference;
+  predict_against_reference(report);
   for (Variant& variant : report.variants) {
     pair_with(base, prompt_of, variant);
     measure_predictions(variant);

@@ -57,6 +57,7 @@ struct Variant {
   std::vector<RangeRow> operators;               ///< Longest self time first.
   std::vector<RangeRow> layers;                  ///< By layer, then name.
   std::vector<RouteRow> routes;
+  std::vector<CallRow> calls;                    ///< Of one generation, in order.
   std::optional<GpuProfile> gpu;                 ///< Of the profiled trial; absent where none ran on a GPU.
   std::vector<TrialPower> power;                 ///< Of timed and profiled trials on a GPU.
   std::optional<TrialSetup> setup;               ///< Of the newest trial that left one.

@@ -72,6 +72,8 @@ json of(const TrialPower& p) {
 json of(const GpuProfile& g);
 json of(const Variant& v);
 json of(const RouteRow& r);
+json of(const CallRow& c);
+json of(const ControlComparison& c);
 json of(const PredictionRow& p);
 json of(const MetricDefRow& m);
 json of(const Item& item);
@@ -88,6 +90,16 @@ json list(const Rows& rows) {
 
 json of(const RouteRow& r) {
   return {{"step", r.step}, {"layer", r.layer}, {"dense", r.dense_heads}, {"coreset", r.coreset_heads}, {"sliding", r.sliding_heads}};
+}
+
+json of(const CallRow& c) { return {{"step", c.step}, {"pass", c.pass}, {"blocks", c.blocks}, {"signal", c.signal}}; }
+
+json of(const ControlComparison& c) {
+  json scores = json::array();
+  for (const ControlScore& s : c.scores) {
+    scores.push_back({{"metric", s.metric}, {"variant", s.variant}, {"control", s.control}, {"gain", of(s.gain)}, {"verdict", s.verdict}});
+  }
+  return {{"variant", c.variant}, {"control", c.control}, {"seconds_ratio", optional(c.seconds_ratio)}, {"scores", scores}, {"words", c.words}};
 }
 
 json of(const PredictionRow& p) {
@@ -113,7 +125,7 @@ json of(const Variant& v) {
           {"trials", {{"ok", v.ok}, {"failed", v.failed}, {"skipped", v.skipped}, {"unfinished", v.unfinished}}},
           {"items", list(v.items)}, {"stages_s", stages}, {"speedups", speedups}, {"step_s", v.step_seconds}, {"scores", scores},
           {"peak_bytes", v.peak_bytes}, {"predictions", list(v.predictions)}, {"operators", list(v.operators)},
-          {"layers", list(v.layers)}, {"routes", list(v.routes)}};
+          {"layers", list(v.layers)}, {"routes", list(v.routes)}, {"calls", list(v.calls)}};
   if (v.setup) {
     out["setup"] = {{"weights", v.setup->weights}, {"timed_steps", v.setup->timed_steps}, {"schedule_steps", v.setup->schedule_steps}, {"forwards", v.setup->forwards},
                     {"attention_kernels", v.setup->attention_kernels}, {"offload", v.setup->offload}, {"quantization", v.setup->quantization}};
@@ -153,7 +165,7 @@ json report_json(const Report& r) {
           {"resumed_count", r.resumed_count}, {"finished", r.finished}, {"reference_variant", r.reference_variant},
           {"model", of(r.model)}, {"environment", of(r.environment)}, {"environment_now", of(r.environment_now)},
           {"metrics", list(r.metrics)}, {"variants", list(r.variants)}, {"items", list(r.items)}, {"failures", list(r.failures)},
-          {"claims", list(r.claims)}, {"published_elsewhere", list(r.published)}};
+          {"claims", list(r.claims)}, {"controls", list(compare_with_controls(r))}, {"pareto", pareto_fronts(r)}, {"published_elsewhere", list(r.published)}};
   if (!r.warnings.empty()) out["warnings"] = r.warnings;
   return out;
 }

@@ -274,6 +274,7 @@ std::vector<Table> make_tables(const Report& report) {
                             fact_table("environment", "Environment", report.environment),
                             fact_table("environment-now", "Environment at the time", report.environment_now),
                             fact_table("model", "Model", report.model)};
+  for (Table& table : make_control_tables(report)) tables.push_back(std::move(table));
   for (Table& table : make_gpu_tables(report)) tables.push_back(std::move(table));
   std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
   return tables;

@@ -19,8 +19,8 @@ constexpr int kBusyTimeoutMs = 5000;
 
 // In order; the n-th entry brings the schema to version n.
 std::span<const std::string_view> migrations() {
-  static const std::array<std::string_view, 3> kMigrations{embedded::_0001_first_sql(), embedded::_0002_gpu_sql(),
-                                                            embedded::_0003_setup_sql()};
+  static const std::array<std::string_view, 4> kMigrations{embedded::_0001_first_sql(), embedded::_0002_gpu_sql(),
+                                                            embedded::_0003_setup_sql(), embedded::_0004_calls_sql()};
   return kMigrations;
 }
 

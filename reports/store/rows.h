@@ -123,8 +123,17 @@ struct RouteRow {
   int64_t sliding_heads = 0;
 };
 
+/// One forward of the network in a generation; `blocks` has a letter each: X computed, p in part, . skipped.
+struct CallRow {
+  int64_t step = 0;
+  std::string pass;    ///< positive, negative or both
+  std::string blocks;
+  double signal = 0;   ///< what the cache decided on; 0 where it was decided before sampling
+};
+
 /// A quantity that the plan predicts and, where it can be, the run measures. Quantities: "flops/attention",
-/// "flops/linear", "flops/vae", "flops/total", "speedup/step", "speedup/e2e", "density/attention".
+/// "flops/linear", "flops/vae", "flops/total", "speedup/step", "speedup/denoise", "speedup/e2e", "density/attention",
+/// "evaluations" (forwards of the network, those skipped in part counting in part), "cache/bytes".
 struct PredictionRow {
   std::string quantity;
   std::string unit;  ///< "FLOP", "x", "1"

@@ -8,9 +8,9 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/sha256.h"
 #include "reports/store/database.h"
 #include "reports/store/gpu_store.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::reports {
 namespace {
@@ -278,6 +278,18 @@ void RunStore::set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>
   }
   if (!route_table.empty()) {
     database.prepare("INSERT OR REPLACE INTO route_table VALUES (?, ?, ?)").bind(run).bind(case_id).bind_blob(route_table).run();
+  }
+  transaction.commit();
+}
+
+void RunStore::set_calls(RunId run, CaseId case_id, const std::vector<CallRow>& rows) {
+  const Database& database = state_->database;
+  Transaction transaction(database);
+  database.prepare("DELETE FROM forward_call WHERE run_id = ? AND case_id = ?").bind(run).bind(case_id).run();
+  Statement insert = database.prepare("INSERT INTO forward_call VALUES (?, ?, ?, ?, ?, ?, ?)");
+  int64_t ordinal = 0;
+  for (const CallRow& row : rows) {
+    insert.bind(run).bind(case_id).bind(ordinal++).bind(row.step).bind(row.pass).bind(row.blocks).bind(row.signal).run();
   }
   transaction.commit();
 }

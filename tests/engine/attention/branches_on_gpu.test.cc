@@ -23,11 +23,14 @@ struct GpuCase {
   VideoGrid grid;
   AttentionGeometry geometry;
   int64_t batch, heads, head_dim;
+  int64_t text = 0;  // tokens behind the video's
+  CoresetKeys keys = CoresetKeys::kOfQueries;
 };
 
 const GpuCase kCases[] = {
     {"head dim 128, tiles of 96", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 2, 5, 128},
     {"head dim 128, a tile of 12 that breaks pieces of 8", {4, 6, 8}, {{2, 2, 2}, 0.5, {1, 1, 3}, {2, 3, 2}, {4, 6, 8}}, 1, 4, 128},
+    {"head dim 128, text, keys select for themselves", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 1, 5, 128, 37, CoresetKeys::kOwn},
     {"head dim 64", {4, 8, 8}, {{2, 2, 2}, 0.5, {3, 1, 1}, {2, 2, 4}, {4, 8, 8}}, 2, 4, 64},
 };
 
@@ -35,16 +38,20 @@ struct GpuQkv {
   at::Tensor q, k, v;
 };
 
-/// Token-major rows in bf16. Queries hold sixteen signs and zeros, so that every similarity of a coreset is exact.
+/// Token-major rows in bf16. Rows that select hold sixteen signs and zeros: every similarity of a coreset is exact.
 GpuQkv rows_of(const GpuCase& c, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto draw = [&] {
-    return at::randn({c.batch, c.grid.tokens(), c.heads, c.head_dim}, generator, at::kFloat);
+    return at::randn({c.batch, c.grid.tokens() + c.text, c.heads, c.head_dim}, generator, at::kFloat);
   };
-  at::Tensor q = draw().sign();
-  q.narrow(3, 16, c.head_dim - 16).zero_();
+  const auto signs = [&](at::Tensor x) {
+    x = x.sign();
+    x.narrow(3, 16, c.head_dim - 16).zero_();
+    return x;
+  };
   const auto as_bf16 = [](const at::Tensor& x) { return x.to(at::kBFloat16).transpose(1, 2); };
-  return {as_bf16(q), as_bf16(draw()), as_bf16(draw())};
+  const at::Tensor q = signs(draw()), k = draw();
+  return {as_bf16(q), as_bf16(c.keys == CoresetKeys::kOwn ? signs(k) : k), as_bf16(draw())};
 }
 
 /// Branches in turn over heads, layers and steps.
@@ -67,7 +74,7 @@ double gpu_error(const at::Tensor& found, const at::Tensor& expected) {
 at::Tensor definition(const std::string& name, const AttentionOptions& options, const GpuCase& c, const GpuQkv& x,
                       const LayerStep& where, at::Device device = at::kCPU) {
   const auto backend = make_attention(name, options);
-  backend->plan(c.grid);
+  backend->plan(c.grid, c.text);
   // No kernel takes gradients.
   const auto wide = [&](const at::Tensor& t) { return t.to(device).to(at::kFloat).requires_grad_(); };
   return backend->run(wide(x.q), wide(x.k), wide(x.v), where).detach();
@@ -78,10 +85,10 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
   if (!gpu) return;
   for (const GpuCase& c : kCases) {
     const GpuQkv x = rows_of(c, 7);
-    const AttentionOptions options{c.geometry, mixed_routes(c.heads)};
+    const AttentionOptions options{c.geometry, mixed_routes(c.heads), c.keys};
     for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
       const auto backend = make_attention(name, options);
-      backend->plan(c.grid);
+      backend->plan(c.grid, c.text);
       for (int64_t step = 0; step < kSteps; ++step) {
         INFO(c.name << ", " << name << ", step " << step);
         const LayerStep where{step, 0};
