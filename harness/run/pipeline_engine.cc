@@ -10,10 +10,10 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
+#include "engine/base/sha256.h"
 #include "harness/probe/machine.h"
 #include "harness/run/video_engine.h"
 #include "reports/store/run_store.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -62,7 +62,7 @@ std::string weights_fingerprint(const fs::path& folder) {
     stream.read(edges.data(), head);
     stream.seekg(std::max<std::streamoff>(head, size - kEdge));
     stream.read(edges.data() + head, static_cast<std::streamoff>(edges.size()) - head);
-    parts.push_back({fs::relative(file, folder, code).generic_string(), static_cast<int64_t>(size), reports::sha256_hex(edges)});
+    parts.push_back({fs::relative(file, folder, code).generic_string(), static_cast<int64_t>(size), sha256_hex(edges)});
   }
   return reports::json_hash(canonical_json(parts)).substr(0, 16);
 }

@@ -102,19 +102,18 @@ void Amt::take_encoders(const engine::WeightReader& weights) {
   }
 }
 
-Amt::Amt(const engine::TensorMap& weights, const std::string& source, at::Device device) : device_(device) {
-  const engine::WeightReader all(weights, source, {at::kFloat, device});
-  take_encoders(all);
-  decoders_.push_back(take_decoder(all.scope("decoder4"), 2 * kChannels[3] + 1, 2 * kChannels[3], kChannels[2] + 4));
-  decoders_.push_back(take_decoder(all.scope("decoder3"), 3 * kChannels[2] + 4, 3 * kChannels[2], kChannels[1] + 4));
-  decoders_.push_back(take_decoder(all.scope("decoder2"), 3 * kChannels[1] + 4, 3 * kChannels[1], kChannels[0] + 4));
-  decoders_.push_back(take_decoder(all.scope("decoder1"), 3 * kChannels[0] + 4, 3 * kChannels[0], 8 * kFlows));
-  updates_.push_back(take_update(all.scope("update4"), kChannels[2], 1));
-  updates_.push_back(take_update(all.scope("update3"), kChannels[1], 2));
-  updates_.push_back(take_update(all.scope("update2"), kChannels[0], 4));
-  blend1_ = {take_conv(all, "comb_block.0", {6 * kFlows, 3 * kFlows, 3, 3}), all.take("comb_block.1.weight", {6 * kFlows})};
-  blend2_ = take_conv(all, "comb_block.2", {3, 6 * kFlows, 3, 3});
-  all.finish();
+Amt::Amt(const engine::WeightReader& weights) {
+  take_encoders(weights);
+  decoders_.push_back(take_decoder(weights.scope("decoder4"), 2 * kChannels[3] + 1, 2 * kChannels[3], kChannels[2] + 4));
+  decoders_.push_back(take_decoder(weights.scope("decoder3"), 3 * kChannels[2] + 4, 3 * kChannels[2], kChannels[1] + 4));
+  decoders_.push_back(take_decoder(weights.scope("decoder2"), 3 * kChannels[1] + 4, 3 * kChannels[1], kChannels[0] + 4));
+  decoders_.push_back(take_decoder(weights.scope("decoder1"), 3 * kChannels[0] + 4, 3 * kChannels[0], 8 * kFlows));
+  updates_.push_back(take_update(weights.scope("update4"), kChannels[2], 1));
+  updates_.push_back(take_update(weights.scope("update3"), kChannels[1], 2));
+  updates_.push_back(take_update(weights.scope("update2"), kChannels[0], 4));
+  blend1_ = {take_conv(weights, "comb_block.0", {6 * kFlows, 3 * kFlows, 3, 3}), weights.take("comb_block.1.weight", {6 * kFlows})};
+  blend2_ = take_conv(weights, "comb_block.2", {3, 6 * kFlows, 3, 3});
+  weights.finish();
 }
 
 at::Tensor Amt::matching_features(const at::Tensor& images) const {
@@ -168,11 +167,11 @@ Amt::State Amt::refine(const Update& update, State state,
   const double shrink = 1.0 / static_cast<double>(update.scale);
   const at::Tensor flow0 = shrink * resized(state.flow0, rows, columns);
   const at::Tensor flow1 = shrink * resized(state.flow1, rows, columns);
+  const at::Tensor flow = at::cat({flow0, flow1}, 1);
   // The flows start at the middle frame; from one image to the other they are 1/t and 1/(1 - t) as long.
-  const at::Tensor start = pixel_coords(rows, columns, device_);
+  const at::Tensor start = pixel_coords(rows, columns, flow.device());
   const at::Tensor seen0 = pyramids.first.lookup(start + flow1 / kMiddle, kRadius);
   const at::Tensor seen1 = pyramids.second.lookup(start + flow0 / (1.0 - kMiddle), kRadius);
-  const at::Tensor flow = at::cat({flow0, flow1}, 1);
   const at::Tensor seen = leaky(update.correlation(at::cat({seen0, seen1}, 1)));
   const at::Tensor moved = leaky(update.flow2(leaky(update.flow1(flow))));
   const at::Tensor joined = leaky(update.join(at::cat({seen, moved}, 1)));
@@ -206,7 +205,7 @@ at::Tensor Amt::between(const at::Tensor& first, const at::Tensor& second) const
                     first.size(2) % kMultiple == 0 && first.size(3) % kMultiple == 0 && first.size(2) >= kLeast &&
                     first.size(3) >= kLeast;
   VORTA_CHECK(fits, "amt: expected two images [1, 3, Y, X], sides multiples of 16 and at least 128");
-  const at::Tensor both = at::cat({first, second}).to(device_, at::kFloat);
+  const at::Tensor both = at::cat({first, second}).to(stem_.weight.device(), at::kFloat);
   const at::Tensor mean = both.mean();
   const at::Tensor images = (both - mean).contiguous(kChannelsLast);
   const at::Tensor match = matching_features(images);

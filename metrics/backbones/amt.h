@@ -4,11 +4,9 @@
 #include <ATen/core/TensorBody.h>
 
 #include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "engine/weights/tensor_map.h"
 #include "metrics/backbones/conv.h"
 
 namespace vorta::metrics {
@@ -19,8 +17,8 @@ class CorrelationPyramid;
 class Amt {
  public:
   /// The names and shapes of the dict `state_dict` of amt-s.pth; all are needed and no others may be there. Float32.
-  /// @throws DataError naming `source` and the tensor.
-  Amt(const engine::TensorMap& weights, const std::string& source, at::Device device);
+  /// @throws DataError naming the source and the tensor.
+  explicit Amt(const engine::WeightReader& weights);
 
   /// first, second: [1, 3, Y, X] float32 0..1, sides multiples of 16 and at least 128 -> [1, 3, Y, X] in 0..1.
   at::Tensor between(const at::Tensor& first, const at::Tensor& second) const;
@@ -61,7 +59,6 @@ class Amt {
   State refine(const Update& update, State state, const std::pair<CorrelationPyramid, CorrelationPyramid>& pyramids) const;
   at::Tensor combine(const at::Tensor& images, const at::Tensor& mean, const State& state, const at::Tensor& out) const;
 
-  at::Device device_;
   Conv2d stem_, head_;
   std::vector<Bottleneck> bottlenecks_;
   std::vector<std::pair<Activated, Activated>> pyramid_;

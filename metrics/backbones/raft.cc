@@ -58,11 +58,10 @@ at::Tensor RaftEncoder::forward(const at::Tensor& image) const {
   return head_(x);
 }
 
-Raft::Raft(const engine::TensorMap& weights, const std::string& source, at::Device device) : device_(device) {
-  const engine::WeightReader all(weights, source, {at::kFloat, device});
-  encoders_.emplace_back(all.scope("fnet"), RaftEncoder::Norm::kInstance);
-  encoders_.emplace_back(all.scope("cnet"), RaftEncoder::Norm::kBatch);
-  const engine::WeightReader block = all.scope("update_block");
+Raft::Raft(const engine::WeightReader& weights) {
+  encoders_.emplace_back(weights.scope("fnet"), RaftEncoder::Norm::kInstance);
+  encoders_.emplace_back(weights.scope("cnet"), RaftEncoder::Norm::kBatch);
+  const engine::WeightReader block = weights.scope("update_block");
   correlation1_ = take_conv(block, "encoder.convc1", {256, kWindow, 1, 1});
   correlation2_ = take_conv(block, "encoder.convc2", {192, 256, 3, 3});
   flow1_ = take_conv(block, "encoder.convf1", {128, 2, 7, 7});
@@ -74,7 +73,7 @@ Raft::Raft(const engine::TensorMap& weights, const std::string& source, at::Devi
   head2_ = take_conv(block, "flow_head.conv2", {2, 256, 3, 3});
   mask1_ = take_conv(block, "mask.0", {256, kHidden, 3, 3});
   mask2_ = take_conv(block, "mask.2", {576, 256, 1, 1});
-  all.finish();
+  weights.finish();
 }
 
 Raft::Gru Raft::take_gru(const engine::WeightReader& weights, std::string_view suffix, at::IntArrayRef kernel) {
@@ -98,7 +97,7 @@ Raft::Image Raft::encode(const at::Tensor& frame) const {
   const bool fits = frame.dim() == 4 && frame.size(0) == 1 && frame.size(1) == 3 && frame.size(2) % kStride == 0 &&
                     frame.size(3) % kStride == 0 && frame.size(2) >= kLeast && frame.size(3) >= kLeast;
   VORTA_CHECK(fits, "raft: expected one frame [1, 3, Y, X], sides multiples of 8 and at least 128");
-  const at::Tensor image = (2 * (frame.to(device_, at::kFloat) / 255.0) - 1.0).contiguous(kChannelsLast);
+  const at::Tensor image = (2 * (frame.to(head2_.weight.device(), at::kFloat) / 255.0) - 1.0).contiguous(kChannelsLast);
   const at::Tensor context = encoders_[1].forward(image);
   return {encoders_[0].forward(image), context.narrow(1, 0, kHidden).tanh(), context.narrow(1, kHidden, kHidden).relu()};
 }
@@ -129,7 +128,7 @@ at::Tensor Raft::upsample(const at::Tensor& flow, const at::Tensor& hidden) cons
 
 at::Tensor Raft::flow(const Image& first, const Image& second, int64_t iterations) const {
   const CorrelationPyramid pyramid(first.match, second.match, kLevels);
-  const at::Tensor start = pixel_coords(first.match.size(2), first.match.size(3), device_);
+  const at::Tensor start = pixel_coords(first.match.size(2), first.match.size(3), first.match.device());
   const at::Tensor horizontal = horizontal_.context(first.context);
   const at::Tensor vertical = vertical_.context(first.context);
   at::Tensor hidden = first.hidden;

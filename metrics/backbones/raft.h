@@ -4,10 +4,8 @@
 #include <ATen/core/TensorBody.h>
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
-#include "engine/weights/tensor_map.h"
 #include "metrics/backbones/conv.h"
 
 namespace vorta::metrics {
@@ -37,8 +35,8 @@ class RaftEncoder {
 class Raft {
  public:
   /// The names and shapes of raft-things.pth without "module."; all are needed and no others may be there. Float32.
-  /// @throws DataError naming `source` and the tensor.
-  Raft(const engine::TensorMap& weights, const std::string& source, at::Device device);
+  /// @throws DataError naming the source and the tensor.
+  explicit Raft(const engine::WeightReader& weights);
 
   /// What RAFT knows of one image: it serves as the first of one pair and as the second of another.
   struct Image {
@@ -63,7 +61,6 @@ class Raft {
   at::Tensor motion(const at::Tensor& flow, const at::Tensor& correlation) const;
   at::Tensor upsample(const at::Tensor& flow, const at::Tensor& hidden) const;
 
-  at::Device device_;
   std::vector<RaftEncoder> encoders_;  // of features, of context
   Conv2d correlation1_, correlation2_, flow1_, flow2_, motion_, head1_, head2_, mask1_, mask2_;
   Gru horizontal_, vertical_;

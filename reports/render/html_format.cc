@@ -8,10 +8,10 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/sha256.h"
 #include "reports/render/json_format.h"
 #include "reports/render/renderer.h"
 #include "reports/render/tables.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::reports {
 namespace {

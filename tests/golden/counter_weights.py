@@ -5,12 +5,13 @@ Element i of the tensor called NAME is a function of (NAME, i) alone, so a netwo
     shape ():                        1 + u / 8
     shape (n,) and NAME ends in      weight: 3/4 + u / 4    running_var: 1 + u / 2    else: u / 8
     more axes:                       gain * u * sqrt(3 / number of elements of one row)
-Integer tensors are zero.
+Integer tensors are zero. Tables that a network computes when it is made (TABLES) keep their values.
 """
 import numpy as np
 import torch
 
 MASK = (1 << 64) - 1
+TABLES = ("relative_position_index", "attn_mask", "position_ids")
 
 
 def fnv1a64(text):
@@ -51,6 +52,7 @@ def fill(module, gain=1.0):
     """Replaces the whole state dict of `module`; returns {name: shape} in its order."""
     state = module.state_dict()
     for name, old in state.items():
-        old.copy_(tensor(name, list(old.shape), gain) if old.is_floating_point() else torch.zeros_like(old))
+        if not name.endswith(TABLES):
+            old.copy_(tensor(name, list(old.shape), gain) if old.is_floating_point() else torch.zeros_like(old))
     module.load_state_dict(state)
-    return {name: list(old.shape) for name, old in state.items()}
+    return {name: list(old.shape) for name, old in state.items() if not name.endswith(TABLES)}
