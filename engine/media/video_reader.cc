@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "engine/base/error.h"
 #include "engine/media/ffmpeg_handles.h"
@@ -102,9 +103,10 @@ class VideoReader {
       throw DataError(path_, fmt::format("needs more than {} bytes of memory for its frames", options_.max_bytes));
     }
     out_.rgb.resize(needed);
-    uint8_t* planes[] = {out_.frame(out_.count)};
-    const int strides[] = {static_cast<int>(3 * out_.width)};
-    sws_scale(scaler_.get(), decoded.data, decoded.linesize, 0, decoded.height, planes, strides);
+    sws_scale(scaler_.get(), decoded.data, decoded.linesize, 0, decoded.height, rgb_->data, rgb_->linesize);
+    const auto row_bytes = static_cast<std::size_t>(3 * out_.width);
+    uint8_t* to = out_.frame(out_.count);
+    for (int64_t y = 0; y < out_.height; ++y, to += row_bytes) std::memcpy(to, rgb_->data[0] + y * rgb_->linesize[0], row_bytes);
     ++out_.count;
   }
 
@@ -119,6 +121,7 @@ class VideoReader {
     }
     scaler_ = make_scaler(first, out_.height, out_.width, options_.conversion);
     if (!scaler_) throw DataError(path_, "has a pixel format that cannot be converted to RGB");
+    rgb_ = make_frame(AV_PIX_FMT_RGB24, out_.height, out_.width);
   }
 
   // Containers with an index say how many frames there are; a file cut at its end is otherwise read as a shorter one.
@@ -134,6 +137,7 @@ class VideoReader {
   AVStream* stream_ = nullptr;
   CodecPtr codec_;
   ScalerPtr scaler_;
+  FramePtr rgb_;  // swscale's fast paths write whole vectors, beyond a row's end: this one has room for them
   struct Shape {
     int format, height, width;
   } first_ = {};

@@ -148,7 +148,7 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted)
 PromptEncoder& Pipeline::Impl::text() {
   if (!text_) {
     text_ = config.weights == WeightOrigin::kRandom
-                ? make_random_prompt_encoder(model().text_dim(), config.max_sequence_length, placed(config.dtype))
+                ? make_random_prompt_encoder({model().text_dim(), config.max_sequence_length}, placed(config.dtype))
                 : load_umt5_prompt_encoder(folder_.root, placed(config.dtype), config.max_sequence_length);
   }
   return *text_;
@@ -316,7 +316,7 @@ at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, con
 
 TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t batch) {
   const auto features = [&](const std::string& prompt) {
-    const at::Tensor one = text().encode({prompt}).to(config.dtype);  // [1, S, text_dim]
+    const at::Tensor one = text().encode({prompt}).tokens.to(config.dtype);  // [1, S, text_dim]
     return batch == 1 ? one : one.expand({batch, -1, -1}).contiguous();
   };
   TextFeatures out;

@@ -9,8 +9,9 @@ namespace {
 constexpr Command kCommands[] = {
     {"generate", "make a video from a prompt", add_generate},
     {"run", "measure a suite: what --suite NAME does", add_run},
+    {"score", "score videos of any generator on VBench's dimensions", add_score},
     {"check", "validate a suite and print its plan and cost", add_check},
-    {"list", "name the suites, models, attentions, samplers and metrics", add_list},
+    {"list", "name the suites, models, attentions, samplers, metrics and dimensions", add_list},
     {"doctor", "say what this machine has and what each missing thing switches off", add_doctor},
     {"report", "write the report files of a run from its database", add_report},
     {"train", "train the embedded model (vae, base, router) and judge it", add_train},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <array>
@@ -16,6 +17,7 @@
 #include "harness/cli/verbs.h"
 #include "harness/suite/suite_spec.h"
 #include "metrics/core/metric.h"
+#include "metrics/core/scorer.h"
 
 namespace vorta::harness {
 namespace {
@@ -38,6 +40,17 @@ void print_metrics() {
   }
 }
 
+void print_dimensions() {
+  const auto weights = metrics::ScorerWeights::from_environment();
+  for (const auto& dimension : metrics::dimension_table()) {
+    const auto missing = weights.missing(dimension.weights);
+    const std::string state = dimension.make == nullptr ? "not built in"
+                              : missing.empty()         ? "can be measured"
+                                                        : fmt::format("weights missing: {}", fmt::join(missing, ", "));
+    print_row(dimension.name, fmt::format("{} [{}; {}]", dimension.description, metrics::to_string(dimension.profile), state));
+  }
+}
+
 struct Family {
   std::string_view name;
   void (*print)();
@@ -50,6 +63,7 @@ constexpr std::array kFamilies{
     Family{"caches", [] { print_table(engine::step_caches()); }},
     Family{"samplers", [] { print_table(engine::samplers()); }},
     Family{"metrics", &print_metrics},
+    Family{"dimensions", &print_dimensions},
 };
 
 int list(const std::string& wanted) {
@@ -70,7 +84,7 @@ int list(const std::string& wanted) {
 
 std::function<int()> add_list(CLI::App& sub) {
   auto family = std::make_shared<std::string>();
-  sub.add_option("family", *family, "suites, models, attentions, caches, samplers or metrics (default: all)");
+  sub.add_option("family", *family, "suites, models, attentions, caches, samplers, metrics or dimensions (default: all)");
   return [family] { return list(*family); };
 }
 

@@ -17,5 +17,6 @@ std::function<int()> add_list(CLI::App& sub);
 std::function<int()> add_doctor(CLI::App& sub);
 std::function<int()> add_report(CLI::App& sub);
 std::function<int()> add_train(CLI::App& sub);
+std::function<int()> add_score(CLI::App& sub);
 
 }  // namespace vorta::harness

@@ -3,8 +3,11 @@
 
 #include "engine/base/registry.h"
 #include "metrics/core/scorer.h"
+#include "metrics/vbench/consistency.h"
 #include "metrics/vbench/detection.h"
 #include "metrics/vbench/dynamic_degree.h"
+#include "metrics/vbench/flickering_scorer.h"
+#include "metrics/vbench/frame_quality.h"
 #include "metrics/vbench/human_action.h"
 #include "metrics/vbench/motion_smoothness.h"
 #include "metrics/vbench/scene.h"
@@ -39,14 +42,16 @@ constexpr auto kSemantic = Group::kSemantic;
 const std::array kTable{
     Dimension{.name = "subject_consistency", .description = "DINO features of neighbouring frames and of the first agree",
               .version = kVersion, .group = kQuality, .normalisation = {.min = 0.1462}, .frames = kAllByFilter,
-              .min_frames = 2, .weights = kDino},
+              .min_frames = 2, .reads_frames = true, .weights = kDino, .make = &make_subject_consistency},
     Dimension{.name = "background_consistency", .description = "CLIP features of neighbouring frames and of the first agree",
               .version = kVersion, .group = kQuality, .normalisation = {.min = 0.2615}, .frames = kAllByFilter,
-              .min_frames = 2, .weights = kClipB32},
+              .min_frames = 2, .reads_frames = true, .weights = kClipB32, .make = &make_background_consistency},
     Dimension{.name = "aesthetic_quality", .description = "LAION's aesthetic predictor on CLIP features",
-              .version = kVersion, .group = kQuality, .frames = kAllByFilter, .weights = kAesthetic},
+              .version = kVersion, .group = kQuality, .frames = kAllByFilter, .weights = kAesthetic,
+              .make = &make_aesthetic_quality},
     Dimension{.name = "imaging_quality", .description = "MUSIQ's technical quality of the frames", .version = kVersion,
-              .group = kQuality, .scale = 0.01, .frames = kAllByFilter, .weights = kMusiq},
+              .group = kQuality, .divisor = 100.0, .frames = kAllByFilter, .weights = kMusiq,
+              .make = &make_imaging_quality},
     Dimension{.name = "object_class", .description = "the object of the prompt is detected", .version = kVersion,
               .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
               .make = &make_object_class},
@@ -71,7 +76,7 @@ const std::array kTable{
               .group = kSemantic, .frames = kSixteenMiddle, .weights = kUmt, .make = &make_human_action},
     Dimension{.name = "temporal_flickering", .description = "mean absolute difference of neighbouring frames, from 1",
               .version = kVersion, .group = kQuality, .normalisation = {.min = 0.6293}, .frames = kAllByOpenCv,
-              .min_frames = 2},
+              .min_frames = 2, .make = &make_temporal_flickering},
     Dimension{.name = "motion_smoothness", .description = "AMT-S predicts every other frame from its neighbours",
               .version = kVersion, .group = kQuality, .normalisation = {.min = 0.706, .max = 0.9975},
               .frames = kAllByOpenCv, .min_frames = 3, .weights = kAmt, .make = &make_motion_smoothness},

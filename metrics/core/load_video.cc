@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "engine/base/error.h"
 #include "engine/media/video_file.h"
@@ -17,6 +18,29 @@ at::Tensor to_tensor(engine::Frames frames) {
   const at::Tensor rows = at::from_blob(owner->rgb.data(), {owner->count, owner->height, owner->width, 3},
                                         [owner](void*) { delete owner; }, at::TensorOptions().dtype(at::kByte));
   return rows.permute({0, 3, 1, 2});
+}
+
+// The images of a folder by name, each one frame of the first one's size.
+engine::Frames read_folder(const std::filesystem::path& folder, const engine::ReadVideoOptions& options) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  if (files.empty()) throw DataError(folder.string(), "expected images, found none");
+  engine::Frames all;
+  for (const auto& file : files) {
+    engine::Frames image = engine::read_video(file, options);
+    if (all.count > 0 && (image.height != all.height || image.width != all.width)) {
+      throw DataError(file.string(), fmt::format("expected {}x{} as the first image, found {}x{}", all.width, all.height,
+                                                 image.width, image.height));
+    }
+    if (all.count == 0) {
+      all = std::move(image);
+    } else {
+      all.rgb.insert(all.rgb.end(), image.rgb.begin(), image.rgb.end());
+      all.count += image.count;
+    }
+  }
+  return all;
 }
 
 }  // namespace
@@ -38,7 +62,8 @@ VideoInput load_video(const std::string& path, const FrameInput& input) {
   options.conversion = input.conversion;
   options.height = input.height;
   options.width = input.width;
-  engine::Frames frames = engine::read_video(path, options);
+  const bool images = std::filesystem::is_directory(path);
+  engine::Frames frames = images ? read_folder(path, options) : engine::read_video(path, options);
   VideoInput video;
   video.path = path;
   video.fps = frames.fps;

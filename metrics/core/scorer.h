@@ -46,7 +46,7 @@ struct VideoInput {
 /// A value of the result files; how it is printed follows from the alternative.
 using ScoreValue = std::variant<bool, int64_t, double, std::vector<double>>;
 
-/// The score of one video. The dimension's aggregate is scale * sum over videos of `sum` / sum of `count`: a mean over
+/// The score of one video. The dimension's aggregate is sum of `sum` / sum of `count` / the row's divisor: a mean over
 /// videos has {value, 1}, a mean over all frames has {sum of the frames, number of frames}.
 struct VideoScore {
   ScoreValue value;              // "video_results"
@@ -68,6 +68,7 @@ class Scorer {
 /// What a scorer may be told; each is read by the dimension it is named after.
 struct ScorerOptions {
   std::string imaging_quality_preprocessing_mode = "longer";
+  bool read_frame = false;  // the frames are images: resized by Pillow instead of torchvision
 };
 
 struct ScorerSetup {
@@ -91,9 +92,10 @@ struct Dimension {
   Group group = Group::kQuality;
   Direction direction = Direction::kHigher;
   Normalisation normalisation = {};
-  double scale = 1.0;  // of the aggregate: imaging_quality divides by 100
+  double divisor = 1.0;  // of the aggregate: 100 for imaging_quality, whose videos are scored 0..100
   FrameInput frames = {};
   int64_t min_frames = 1;
+  bool reads_frames = false;                          // obeys VBench's --read_frame
   bool needs_auxiliary = false;                       // refused in custom_input mode, as VBench does
   std::span<const std::string_view> weights = {};     // rows of weight_files(); empty: no network
   std::unique_ptr<Scorer> (*make)(const ScorerSetup&) = nullptr;  // nullptr: not built into this program

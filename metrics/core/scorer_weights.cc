@@ -115,15 +115,22 @@ std::string ScorerWeights::how_to_get(std::string_view name) const {
                      file.licence);
 }
 
-LoadedWeights ScorerWeights::load(std::string_view name) const {
+LoadedWeights ScorerWeights::identify(std::string_view name) const {
   const WeightFile& file = find_weight_file(name);
   const auto path = find(name);
   if (!path) throw MachineError(name, how_to_get(name));
   LoadedWeights loaded;
   loaded.source = path->string();
-  loaded.sha256 = sha256_hex(engine::MappedFile::open(*path)->bytes());
+  std::string& hash = hashes_[loaded.source];
+  if (hash.empty()) hash = sha256_hex(engine::MappedFile::open(*path)->bytes());
+  loaded.sha256 = hash;
   loaded.official = !file.sha256.empty() && loaded.sha256.starts_with(file.sha256);
-  loaded.tensors = unwrap(engine::read_checkpoint(*path), file.container);
+  return loaded;
+}
+
+LoadedWeights ScorerWeights::load(std::string_view name) const {
+  LoadedWeights loaded = identify(name);
+  loaded.tensors = unwrap(engine::read_checkpoint(loaded.source), find_weight_file(name).container);
   return loaded;
 }
 

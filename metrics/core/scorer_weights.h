@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -49,11 +50,14 @@ class ScorerWeights {
   /// A line for the user: what, where it belongs, where VBench gets it, its licence.
   std::string how_to_get(std::string_view name) const;
 
+  /// Path and hash (computed once) without the tensors. @throws as load.
+  LoadedWeights identify(std::string_view name) const;
   /// @throws MachineError with how_to_get when the file is missing; DataError when it cannot be read.
   LoadedWeights load(std::string_view name) const;
 
  private:
   std::filesystem::path root_;
+  mutable std::map<std::string, std::string> hashes_;  // by path: several dimensions share a file of a gigabyte
 };
 
 }  // namespace vorta::metrics

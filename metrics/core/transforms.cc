@@ -4,7 +4,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cfenv>
 #include <cmath>
 
 namespace vorta::metrics {
@@ -48,23 +47,29 @@ at::Tensor normalise(const at::Tensor& images, const double (&mean)[3], const do
   return (images - channels(mean)) / channels(std);
 }
 
-at::Tensor clip_images(const at::Tensor& frames, ClipResize resize) {
+at::Tensor clip_images(const at::Tensor& frames, Resize resize) {
   const auto [height, width] = shorter_side_size(frames.size(2), frames.size(3), kSide);
   at::Tensor images;
-  if (resize == ClipResize::kPillow) {
+  if (resize == Resize::kPillow) {
     images = pillow_resize(frames, height, width, PillowFilter::kBicubic).to(at::kFloat);
   } else {
     images = bicubic(frames.to(at::kFloat), height, width);
-    if (resize == ClipResize::kUint8) images = images.clamp(0.0, 255.0).round();
+    if (resize == Resize::kUint8) images = images.clamp(0.0, 255.0).round();
   }
   return normalise(center_crop(images, kSide).div(255.0), kClipMean, kClipStd).contiguous();
 }
 
-at::Tensor dino_images(const at::Tensor& frames) {
+at::Tensor dino_images(const at::Tensor& frames, Resize resize) {
   const auto [height, width] = shorter_side_size(frames.size(2), frames.size(3), kSide);
-  at::Tensor images = frames.to(at::kFloat);
-  if (images.size(2) != height || images.size(3) != width) {
-    images = at::upsample_bilinear2d(images, {height, width}, /*align_corners=*/false);
+  at::Tensor images;
+  if (resize == Resize::kPillow) {
+    images = pillow_resize(frames, height, width, PillowFilter::kBilinear).to(at::kFloat);
+  } else {
+    images = frames.to(at::kFloat);
+    if (images.size(2) != height || images.size(3) != width) {
+      images = at::upsample_bilinear2d(images, {height, width}, /*align_corners=*/false);
+    }
+    if (resize == Resize::kUint8) images = images.round();
   }
   return normalise(images.div(255.0), kImageNetMean, kImageNetStd).contiguous();
 }

@@ -24,14 +24,14 @@ inline constexpr double kClipStd[3] = {0.26862954, 0.26130258, 0.27577711};
 inline constexpr double kImageNetMean[3] = {0.485, 0.456, 0.406};
 inline constexpr double kImageNetStd[3] = {0.229, 0.224, 0.225};
 
-/// How clip_images resizes: what torchvision does for float frames (overshoot kept), for uint8 frames (clamped, rounded
-/// to bytes), and for Pillow images (antialiased, a = -0.5).
-enum class ClipResize { kFloat, kUint8, kPillow };
+/// Whose resize: torchvision's of float frames (overshoot kept), of uint8 frames (clamped, rounded to bytes), both without
+/// antialiasing, or Pillow's (antialiased; bicubic with a = -0.5).
+enum class Resize { kFloat, kUint8, kPillow };
 /// Bicubic to a shorter side of 224, middle 224 x 224, CLIP's normalisation -> [F, 3, 224, 224].
-at::Tensor clip_images(const at::Tensor& frames, ClipResize resize);
+at::Tensor clip_images(const at::Tensor& frames, Resize resize);
 
-/// Bilinear without antialiasing to a shorter side of 224, nothing cropped, ImageNet's normalisation.
-at::Tensor dino_images(const at::Tensor& frames);
+/// Bilinear to a shorter side of 224, nothing cropped, ImageNet's normalisation.
+at::Tensor dino_images(const at::Tensor& frames, Resize resize);
 
 enum class PillowFilter { kBilinear, kBicubic };
 /// Image.resize of every frame, to the bit: [F, C, Y, X] uint8 -> [F, C, height, width] uint8. Antialiased, horizontal
