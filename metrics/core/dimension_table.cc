@@ -4,8 +4,13 @@
 #include "engine/base/registry.h"
 #include "metrics/core/scorer.h"
 #include "metrics/vbench/consistency.h"
+#include "metrics/vbench/detection.h"
+#include "metrics/vbench/dynamic_degree.h"
 #include "metrics/vbench/flickering_scorer.h"
 #include "metrics/vbench/frame_quality.h"
+#include "metrics/vbench/human_action.h"
+#include "metrics/vbench/motion_smoothness.h"
+#include "metrics/vbench/scene.h"
 
 namespace vorta::metrics {
 namespace {
@@ -28,8 +33,8 @@ constexpr std::array<std::string_view, 1> kAmt{"amt_s"};
 constexpr std::array<std::string_view, 1> kRaft{"raft_things"};
 constexpr std::array<std::string_view, 1> kUmt{"umt_l16"};
 constexpr std::array<std::string_view, 1> kViclip{"viclip"};
-constexpr std::array<std::string_view, 1> kGrit{"grit_b"};
-constexpr std::array<std::string_view, 1> kTag2text{"tag2text"};
+constexpr std::array<std::string_view, 2> kGrit{"grit_b", "bert_vocabulary"};
+constexpr std::array<std::string_view, 2> kTag2text{"tag2text", "bert_vocabulary"};
 
 constexpr auto kQuality = Group::kQuality;
 constexpr auto kSemantic = Group::kSemantic;
@@ -48,32 +53,36 @@ const std::array kTable{
               .group = kQuality, .divisor = 100.0, .frames = kAllByFilter, .weights = kMusiq,
               .make = &make_imaging_quality},
     Dimension{.name = "object_class", .description = "the object of the prompt is detected", .version = kVersion,
-              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit},
+              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
+              .make = &make_object_class},
     Dimension{.name = "multiple_objects", .description = "both objects of the prompt are detected", .version = kVersion,
-              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit},
+              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
+              .make = &make_multiple_objects},
     Dimension{.name = "color", .description = "the object has the colour of the prompt", .version = kVersion,
-              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit},
+              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
+              .make = &make_color},
     Dimension{.name = "spatial_relationship", .description = "two objects lie as the prompt says", .version = kVersion,
-              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit},
+              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
+              .make = &make_spatial_relationship},
     Dimension{.name = "scene", .description = "captions name the scene of the prompt", .version = kVersion,
               .group = kSemantic, .normalisation = {.max = 0.8222}, .frames = kSixteenAt384, .needs_auxiliary = true,
-              .weights = kTag2text},
+              .weights = kTag2text, .make = &make_scene},
     Dimension{.name = "temporal_style", .description = "ViCLIP similarity of video and prompt, camera and motion prompts",
               .version = kVersion, .group = kSemantic, .normalisation = {.max = 0.364}, .frames = kEightMiddle,
               .weights = kViclip},
     Dimension{.name = "overall_consistency", .description = "ViCLIP similarity of video and prompt", .version = kVersion,
               .group = kSemantic, .normalisation = {.max = 0.364}, .frames = kEightMiddle, .weights = kViclip},
     Dimension{.name = "human_action", .description = "UMT recognises the action of the prompt", .version = kVersion,
-              .group = kSemantic, .frames = kSixteenMiddle, .weights = kUmt},
+              .group = kSemantic, .frames = kSixteenMiddle, .weights = kUmt, .make = &make_human_action},
     Dimension{.name = "temporal_flickering", .description = "mean absolute difference of neighbouring frames, from 1",
               .version = kVersion, .group = kQuality, .normalisation = {.min = 0.6293}, .frames = kAllByOpenCv,
               .min_frames = 2, .make = &make_temporal_flickering},
     Dimension{.name = "motion_smoothness", .description = "AMT-S predicts every other frame from its neighbours",
               .version = kVersion, .group = kQuality, .normalisation = {.min = 0.706, .max = 0.9975},
-              .frames = kAllByOpenCv, .min_frames = 3, .weights = kAmt},
+              .frames = kAllByOpenCv, .min_frames = 3, .weights = kAmt, .make = &make_motion_smoothness},
     Dimension{.name = "dynamic_degree", .description = "share of videos with RAFT flow above a threshold",
               .version = kVersion, .group = kQuality, .normalisation = {.weight = 0.5}, .frames = kAllByOpenCv,
-              .weights = kRaft},
+              .weights = kRaft, .make = &make_dynamic_degree},
     Dimension{.name = "appearance_style", .description = "CLIP similarity of frames and style", .version = kVersion,
               .group = kSemantic, .normalisation = {.min = 0.0009, .max = 0.2855}, .frames = kAllByFilter,
               .needs_auxiliary = true, .weights = kClipB32},
