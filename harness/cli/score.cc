@@ -14,7 +14,7 @@
 namespace vorta::harness {
 namespace {
 
-struct Options {
+struct ScoreOptions {
   ScoreRunOptions run;
   std::vector<std::string> dimensions;
   std::string mode = "vbench_standard";
@@ -76,7 +76,7 @@ int exit_code(const ScoreSummary& summary) {
   return summary.failed > 0 || (summary.unmeasured > 0 && !waits) ? kCaseFailed : kDone;
 }
 
-int score(Options& options) {
+int score(ScoreOptions& options) {
   ScoreRunOptions& run = options.run;
   run.videos.mode = parse_score_mode(options.mode);
   run.videos.dimensions = split_names(options.dimensions);
@@ -90,7 +90,7 @@ int score(Options& options) {
 }  // namespace
 
 std::function<int()> add_score(CLI::App& sub) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ScoreOptions>();
   ScoreRunOptions& run = options->run;
   run.output_path = "./evaluation_results/";
   run.videos.full_json = VORTA_VBENCH_FULL_INFO;

@@ -8,7 +8,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-12;
+constexpr double kBertEps = 1e-12;
 
 // [B, L, N * D] -> [B, N, L, D]
 at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
@@ -34,7 +34,7 @@ at::Tensor BertAttention::forward(const at::Tensor& x, const std::pair<at::Tenso
   const at::Tensor q = split_heads(apply_linear(x, query), heads);
   const auto bias = mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt;
   const at::Tensor seen = at::scaled_dot_product_attention(q, memory.first, memory.second, bias);
-  return apply_norm(apply_linear(seen.transpose(1, 2).flatten(2), output) + x, norm, kEps);
+  return apply_norm(apply_linear(seen.transpose(1, 2).flatten(2), output) + x, norm, kBertEps);
 }
 
 BertFeedForward BertFeedForward::take(const engine::WeightReader& weights, int64_t width) {
@@ -44,7 +44,7 @@ BertFeedForward BertFeedForward::take(const engine::WeightReader& weights, int64
 }
 
 at::Tensor BertFeedForward::forward(const at::Tensor& x) const {
-  return apply_norm(apply_linear(at::gelu(apply_linear(x, fc1)), fc2) + x, norm, kEps);
+  return apply_norm(apply_linear(at::gelu(apply_linear(x, fc1)), fc2) + x, norm, kBertEps);
 }
 
 }  // namespace vorta::metrics

@@ -7,7 +7,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-5;
+constexpr double kConvNormEps = 1e-5;
 constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 }  // namespace
@@ -27,7 +27,7 @@ Conv2d fold_batch_norm(Conv2d conv, const engine::WeightReader& weights, std::st
   const int64_t channels = conv.weight.size(0);
   const auto take = [&](std::string_view key) { return norm.take(key, {channels}).to(at::kDouble); };
   norm.ignore("num_batches_tracked");
-  const at::Tensor scale = take("weight") / (take("running_var") + kEps).sqrt();
+  const at::Tensor scale = take("weight") / (take("running_var") + kConvNormEps).sqrt();
   const at::Tensor shift = take("bias") - take("running_mean") * scale;
   const at::Tensor bias = conv.bias.defined() ? conv.bias.to(at::kDouble) : at::zeros_like(shift);
   const auto type = conv.weight.scalar_type();
@@ -36,7 +36,7 @@ Conv2d fold_batch_norm(Conv2d conv, const engine::WeightReader& weights, std::st
   return conv;
 }
 
-at::Tensor instance_norm(const at::Tensor& x) { return at::group_norm(x, x.size(1), {}, {}, kEps); }
+at::Tensor instance_norm(const at::Tensor& x) { return at::group_norm(x, x.size(1), {}, {}, kConvNormEps); }
 
 at::Tensor prelu_(at::Tensor x, const at::Tensor& slope) {
   if (!x.is_cpu() || !x.is_contiguous(kChannelsLast)) {

@@ -10,7 +10,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-5;
+constexpr double kSwinEps = 1e-5;
 constexpr int64_t kPatch = 4;
 
 // [window^2, window^2] rows of the table of (2 window - 1)^2 relative positions, height major.
@@ -107,22 +107,22 @@ at::Tensor Swin::attention(const Stage& stage, const Block& block, const at::Ten
 at::Tensor Swin::forward(const at::Tensor& images) const {
   VORTA_CHECK(images.size(2) == config_.image && images.size(3) == config_.image, "swin: images of another size");
   at::Tensor x = at::conv2d(images, patches_.weight, patches_.bias, kPatch).permute({0, 2, 3, 1}).contiguous();
-  x = apply_norm(x, patch_norm_, kEps);
+  x = apply_norm(x, patch_norm_, kSwinEps);
   for (const Stage& stage : stages_) {
     for (std::size_t b = 0; b < stage.blocks.size(); ++b) {
       const Block& block = stage.blocks[b];
       const int64_t shift = b % 2 == 1 && stage.grid > stage.window ? stage.window / 2 : 0;
-      x = x + attention(stage, block, apply_norm(x, block.norm1, kEps), shift);
-      x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kEps), block.fc1)), block.fc2);
+      x = x + attention(stage, block, apply_norm(x, block.norm1, kSwinEps), shift);
+      x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kSwinEps), block.fc1)), block.fc2);
     }
     if (!stage.merge.defined()) continue;
     const auto corner = [&](int64_t row, int64_t column) {
       return x.slice(1, row, stage.grid, 2).slice(2, column, stage.grid, 2);
     };
     const at::Tensor merged = at::cat({corner(0, 0), corner(1, 0), corner(0, 1), corner(1, 1)}, -1);
-    x = at::linear(apply_norm(merged, stage.merge_norm, kEps), stage.merge);
+    x = at::linear(apply_norm(merged, stage.merge_norm, kSwinEps), stage.merge);
   }
-  x = apply_norm(x.flatten(1, 2), norm_, kEps);
+  x = apply_norm(x.flatten(1, 2), norm_, kSwinEps);
   return at::cat({x.mean(1, /*keepdim=*/true), x}, 1);
 }
 

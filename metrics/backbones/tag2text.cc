@@ -9,7 +9,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-12;
+constexpr double kTag2TextEps = 1e-12;
 
 }  // namespace
 
@@ -59,7 +59,7 @@ Tag2Text::Tag2Text(const engine::WeightReader& weights, const Tag2TextConfig& co
 
 at::Tensor Tag2Text::Embedding::forward(const at::Tensor& ids, int64_t first_position) const {
   const at::Tensor places = positions.narrow(0, first_position, ids.size(1));
-  return apply_norm(at::embedding(words, ids) + places, norm, kEps);
+  return apply_norm(at::embedding(words, ids) + places, norm, kTag2TextEps);
 }
 
 at::Tensor Tag2Text::look(const at::Tensor& images) const { return vision_.forward(images.to(labels_.device())); }
@@ -105,7 +105,7 @@ at::Tensor Tag2Text::next_logits(const at::Tensor& ids, int64_t first_position, 
     x = layer.feed.forward(layer.cross.forward(x, memory[l].tags, config_.heads, {}));
   }
   const at::Tensor last = x.select(1, -1);
-  return apply_linear(apply_norm(at::gelu(apply_linear(last, transform_)), transform_norm_, kEps), output_);
+  return apply_linear(apply_norm(at::gelu(apply_linear(last, transform_)), transform_norm_, kTag2TextEps), output_);
 }
 
 std::vector<int64_t> Tag2Text::caption(const at::Tensor& seen, std::vector<int64_t> tags,

@@ -8,7 +8,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-6;
+constexpr double kUmtEps = 1e-6;
 constexpr int64_t kMlpRatio = 4;
 constexpr int64_t kPretrainedFrames = 8;
 
@@ -52,11 +52,11 @@ at::Tensor Umt::logits(const at::Tensor& clip) const {
   const at::Tensor patches = at::conv2d(images, patches_.weight, patches_.bias, config_.patch);  // [T, M, grid, grid]
   at::Tensor x = patches.flatten(2).transpose(1, 2).reshape({1, -1, config_.width}) + positions_;
   for (const Block& block : blocks_) {
-    const auto qkv = apply_linear(apply_norm(x, block.norm1, kEps), block.qkv).chunk(3, -1);
+    const auto qkv = apply_linear(apply_norm(x, block.norm1, kUmtEps), block.qkv).chunk(3, -1);
     x = x + apply_linear(attend(qkv[0], qkv[1], qkv[2], config_.heads), block.proj);
-    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kEps), block.fc1)), block.fc2);
+    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kUmtEps), block.fc1)), block.fc2);
   }
-  return apply_linear(apply_norm(x.mean(1), norm_, kEps), head_)[0];
+  return apply_linear(apply_norm(x.mean(1), norm_, kUmtEps), head_)[0];
 }
 
 }  // namespace vorta::metrics

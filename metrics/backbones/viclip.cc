@@ -8,7 +8,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-5;
+constexpr double kViclipEps = 1e-5;
 constexpr int64_t kHeadWidth = 64;
 
 at::Tensor unit_length(const at::Tensor& feature) { return feature / feature.norm(); }
@@ -52,16 +52,16 @@ at::Tensor Viclip::clip_feature(const at::Tensor& clip) const {
   const at::Tensor placed = patches + vision_.positions.slice(0, 1) + vision_.times.transpose(0, 1);
   // The order of the patches does not matter to the class token; every frame's class token is the same.
   const at::Tensor first = (vision_.class_embedding + vision_.positions[0]).view({1, 1, -1});
-  const at::Tensor x = apply_norm(at::cat({first, placed.reshape({1, -1, config_.width})}, 1), vision_.ln_pre, kEps);
+  const at::Tensor x = apply_norm(at::cat({first, placed.reshape({1, -1, config_.width})}, 1), vision_.ln_pre, kViclipEps);
   const at::Tensor out = vision_.blocks.forward(x).select(1, 0);
-  return unit_length(at::matmul(apply_norm(out, vision_.ln_post, kEps), vision_.proj)[0]);
+  return unit_length(at::matmul(apply_norm(out, vision_.ln_post, kViclipEps), vision_.proj)[0]);
 }
 
 at::Tensor Viclip::text_feature(const at::Tensor& tokens) const {
   VORTA_CHECK((tokens.sizes() == at::IntArrayRef{config_.context}), "viclip: a text of another length");
   const at::Tensor ids = tokens.to(text_.tokens.device());
   const at::Tensor x = (at::embedding(text_.tokens, ids) + text_.positions).unsqueeze(0);
-  const at::Tensor out = apply_norm(text_.blocks.forward(x), text_.ln_final, kEps)[0];
+  const at::Tensor out = apply_norm(text_.blocks.forward(x), text_.ln_final, kViclipEps)[0];
   return unit_length(at::matmul(out.select(0, ids.argmax().item<int64_t>()), text_.proj));
 }
 

@@ -9,7 +9,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-6;
+constexpr double kPyramidEps = 1e-6;
 constexpr double kLevelEps = 1e-5;
 constexpr int64_t kPatch = 16;
 constexpr int64_t kPretrainedGrid = 14;
@@ -109,9 +109,9 @@ std::vector<at::Tensor> VitPyramid::forward(const at::Tensor& image) const {
   const at::Tensor positions = fits ? positions_ : at::upsample_bicubic2d(positions_, {h, w}, false);
   at::Tensor x = (patches + positions).permute({0, 2, 3, 1}).contiguous();
   for (const Block& block : blocks_) {
-    const at::Tensor normed = apply_norm(x, block.norm1, kEps);
+    const at::Tensor normed = apply_norm(x, block.norm1, kPyramidEps);
     x = x + (block.windowed ? window_attention(block, normed) : attention(block, normed));
-    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kEps), block.fc1)), block.fc2);
+    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kPyramidEps), block.fc1)), block.fc2);
   }
   const at::Tensor map = x.permute({0, 3, 1, 2});
   const at::Tensor p3 = finished(fine_, at::conv_transpose2d(map, fine_.enter, {}, 2));

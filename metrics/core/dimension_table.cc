@@ -39,7 +39,7 @@ constexpr std::array<std::string_view, 2> kTag2text{"tag2text", "bert_vocabulary
 constexpr auto kQuality = Group::kQuality;
 constexpr auto kSemantic = Group::kSemantic;
 
-const std::array kTable{
+const std::array kDimensions{
     Dimension{.name = "subject_consistency", .description = "DINO features of neighbouring frames and of the first agree",
               .version = kVersion, .group = kQuality, .normalisation = {.min = 0.1462}, .frames = kAllByFilter,
               .min_frames = 2, .reads_frames = true, .weights = kDino, .make = &make_subject_consistency},
@@ -90,10 +90,10 @@ const std::array kTable{
 
 }  // namespace
 
-std::span<const Dimension> dimension_table() { return kTable; }
+std::span<const Dimension> dimension_table() { return kDimensions; }
 
 const Dimension& find_dimension(std::string_view name, Profile profile) {
-  for (const Dimension& dimension : kTable) {
+  for (const Dimension& dimension : kDimensions) {
     if (dimension.name == name && dimension.profile == profile) return dimension;
   }
   return find_entry(dimension_table(), "dimension", name);

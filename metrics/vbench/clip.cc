@@ -6,7 +6,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-5;
+constexpr double kClipEps = 1e-5;
 constexpr int64_t kHeadWidth = 64;
 
 }  // namespace
@@ -28,8 +28,8 @@ ClipImageTower::ClipImageTower(const engine::WeightReader& visual, const ClipCon
 at::Tensor ClipImageTower::features(const at::Tensor& images) const {
   const at::Tensor patches = at::conv2d(images, conv1_, {}, config_.patch).flatten(2).transpose(1, 2);
   at::Tensor x = at::cat({class_embedding_.expand({images.size(0), 1, config_.image_width}), patches}, 1);
-  x = blocks_.forward(apply_norm(x + positional_embedding_, ln_pre_, kEps));
-  return at::matmul(apply_norm(x.select(1, 0), ln_post_, kEps), proj_);
+  x = blocks_.forward(apply_norm(x + positional_embedding_, ln_pre_, kClipEps));
+  return at::matmul(apply_norm(x.select(1, 0), ln_post_, kClipEps), proj_);
 }
 
 ClipTextTower::ClipTextTower(const engine::WeightReader& reader, const ClipConfig& config)
@@ -46,7 +46,7 @@ ClipTextTower::ClipTextTower(const engine::WeightReader& reader, const ClipConfi
 at::Tensor ClipTextTower::features(const at::Tensor& tokens) const {
   const at::Tensor ids = tokens.to(token_embedding_.device());
   at::Tensor x = at::embedding(token_embedding_, ids) + positional_embedding_;
-  x = apply_norm(blocks_.forward(x), ln_final_, kEps);
+  x = apply_norm(blocks_.forward(x), ln_final_, kClipEps);
   const at::Tensor ends = ids.argmax(-1).view({-1, 1, 1}).expand({-1, 1, x.size(2)});
   return at::matmul(x.gather(1, ends).squeeze(1), text_projection_);
 }

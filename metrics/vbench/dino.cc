@@ -8,7 +8,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kEps = 1e-6;
+constexpr double kDinoEps = 1e-6;
 constexpr int64_t kMlpRatio = 4;
 
 }  // namespace
@@ -48,11 +48,11 @@ at::Tensor Dino::features(const at::Tensor& images) const {
   at::Tensor x = at::cat({cls_token_.expand({images.size(0), 1, config_.width}), patches.flatten(2).transpose(1, 2)}, 1);
   x = x + positions(patches.size(2), patches.size(3));
   for (const Block& block : blocks_) {
-    const auto qkv = apply_linear(apply_norm(x, block.norm1, kEps), block.qkv).chunk(3, -1);
+    const auto qkv = apply_linear(apply_norm(x, block.norm1, kDinoEps), block.qkv).chunk(3, -1);
     x = x + apply_linear(attend(qkv[0], qkv[1], qkv[2], config_.heads), block.proj);
-    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kEps), block.fc1)), block.fc2);
+    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kDinoEps), block.fc1)), block.fc2);
   }
-  return apply_norm(x.select(1, 0), norm_, kEps);
+  return apply_norm(x.select(1, 0), norm_, kDinoEps);
 }
 
 }  // namespace vorta::metrics

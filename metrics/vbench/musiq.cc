@@ -16,7 +16,7 @@ constexpr int64_t kHashGrid = 10;
 constexpr int64_t kGroups = 32;
 constexpr double kStemEps = 1e-6;
 constexpr double kBottleneckEps = 1e-4;
-constexpr double kEps = 1e-6;
+constexpr double kMusiqEps = 1e-6;
 constexpr int64_t kExpansion = 4;  // of the bottleneck's channels
 constexpr std::array<int64_t, 2> kLongerSides{224, 384};
 
@@ -126,13 +126,13 @@ at::Tensor Musiq::scores(const at::Tensor& images) const {
   }
   at::Tensor x = at::cat(parts, 1);
   for (const Block& block : blocks_) {
-    const at::Tensor y = apply_norm(x, block.norm1, kEps);
+    const at::Tensor y = apply_norm(x, block.norm1, kMusiqEps);
     x = x + apply_linear(attend(apply_linear(y, block.query), apply_linear(y, block.key), apply_linear(y, block.value),
                                 config_.heads),
                          block.out);
-    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kEps), block.fc1)), block.fc2);
+    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kMusiqEps), block.fc1)), block.fc2);
   }
-  return apply_linear(apply_norm(x.select(1, 0), encoder_norm_, kEps), head_).flatten();
+  return apply_linear(apply_norm(x.select(1, 0), encoder_norm_, kMusiqEps), head_).flatten();
 }
 
 }  // namespace vorta::metrics
