@@ -9,6 +9,7 @@
 #include "engine/base/error.h"
 #include "metrics/backbones/correlation.h"
 #include "metrics/backbones/warp.h"
+#include "metrics/backbones/conv.h"
 
 namespace vorta::metrics {
 namespace {
@@ -22,7 +23,6 @@ constexpr int64_t kMatch = 84;
 constexpr std::array<int64_t, 4> kChannels{20, 32, 44, 56};  // of the context pyramid, finest first
 constexpr double kLeak = 0.1;
 constexpr double kMiddle = 0.5;  // the time of the predicted frame
-constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 at::Tensor resized(const at::Tensor& x, int64_t height, int64_t width) {
   if (x.size(2) == height && x.size(3) == width) return x;

@@ -8,7 +8,6 @@ namespace vorta::metrics {
 namespace {
 
 constexpr double kConvNormEps = 1e-5;
-constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 }  // namespace
 

@@ -13,6 +13,8 @@ namespace vorta::metrics {
 // Pieces that the convolutional backbones share. Images are [B, C, Y, X] whose memory is channels-last: oneDNN's fp32
 // kernels run up to twice as fast on it, and a pixel's channels are neighbours for the loops over pixels.
 
+inline constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
+
 /// A convolution that keeps the size (odd kernel, padding kernel / 2), or divides it by `stride`.
 struct Conv2d {
   at::Tensor weight;  // [O, I, kY, kX], channels-last

@@ -9,11 +9,10 @@
 #include <cmath>
 
 #include "engine/base/error.h"
+#include "metrics/backbones/conv.h"
 
 namespace vorta::metrics {
 namespace {
-
-constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 // One window of one level. `map` [height, width]; the window's corner before interpolation is (x0, y0).
 struct Window {

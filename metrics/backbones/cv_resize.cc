@@ -8,11 +8,12 @@
 #include <cmath>
 #include <vector>
 
+#include "metrics/backbones/conv.h"
+
 namespace vorta::metrics {
 namespace {
 
 constexpr int kCoefficientBits = 11;
-constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 // The two source indices of a target index and their weights, which sum to 2^11.
 struct Tap {

@@ -6,6 +6,7 @@
 
 #include "engine/base/error.h"
 #include "metrics/backbones/correlation.h"
+#include "metrics/backbones/conv.h"
 
 namespace vorta::metrics {
 namespace {
@@ -14,7 +15,6 @@ constexpr int64_t kLevels = 4;
 constexpr int64_t kRadius = 4;
 constexpr int64_t kWindow = kLevels * (2 * kRadius + 1) * (2 * kRadius + 1);
 constexpr int64_t kHidden = 128;
-constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 }  // namespace
 

@@ -11,7 +11,7 @@ namespace vorta::metrics {
 namespace {
 
 constexpr double kSwinEps = 1e-5;
-constexpr int64_t kPatch = 4;
+constexpr int64_t kSwinPatch = 4;
 
 // [window^2, window^2] rows of the table of (2 window - 1)^2 relative positions, height major.
 at::Tensor relative_index(int64_t window) {
@@ -51,7 +51,7 @@ at::Tensor shift_mask(int64_t grid, int64_t window, int64_t shift) {
 Swin::Stage Swin::take_stage(const engine::WeightReader& weights, std::size_t index) const {
   const auto level = static_cast<int64_t>(index);
   const engine::WeightReader layer = weights.scope("layers", level);
-  const int64_t width = config_.width << level, grid = (config_.image / kPatch) >> level;
+  const int64_t width = config_.width << level, grid = (config_.image / kSwinPatch) >> level;
   const int64_t window = std::min(config_.window, grid), tokens = window * window;
   const int64_t rows = (2 * window - 1) * (2 * window - 1);
   Stage stage;
@@ -80,7 +80,7 @@ Swin::Stage Swin::take_stage(const engine::WeightReader& weights, std::size_t in
 }
 
 Swin::Swin(const engine::WeightReader& weights, const SwinConfig& config) : config_(config) {
-  patches_ = {weights.take("patch_embed.proj.weight", {config.width, 3, kPatch, kPatch}),
+  patches_ = {weights.take("patch_embed.proj.weight", {config.width, 3, kSwinPatch, kSwinPatch}),
               weights.take("patch_embed.proj.bias", {config.width})};
   patch_norm_ = take_norm(weights, "patch_embed.norm", config.width);
   for (std::size_t s = 0; s < config.depths.size(); ++s) stages_.push_back(take_stage(weights, s));
@@ -106,7 +106,7 @@ at::Tensor Swin::attention(const Stage& stage, const Block& block, const at::Ten
 
 at::Tensor Swin::forward(const at::Tensor& images) const {
   VORTA_CHECK(images.size(2) == config_.image && images.size(3) == config_.image, "swin: images of another size");
-  at::Tensor x = at::conv2d(images, patches_.weight, patches_.bias, kPatch).permute({0, 2, 3, 1}).contiguous();
+  at::Tensor x = at::conv2d(images, patches_.weight, patches_.bias, kSwinPatch).permute({0, 2, 3, 1}).contiguous();
   x = apply_norm(x, patch_norm_, kSwinEps);
   for (const Stage& stage : stages_) {
     for (std::size_t b = 0; b < stage.blocks.size(); ++b) {

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "metrics/backbones/conv.h"
+
 namespace vorta::metrics {
 namespace {
 
@@ -14,7 +16,6 @@ constexpr double kLevelEps = 1e-5;
 constexpr int64_t kPatch = 16;
 constexpr int64_t kPretrainedGrid = 14;
 constexpr int64_t kGlobalEvery = 3;
-constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 // Row i, column j: the embedding of distance i - j, from a table that is stretched when it was made for another size.
 at::Tensor relative(const at::Tensor& table, int64_t size) {

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "metrics/backbones/conv.h"
+
 namespace vorta::metrics {
 namespace {
-
-constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 // Where along an axis of `size` a sample falls: its left neighbour, the distance to the right one, and the weight there.
 struct Tap {

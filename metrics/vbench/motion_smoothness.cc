@@ -17,8 +17,8 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr int64_t kMultiple = 16;
-constexpr int64_t kLeastSide = 128 - kMultiple + 1;  // padded to 128; AMT's coarsest correlation needs two pixels
+constexpr int64_t kAmtMultiple = 16;
+constexpr int64_t kAmtLeastSide = 128 - kAmtMultiple + 1;  // padded to 128; AMT's coarsest correlation needs two pixels
 
 class MotionSmoothness final : public Scorer {
  public:
@@ -44,13 +44,13 @@ std::vector<double> interpolation_errors(const Amt& amt, const at::Tensor& frame
   if (count < 3) {
     throw ConfigError("motion_smoothness", fmt::format("expected at least 3 frames, found {}", count));
   }
-  if (std::min(height, width) < kLeastSide) {
+  if (std::min(height, width) < kAmtLeastSide) {
     throw ConfigError("motion_smoothness", fmt::format("expected frames of at least {} x {} pixels, found {} x {}",
-                                                       kLeastSide, kLeastSide, width, height));
+                                                       kAmtLeastSide, kAmtLeastSide, width, height));
   }
   const at::NoGradGuard no_grad;
   const auto image = [&](int64_t index) {
-    return pad_to_multiple(frames.narrow(0, index, 1).to(at::kFloat) / 255.0, kMultiple);
+    return pad_to_multiple(frames.narrow(0, index, 1).to(at::kFloat) / 255.0, kAmtMultiple);
   };
   std::vector<double> errors;
   at::Tensor before = image(0);

@@ -18,6 +18,7 @@
 #include "metrics/backbones/wordpiece_text.h"
 #include "metrics/vbench/detection.h"
 #include "metrics/vbench/human_action.h"
+#include "tests/metrics/golden_path.h"
 #include "tests/support/catch.h"
 #include "tests/support/counter_weights.h"
 #include "tests/support/formula_clip.h"
@@ -27,10 +28,6 @@ using namespace vorta;
 using namespace vorta::metrics;
 
 namespace {
-
-std::string golden_path(const std::string& name) {
-  return std::string(VORTA_SOURCE_DIR) + "/tests/golden/metrics/" + name;
-}
 
 // Without the special tokens, which the golden file does not hold.
 std::vector<int64_t> spoken(std::vector<int64_t> ids) {

@@ -14,6 +14,7 @@
 #include "metrics/backbones/beam_search.h"
 #include "metrics/backbones/tag2text.h"
 #include "metrics/vbench/scene.h"
+#include "tests/metrics/golden_path.h"
 #include "tests/support/catch.h"
 #include "tests/support/counter_weights.h"
 #include "tests/support/formula_clip.h"
@@ -23,10 +24,6 @@ using namespace vorta;
 using namespace vorta::metrics;
 
 namespace {
-
-std::string golden_path(const std::string& name) {
-  return std::string(VORTA_SOURCE_DIR) + "/tests/golden/metrics/" + name;
-}
 
 }  // namespace
 

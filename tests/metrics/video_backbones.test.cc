@@ -16,6 +16,7 @@
 #include "metrics/backbones/umt.h"
 #include "metrics/backbones/viclip.h"
 #include "metrics/backbones/warp.h"
+#include "tests/metrics/golden_path.h"
 #include "tests/support/catch.h"
 #include "tests/support/counter_weights.h"
 #include "tests/support/formula_clip.h"
@@ -27,10 +28,6 @@ using vorta::tests::counter_weights;
 using vorta::tests::formula_clip;
 
 namespace {
-
-std::string golden_path(const std::string& name) {
-  return std::string(VORTA_SOURCE_DIR) + "/tests/golden/metrics/" + name;
-}
 
 // Compares with samples(): every recorded element within `relative` of the mean magnitude.
 void check_samples(const at::Tensor& found, const nlohmann::json& golden, double relative) {

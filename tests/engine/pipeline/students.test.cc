@@ -27,7 +27,7 @@ PipelineConfig tiny() {
   return config;
 }
 
-at::Tensor latents_of(const PipelineConfig& config) {
+at::Tensor student_latents(const PipelineConfig& config) {
   const nlohmann::json common = read_json_file(kModel.parent_path() / "cases.json").at("common");
   GenerationRequest request;
   request.prompt = "a red square";
@@ -60,15 +60,15 @@ std::filesystem::path write_lora(const TemporaryFolder& folder) {
 TEST_CASE("a LoRA changes the latents, alike merged and at run time", "[pipeline][students]") {
   const TemporaryFolder folder;
   PipelineConfig config = tiny();
-  const at::Tensor plain = latents_of(config);
+  const at::Tensor plain = student_latents(config);
   config.loras = {{write_lora(folder), 0.5}};
-  const at::Tensor merged = latents_of(config);
+  const at::Tensor merged = student_latents(config);
   config.lora_mode = LoraMode::kAtRunTime;
-  const at::Tensor beside = latents_of(config);
+  const at::Tensor beside = student_latents(config);
   CHECK_FALSE(at::allclose(merged, plain, 1e-2, 1e-2));
   CHECK(at::allclose(merged, beside, 1e-3, 1e-4));
   config.loras.front().scale = 0;
-  CHECK(at::allclose(latents_of(config), plain, 1e-5, 1e-6));
+  CHECK(at::allclose(student_latents(config), plain, 1e-5, 1e-6));
 }
 
 TEST_CASE("a LoRA with keys that do not fit is refused when strict", "[pipeline][students]") {
@@ -88,14 +88,14 @@ TEST_CASE("a recipe decides how the model is sampled", "[pipeline][students]") {
   choose_sampling(config, {.recipe = "lightning-4"}, {});
   CHECK(config.steps == 4);
   CHECK(config.guidance == 1);
-  const at::Tensor euler = latents_of(config);
+  const at::Tensor euler = student_latents(config);
   choose_sampling(config, {.recipe = "lcm-4"}, {});
-  const at::Tensor renoised = latents_of(config);
+  const at::Tensor renoised = student_latents(config);
   CHECK_FALSE(at::allclose(euler, renoised, 1e-2, 1e-2));
-  CHECK(at::equal(renoised, latents_of(config)));  // the noise follows from the seed
+  CHECK(at::equal(renoised, student_latents(config)));  // the noise follows from the seed
   config.cache = "taylorseer";
   config.cache_options = R"({"interval": 2, "warmup": 1})";
-  CHECK_NOTHROW(latents_of(config));
+  CHECK_NOTHROW(student_latents(config));
 }
 
 TEST_CASE("what contradicts a recipe is refused", "[pipeline][students]") {
@@ -122,7 +122,7 @@ TEST_CASE("a recipe travels with a transformer folder and with a LoRA file", "[p
   REQUIRE(config.recipe);
   CHECK(config.recipe->name == "fastwan-3");
   CHECK(config.steps == 3);
-  CHECK_NOTHROW(latents_of(config));
+  CHECK_NOTHROW(student_latents(config));
   CHECK_THROWS_WITH(choose_sampling(config, {.recipe = "lightning-4"}, {}), Contains("renoise"));
 
   PipelineConfig other = tiny();
