@@ -4,7 +4,6 @@
 // warpgroups of 64 queries multiply. While a warpgroup takes the softmax of one block, the tensor
 // cores work on its next scores, on its last weighted values and on the other warpgroup.
 #include "kernels/grouped_attention/grouped_attention_sm90.h"
-#include "kernels/grouped_attention/turns.h"
 #include "kernels/launch/hopper.cuh"
 #include "kernels/launch/launch.cuh"
 
@@ -13,6 +12,9 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+
+#define VORTA_TURNS_FUNCTION __host__ __device__ __forceinline__
+#include "kernels/grouped_attention/turns.h"
 
 namespace vorta::kernels {
 namespace {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#ifdef __CUDACC__
-#define VORTA_BOTH_SIDES __host__ __device__ __forceinline__
-#else
-#define VORTA_BOTH_SIDES inline
+// A source for GPUs defines this before it includes this file.
+#ifndef VORTA_TURNS_FUNCTION
+#define VORTA_TURNS_FUNCTION inline
 #endif
 
 namespace vorta::kernels {
@@ -15,7 +14,7 @@ namespace vorta::kernels {
 /// Neighbours in number are worked on together.
 class Turns {
  public:
-  VORTA_BOTH_SIDES Turns(int long_jobs, int short_jobs, int weight, int worker, int workers)
+  VORTA_TURNS_FUNCTION Turns(int long_jobs, int short_jobs, int weight, int worker, int workers)
       : worker_(worker),
         workers_(workers),
         long_jobs_(long_jobs),
@@ -29,7 +28,7 @@ class Turns {
   }
 
   /// The worker's job of that turn; `jobs()` when there is none any more.
-  VORTA_BOTH_SIDES int at(int turn) const {
+  VORTA_TURNS_FUNCTION int at(int turn) const {
     if (turn < long_turns_) return turn * workers_ + worker_;
     int own = turn - long_turns_, job = long_jobs_;
     if (is_spared_ && own < weight_) {
@@ -40,7 +39,7 @@ class Turns {
     }
     return job < jobs_ ? job : jobs_;
   }
-  VORTA_BOTH_SIDES int jobs() const { return jobs_; }
+  VORTA_TURNS_FUNCTION int jobs() const { return jobs_; }
 
  private:
   int worker_, workers_, long_jobs_, jobs_, weight_;
