@@ -98,7 +98,7 @@ build_targets() {
   started="$(date +%s)"
   mkdir -p "$root/build"
   if [ ! -f "$root/build/build.ninja" ] || { cuda_wanted && ! grep -qx 'VORTA_CUDA:STRING=ON' "$root/build/CMakeCache.txt"; }; then
-    (cd "$root" && "$cmake" --preset dev -DVORTA_CUDA="$(cuda_wanted && echo ON || echo OFF)") >"$log" 2>&1 || { tail -n 30 "$log" >&2; lacks "configuring failed; log: build/build.log"; }
+    (cd "$root" && "$cmake" --preset dev -DVORTA_UNITY=ON -DVORTA_CUDA="$(cuda_wanted && echo ON || echo OFF)") >"$log" 2>&1 || { tail -n 30 "$log" >&2; lacks "configuring failed; log: build/build.log"; }
   fi
   say "building $* (a few minutes the first time; log: build/build.log)"
   "$cmake" --build "$root/build" --parallel "$(build_jobs)" --target "$@" >>"$log" 2>&1 ||

@@ -21,7 +21,7 @@ struct WrittenReports {
   bool all_well() const;
 };
 
-/// Names accepted as formats, in the order they are written: html, md, csv, json, txt.
+/// Names accepted as formats, in the order they are written: html, md, tex, csv, json, txt.
 std::vector<std::string> report_formats();
 
 /// Reads `database` (run.sqlite, or the folder that holds it) and writes report.<format> files into `out_dir`.

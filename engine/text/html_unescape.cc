@@ -55,7 +55,7 @@ const EntityMap& strict_entities() {
 }
 
 // Numbers that HTML reads as Windows-1252; the five unassigned ones stay controls.
-constexpr std::array<char32_t, 32> kWindows1252{
+constexpr std::array<char32_t, 32> kC1Controls{
     0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021, 0x2C6, 0x2030, 0x160, 0x2039, 0x152, 0x8D, 0x17D, 0x8F,
     0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014, 0x2DC, 0x2122, 0x161, 0x203A, 0x153, 0x9D, 0x17E, 0x178};
 
@@ -66,7 +66,7 @@ bool is_dropped(uint64_t code) {
 
 std::u32string decode_number(uint64_t code) {
   if (code == 0 || (code >= 0xD800 && code <= 0xDFFF) || code > 0x10FFFF) return U"\uFFFD";
-  if (code >= 0x80 && code <= 0x9F) return {kWindows1252[code - 0x80]};
+  if (code >= 0x80 && code <= 0x9F) return {kC1Controls[code - 0x80]};
   if (is_dropped(code)) return {};
   return {static_cast<char32_t>(code)};
 }

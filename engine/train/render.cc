@@ -12,7 +12,6 @@
 namespace vorta::engine {
 namespace {
 
-constexpr double kPi = std::numbers::pi;
 constexpr double kReach = 1.3;           // the farthest point of any shape, in radii, with its outline
 constexpr double kPanPixels = 49.5;      // camera travel over a clip
 constexpr std::array<double, 3> kRadius{22, 28, 36};
@@ -42,7 +41,7 @@ Look make_look(const Scene& scene) {
   look.place_x = random.uniform();
   look.place_y = random.uniform();
   look.travel = random.uniform(0.6, 1.0);
-  look.phase = random.uniform(0, 2 * kPi);
+  look.phase = random.uniform(0, 2 * std::numbers::pi);
   look.turn = random.chance(0.5) ? 1 : -1;
   look.across = random.uniform(0.15, 0.85);
   for (float& channel : look.tint) channel = static_cast<float>(random.uniform(-0.03, 0.03));
@@ -77,18 +76,18 @@ ObjectPose single_pose(const Scene& scene, const Look& look, const ClipSize& siz
     case Motion::kFall: pose.y = slide(height, margin_y, look, time * time, look.place_y); break;
     case Motion::kDiagonal:
       pose.x = slide(width, margin_x, look, look.turn > 0 ? time : 1 - time, look.place_x);
-      pose.y = slide(height, margin_y, look, look.phase < kPi ? time : 1 - time, look.place_y);
+      pose.y = slide(height, margin_y, look, look.phase < std::numbers::pi ? time : 1 - time, look.place_y);
       break;
     case Motion::kBounce: {
       const double floor = height - margin_y, way = std::max(0.0, (height - 2 * margin_y)) * look.travel;
-      pose.y = floor - way * std::abs(std::sin(2 * kPi * time + look.phase / 4));
+      pose.y = floor - way * std::abs(std::sin(2 * std::numbers::pi * time + look.phase / 4));
       break;
     }
-    case Motion::kSpin: pose.angle = look.phase + look.turn * 1.5 * kPi * time; break;
+    case Motion::kSpin: pose.angle = look.phase + look.turn * 1.5 * std::numbers::pi * time; break;
     case Motion::kOrbit: {
       const double reach = std::max(0.0, std::min(width, height) / 2 - margin) * between(0.75, 1.0, look.place_x);
-      pose.x = width / 2 + reach * std::cos(look.phase + look.turn * 2 * kPi * time);
-      pose.y = height / 2 + reach * std::sin(look.phase + look.turn * 2 * kPi * time);
+      pose.x = width / 2 + reach * std::cos(look.phase + look.turn * 2 * std::numbers::pi * time);
+      pose.y = height / 2 + reach * std::sin(look.phase + look.turn * 2 * std::numbers::pi * time);
       break;
     }
     case Motion::kGrow: pose.radius *= between(0.5, 1.4, time); break;
@@ -124,7 +123,7 @@ std::vector<ObjectPose> joint_poses(const Scene& scene, const Look& look, const 
     pose.x = center_x + (column ? 0 : offset);
     pose.y = center_y + (column ? offset : 0);
     pose.radius = look.radius[scene.objects.size() == 1 ? 0 : static_cast<size_t>(i)] * scale;
-    pose.angle = scene.motion == Motion::kSpin ? look.phase + look.turn * 1.5 * kPi * time : 0.15 * std::sin(look.phase);
+    pose.angle = scene.motion == Motion::kSpin ? look.phase + look.turn * 1.5 * std::numbers::pi * time : 0.15 * std::sin(look.phase);
     poses.push_back(pose);
   }
   return poses;
@@ -179,7 +178,7 @@ Rgb background_at(const Scene& scene, const Look& look, double x, double y, doub
       color = blend({0.55f, 0.58f, 0.64f}, {0.96f, 0.96f, 0.96f}, dots(x, y - 40 * time, 18, 2.5, salt));
       break;
     case Background::kSea: {
-      const double wave = std::sin((y + 3 * std::sin(x / 14 + 2 * kPi * (time + phase))) / 4.5);
+      const double wave = std::sin((y + 3 * std::sin(x / 14 + 2 * std::numbers::pi * (time + phase))) / 4.5);
       color = blend({0.22f, 0.36f, 0.40f}, {0.36f, 0.50f, 0.53f}, static_cast<float>(0.5 + 0.5 * wave));
       break;
     }

@@ -10,7 +10,6 @@
 namespace vorta::engine {
 namespace {
 
-constexpr double kPi = std::numbers::pi;
 constexpr double kRingInner = 0.5;
 
 using Point = std::pair<double, double>;
@@ -19,7 +18,7 @@ using Polygon = std::vector<Point>;
 Polygon regular(int corners, double radius, double first_angle) {
   Polygon polygon;
   for (int i = 0; i < corners; ++i) {
-    const double angle = first_angle + 2 * kPi * i / corners;
+    const double angle = first_angle + 2 * std::numbers::pi * i / corners;
     polygon.emplace_back(radius * std::cos(angle), radius * std::sin(angle));
   }
   return polygon;
@@ -29,7 +28,7 @@ Polygon star() {
   Polygon polygon;
   for (int i = 0; i < 10; ++i) {
     const double radius = i % 2 == 0 ? 1.15 : 0.48;
-    const double angle = -kPi / 2 + kPi * i / 5;
+    const double angle = -std::numbers::pi / 2 + std::numbers::pi * i / 5;
     polygon.emplace_back(radius * std::cos(angle), radius * std::sin(angle));
   }
   return polygon;
@@ -43,8 +42,8 @@ Polygon cross() {
 }
 
 const Polygon& polygon_of(ShapeKind shape) {
-  static const Polygon kSquare = regular(4, 1.2, kPi / 4);
-  static const Polygon kTriangle = regular(3, 1.2, -kPi / 2);
+  static const Polygon kSquare = regular(4, 1.2, std::numbers::pi / 4);
+  static const Polygon kTriangle = regular(3, 1.2, -std::numbers::pi / 2);
   static const Polygon kStar = star();
   static const Polygon kCross = cross();
   switch (shape) {
@@ -89,18 +88,18 @@ double signed_distance(ShapeKind shape, double x, double y) {
 }
 
 double unit_area(ShapeKind shape) {
-  if (shape == ShapeKind::kCircle) return kPi;
-  if (shape == ShapeKind::kRing) return kPi * (1.05 * 1.05 - kRingInner * kRingInner);
+  if (shape == ShapeKind::kCircle) return std::numbers::pi;
+  if (shape == ShapeKind::kRing) return std::numbers::pi * (1.05 * 1.05 - kRingInner * kRingInner);
   return polygon_area(polygon_of(shape));
 }
 
 double symmetry_period(ShapeKind shape) {
   switch (shape) {
     case ShapeKind::kSquare:
-    case ShapeKind::kCross: return kPi / 2;
-    case ShapeKind::kTriangle: return 2 * kPi / 3;
-    case ShapeKind::kStar: return 2 * kPi / 5;
-    default: return 2 * kPi;
+    case ShapeKind::kCross: return std::numbers::pi / 2;
+    case ShapeKind::kTriangle: return 2 * std::numbers::pi / 3;
+    case ShapeKind::kStar: return 2 * std::numbers::pi / 5;
+    default: return 2 * std::numbers::pi;
   }
 }
 

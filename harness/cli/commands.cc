@@ -13,6 +13,7 @@ constexpr Command kCommands[] = {
     {"list", "name the suites, models, attentions, samplers and metrics", add_list},
     {"doctor", "say what this machine has and what each missing thing switches off", add_doctor},
     {"report", "write the report files of a run from its database", add_report},
+    {"serve", "show running and finished runs in the browser, read-only", add_serve},
     {"train", "train the embedded model (vae, base, router) and judge it", add_train},
 };
 

@@ -36,7 +36,7 @@ int write(const ReportOptions& options) {
 std::function<int()> add_report(CLI::App& sub) {
   auto options = std::make_shared<ReportOptions>();
   sub.add_option("run", options->run, "Folder of a run, or its run.sqlite")->required();
-  sub.add_option("--format", options->formats, "Formats to write: html, md, csv, json, txt")->delimiter(',')->capture_default_str();
+  sub.add_option("--format", options->formats, "Formats to write: html, md, tex, csv, json, txt")->delimiter(',')->capture_default_str();
   sub.add_option("--out", options->out, "Folder for the report files (default: beside the database)");
   return [options] { return write(*options); };
 }

@@ -16,6 +16,7 @@ std::function<int()> add_check(CLI::App& sub);
 std::function<int()> add_list(CLI::App& sub);
 std::function<int()> add_doctor(CLI::App& sub);
 std::function<int()> add_report(CLI::App& sub);
+std::function<int()> add_serve(CLI::App& sub);
 std::function<int()> add_train(CLI::App& sub);
 
 }  // namespace vorta::harness

@@ -10,7 +10,7 @@
 namespace vorta::harness {
 namespace {
 
-constexpr std::string_view kWhere = "CUPTI Range Profiler";
+constexpr std::string_view kCounterWhere = "CUPTI Range Profiler";
 
 std::vector<const char*> pointers(const std::vector<std::string>& names) {
   std::vector<const char*> out;
@@ -243,7 +243,7 @@ std::vector<reports::GpuCounterRow> CounterSession::finish() {
   std::vector<reports::GpuCounterRow> rows;
   if (code == CUPTI_SUCCESS && has_ranges) code = state_->evaluate(rows);
   state_->end();
-  if (code != CUPTI_SUCCESS) throw MachineError(kWhere, cupti_refusal(*state_->cupti, code));
+  if (code != CUPTI_SUCCESS) throw MachineError(kCounterWhere, cupti_refusal(*state_->cupti, code));
   return rows;
 }
 

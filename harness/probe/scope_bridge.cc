@@ -13,12 +13,12 @@ namespace {
 
 thread_local ScopeListener* hearing = nullptr;  // LibTorch's callbacks are plain functions
 
-std::unique_ptr<at::ObserverContext> on_begin(const at::RecordFunction& scope) {
+std::unique_ptr<at::ObserverContext> on_scope_begin(const at::RecordFunction& scope) {
   if (hearing != nullptr) hearing->scope_begin(scope.name());
   return nullptr;
 }
 
-void on_end(const at::RecordFunction& /*scope*/, at::ObserverContext* /*context*/) {
+void on_scope_end(const at::RecordFunction& /*scope*/, at::ObserverContext* /*context*/) {
   if (hearing != nullptr) hearing->scope_end();
 }
 
@@ -27,7 +27,7 @@ void on_end(const at::RecordFunction& /*scope*/, at::ObserverContext* /*context*
 ScopeBridge::ScopeBridge(ScopeListener& listener) {
   VORTA_CHECK(hearing == nullptr, "one scope bridge a thread");
   hearing = &listener;
-  handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&on_begin, &on_end).scopes({at::RecordScope::USER_SCOPE}));
+  handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&on_scope_begin, &on_scope_end).scopes({at::RecordScope::USER_SCOPE}));
 }
 
 ScopeBridge::~ScopeBridge() {

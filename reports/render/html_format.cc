@@ -109,8 +109,8 @@ std::string html_table(const Table& table) {
 }
 
 std::string chart(std::string_view id, std::string_view title, std::string_view note) {
-  return fmt::format("<section><h2>{}</h2><p class=\"note\">{}</p><noscript><p class=\"note\">Charts need JavaScript; the tables "
-                     "on this page hold the same numbers.</p></noscript><div class=\"chart\" id=\"chart-{}\"></div></section>\n",
+  return fmt::format("<section id=\"of-{2}\"><h2>{0}</h2><p class=\"note\">{1}</p><noscript><p class=\"note\">Charts need JavaScript; the tables "
+                     "on this page hold the same numbers.</p></noscript><div class=\"chart\" id=\"chart-{2}\"></div></section>\n",
                      title, note, id);
 }
 
@@ -179,7 +179,7 @@ std::string figure(const Variant& variant, const ItemResult& result, Media& medi
   std::string caption = fmt::format("<b>{}</b>", escape_html(variant.row.variant));
   if (const auto time = result.seconds.find("e2e"); time != result.seconds.end()) caption += ", " + seconds_text(time->second);
   for (const auto& [key, score] : result.scores) caption += fmt::format("<br>{} {:.4g}", escape_html(key), score);
-  return fmt::format("<figure>{}<figcaption>{}</figcaption></figure>", pictures, caption);
+  return fmt::format("<figure data-variant=\"{}\">{}<figcaption>{}</figcaption></figure>", escape_html(variant.row.variant), pictures, caption);
 }
 
 std::string gallery(const Report& report, const RenderOptions& options) {
@@ -194,7 +194,7 @@ std::string gallery(const Report& report, const RenderOptions& options) {
     }
     if (figures.empty()) continue;
     const std::string prompt = item.row.prompt.empty() ? "<i>(empty prompt)</i>" : escape_html(item.row.prompt);
-    out += fmt::format("<div class=\"item\"><p>{} <span class=\"seed\">seed {}</span> <button type=\"button\">Play together</button></p>"
+    out += fmt::format("<div class=\"item\"><p>{} <span class=\"seed\">seed {}</span></p><p class=\"together\"></p>"
                        "<div class=\"media\">{}</div></div>\n", prompt, item.row.seed, figures);
   }
   if (out.empty()) return out;
@@ -225,23 +225,41 @@ std::string body(const Report& report, const RenderOptions& options) {
   return out;
 }
 
+// Links to what the page holds, by the ids and titles of its sections.
+std::string contents(std::string_view body) {
+  constexpr std::string_view kSection = "<section id=\"";
+  std::string out = "<ul class=\"contents\">";
+  for (std::size_t at = body.find(kSection); at != std::string_view::npos; at = body.find(kSection, at + 1)) {
+    const std::string_view rest = body.substr(at + kSection.size());
+    const std::size_t title = rest.find("<h2>") + 4;
+    if (rest.substr(0, title).find("<details>") != std::string_view::npos) continue;  // the chart above it has the link
+    out += fmt::format("<li><a href=\"#{}\">{}</a></li>", rest.substr(0, rest.find('"')), rest.substr(title, rest.find("</h2>") - title));
+  }
+  return out + "</ul>";
+}
+
 }  // namespace
 
+std::string_view chart_library() { return embedded::vega_bundle_js(); }
+
 std::string render_html(const Report& report, const RenderOptions& options) {
-  const std::string_view bundle = embedded::vega_bundle_js(), charts = embedded::report_page_js();
+  const std::string_view bundle = embedded::vega_bundle_js(), charts = embedded::report_page_js(), player = embedded::report_player_js();
   VORTA_CHECK(bundle.find("</script") == std::string_view::npos, "the chart bundle would end its script element");
+  const std::string results = body(report, options);
   return fill(embedded::report_page_html(),
               {{"title", escape_html(report.title)},
                {"provenance", escape_html(provenance(report))},
                {"notes", report.notes.empty() ? "" : fmt::format("<p>{}</p>", escape_html(report.notes))},
                {"version", escape_html(report.tool_version)},
                {"style", std::string(embedded::report_page_css())},
-               {"script_hashes", script_hash(bundle) + " " + script_hash(charts)},
+               {"script_hashes", script_hash(bundle) + " " + script_hash(charts) + " " + script_hash(player)},
                {"cards", cards(report)},
-               {"body", body(report, options)},
+               {"contents", contents(results)},
+               {"body", results},
                {"data", script_json(report_json(report))},
                {"bundle", std::string(bundle)},
-               {"charts", std::string(charts)}});
+               {"charts", std::string(charts)},
+               {"player", std::string(player)}});
 }
 
 }  // namespace vorta::reports

@@ -14,9 +14,10 @@
 namespace vorta::reports {
 namespace {
 
-constexpr std::array<Renderer, 5> kRenderers{{
+constexpr std::array<Renderer, 6> kRenderers{{
     {"html", "one self-contained page with charts and videos", &render_html},
     {"md", "Markdown tables", &render_markdown},
+    {"tex", "LaTeX tables for a paper", &render_latex},
     {"csv", "every number, one a line", &render_csv},
     {"json", "the whole report as one JSON value", &render_json},
     {"txt", "the short table that the terminal shows", &render_terminal},

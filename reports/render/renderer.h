@@ -25,11 +25,15 @@ struct Renderer {
   std::string (*render)(const Report& report, const RenderOptions& options);
 };
 
-/// html, md, csv, json and txt (the terminal's form).
+/// html, md, tex, csv, json and txt (the terminal's form).
 std::span<const Renderer> renderers();
+
+/// The script that sets `vegaEmbed`: Vega, Vega-Lite and Vega-Embed, as the page holds it.
+std::string_view chart_library();
 
 std::string render_html(const Report& report, const RenderOptions& options);
 std::string render_markdown(const Report& report, const RenderOptions& options);
+std::string render_latex(const Report& report, const RenderOptions& options);
 std::string render_csv(const Report& report, const RenderOptions& options);
 std::string render_json(const Report& report, const RenderOptions& options);
 std::string render_terminal(const Report& report, const RenderOptions& options);

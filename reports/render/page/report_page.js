@@ -5,21 +5,54 @@
   const names = report.variants.map((v) => v.variant);
   const palette = ["#5b6675", "#d9822b", "#2a9d8f", "#1f6feb", "#9b5de5", "#c0392b", "#6a994e", "#b5838d"];
   const variantScale = { domain: names, range: names.map((_, i) => palette[i % palette.length]) };
-  const config = {
-    background: null, font: "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif",
-    axis: { labelColor: "#5b6675", titleColor: "#5b6675", gridColor: "#eef1f4", domainColor: "#dfe4ea", tickColor: "#dfe4ea", titleFontWeight: 500, labelFontSize: 12, titleFontSize: 12 },
-    legend: { labelColor: "#1c2430", titleColor: "#5b6675", labelFontSize: 12 }, view: { stroke: null },
-    header: { labelFontSize: 13, labelFontWeight: 600, labelColor: "#1c2430", title: null }, title: { fontSize: 13, color: "#1c2430" },
+  // Colours of the page's own theme, so that charts follow light and dark.
+  const themed = () => {
+    const style = getComputedStyle(document.documentElement);
+    const [ink, soft, line, faint] = ["--ink", "--soft", "--line", "--faint"].map((name) => style.getPropertyValue(name).trim());
+    return {
+      background: null, font: "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif",
+      axis: { labelColor: soft, titleColor: soft, gridColor: faint, domainColor: line, tickColor: line, titleFontWeight: 500, labelFontSize: 12, titleFontSize: 12 },
+      legend: { labelColor: ink, titleColor: soft, labelFontSize: 12 }, view: { stroke: null },
+      header: { labelFontSize: 13, labelFontWeight: 600, labelColor: ink, title: null }, title: { fontSize: 13, color: ink },
+    };
   };
   const finite = (x) => typeof x === "number" && isFinite(x);
 
+  // A chart is drawn when it comes near the screen: a run of hundreds of cases opens at once.
+  const charts = new Map();
+  const picture = (view, id, type) => view.toImageURL(type, 2).then((address) => {
+    Object.assign(document.createElement("a"), { href: address, download: report.suite + "-" + id + "." + type }).click();
+  });
+  const render = (id) => {
+    const { target, spec } = charts.get(id);
+    vegaEmbed(target, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", config: themed(), ...spec }, { actions: false, renderer: "svg" })
+      .then(({ view }) => {
+        const bar = document.createElement("p");
+        bar.className = "save";
+        for (const type of ["svg", "png"]) {
+          const button = Object.assign(document.createElement("button"), { type: "button", textContent: type.toUpperCase(), title: "save this chart as " + type.toUpperCase() });
+          button.addEventListener("click", () => picture(view, id, type));
+          bar.append(button);
+        }
+        target.append(bar);
+      })
+      .catch((error) => { target.textContent = "This chart could not be drawn: " + error.message; });
+  };
+  const near = "IntersectionObserver" in window && new IntersectionObserver((entries) => {
+    for (const entry of entries.filter((e) => e.isIntersecting)) {
+      near.unobserve(entry.target);
+      render(entry.target.id);
+    }
+  }, { rootMargin: "600px" });
   const draw = (id, spec) => {
     const target = document.getElementById(id);
     if (!target) return;
     if (!spec) { target.closest("section").hidden = true; return; }
-    vegaEmbed(target, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", config, ...spec }, { actions: false, renderer: "svg" })
-      .catch((error) => { target.textContent = "This chart could not be drawn: " + error.message; });
+    charts.set(id, { target, spec });
+    if (near) near.observe(target);
+    else render(id);
   };
+  const again = () => { for (const [id, chart] of charts) if (chart.target.childElementCount) render(id); };
 
   // Speed-up against quality: a panel a metric.
   const scatter = () => {
@@ -88,7 +121,7 @@
     const size = (count, most) => ({ step: Math.max(5, Math.min(30, most / Math.max(count, 1))) });
     const count = (key) => new Set(values.map((v) => v[key])).size;
     return { data: { values }, facet: { column: { field: "branch", type: "nominal", sort: ["dense", "coreset", "sliding tile"] }, ...(used.length > 1 ? { row: { field: "variant", type: "nominal", sort: names } } : {}) },
-      spec: { width: size(count("step"), 300), height: size(count("layer"), 320), mark: { type: "rect", stroke: "#fff", strokeWidth: 0.5 }, encoding: {
+      spec: { width: size(count("step"), 300), height: size(count("layer"), 320), mark: { type: "rect", stroke: null }, encoding: {
         x: { field: "step", type: "ordinal", title: "denoising step", axis: { labelAngle: 0, labelOverlap: true } }, y: { field: "layer", type: "ordinal", title: "layer", axis: { labelOverlap: true } },
         color: { field: "share", type: "quantitative", title: "share of heads", scale: { domain: [0, 1], range: ["#f1f4f8", "#6ea8d8", "#08427c"] }, legend: { format: ".0%" } },
         tooltip: [{ field: "variant" }, { field: "step" }, { field: "layer" }, { field: "branch" }, { field: "heads" }, { field: "share", format: ".0%" }] } } };
@@ -101,15 +134,16 @@
   draw("chart-operators", operators());
   draw("chart-routes", routes());
 
-  // Paper cannot be unfolded.
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+  // Paper cannot be unfolded or scrolled.
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((d) => { d.open = true; });
+    for (const [id, chart] of charts) if (!chart.target.childElementCount) render(id);
+  });
 
-  // One button plays all videos of a prompt from their start, so that they run side by side.
-  for (const item of document.querySelectorAll(".item")) {
-    const videos = [...item.querySelectorAll("video")];
-    const button = item.querySelector("button");
-    if (!button) continue;
-    if (videos.length < 2) { button.hidden = true; continue; }
-    button.addEventListener("click", () => videos.forEach((v) => { v.currentTime = 0; v.play(); }));
-  }
+  // Light or dark: the system's choice until the button is used.
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+  document.getElementById("theme").addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; again(); });
+  dark.addEventListener("change", again);
 })();

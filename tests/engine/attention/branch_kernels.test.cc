@@ -17,14 +17,14 @@
 namespace vorta::engine {
 namespace {
 
-constexpr LayerStep kFirst{0, 0};
-constexpr double kTolerance = 4e-3;  // probabilities and outputs carry 8 bits
+constexpr LayerStep kStart{0, 0};
+constexpr double kKernelTolerance = 4e-3;  // probabilities and outputs carry 8 bits
 constexpr float kUntouched = 77.0f;
 
 bool kernels_here() { return kernels::cpu_features().avx2; }
 
 /// A grid, the sparse branches' sizes that divide it, and the heads a branch is asked for.
-struct Case {
+struct KernelCase {
   VideoGrid grid;
   Size3 tile, window, coreset_window;
   double reduction;
@@ -37,11 +37,11 @@ struct Case {
   }
 };
 
-Case random_case(std::mt19937& random) {
+KernelCase random_case(std::mt19937& random) {
   const auto draw = [&](int64_t low, int64_t high) {
     return std::uniform_int_distribution<int64_t>(low, high)(random);
   };
-  Case c;
+  KernelCase c;
   for (size_t axis = 0; axis < 3; ++axis) {
     c.tile[axis] = draw(1, 3);
     c.coreset_window[axis] = draw(axis == 0 ? 2 : 1, 3);  // at least two tokens a window
@@ -60,12 +60,12 @@ Case random_case(std::mt19937& random) {
   return c;
 }
 
-struct Qkv {
+struct HeadRows {
   at::Tensor q, k, v;
 };
 
 /// Token-major bf16 rows that vary slowly along the grid, so that similarities crowd near 1, where bf16 is coarse.
-Qkv smooth_qkv(const Case& c, uint64_t seed) {
+HeadRows smooth_qkv(const KernelCase& c, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto draw = [&] {
     const at::Tensor common = at::randn({c.batch, 1, c.heads, c.head_dim}, generator, at::kFloat);
@@ -76,9 +76,9 @@ Qkv smooth_qkv(const Case& c, uint64_t seed) {
 }
 
 /// The same attention by ATen in fp32: with gradients on, no kernel applies.
-at::Tensor definition(AttentionBackend& backend, const Qkv& x) {
+at::Tensor definition(AttentionBackend& backend, const HeadRows& x) {
   const auto wide = [](const at::Tensor& t) { return t.to(at::kFloat).requires_grad_(); };
-  return backend.run(wide(x.q), wide(x.k), wide(x.v), kFirst).detach();
+  return backend.run(wide(x.q), wide(x.k), wide(x.v), kStart).detach();
 }
 
 double relative_error(const at::Tensor& found, const at::Tensor& expected) {
@@ -86,7 +86,7 @@ double relative_error(const at::Tensor& found, const at::Tensor& expected) {
 }
 
 /// Runs the chosen heads into a marked tensor; checks that the others keep the mark; returns the chosen ones.
-at::Tensor run_chosen(AttentionBackend& backend, const Case& c, const Qkv& x) {
+at::Tensor run_chosen(AttentionBackend& backend, const KernelCase& c, const HeadRows& x) {
   const at::Tensor out = at::full_like(x.q, kUntouched);
   REQUIRE(backend.run_heads({x.q, x.k, x.v, out, c.chosen}));
   for (int32_t head = 0; head < c.heads; ++head) {
@@ -100,22 +100,22 @@ TEST_CASE("dense and sliding kernels equal their definitions, head by head", "[b
   if (!kernels_here()) return;
   std::mt19937 random(31);
   for (uint64_t seed = 0; seed < 25; ++seed) {
-    const Case c = random_case(random);
+    const KernelCase c = random_case(random);
     INFO(to_string(c.grid) << ", tile " << to_string(c.tile) << ", window " << to_string(c.window) << ", head dim "
                            << c.head_dim);
-    const Qkv x = smooth_qkv(c, seed);
+    const HeadRows x = smooth_qkv(c, seed);
     for (const char* name : {"dense", "sliding"}) {
       const auto backend = make_attention(name, {.geometry = c.geometry(), .routes = nullptr});
       backend->plan(c.grid);
       const at::Tensor expected = definition(*backend, x);
       const at::NoGradGuard no_grad;
-      CHECK(relative_error(backend->run(x.q, x.k, x.v, kFirst), expected) < kTolerance);
-      CHECK(relative_error(run_chosen(*backend, c, x), take_heads(expected, head_index(c.chosen))) < kTolerance);
+      CHECK(relative_error(backend->run(x.q, x.k, x.v, kStart), expected) < kKernelTolerance);
+      CHECK(relative_error(run_chosen(*backend, c, x), take_heads(expected, head_index(c.chosen))) < kKernelTolerance);
     }
   }
 }
 
-CoresetWindows windows_of(const Case& c) {
+CoresetWindows windows_of(const KernelCase& c) {
   const CoresetLayout layout = coreset_layout(c.grid, c.coreset_window, c.reduction);
   return {layout.groups, layout.members, layout.center, layout.kept,
           IndexTable(index_tensor(layout.member_tokens).to(at::kInt)), all_pairs(layout.pooled_tokens())};
@@ -135,9 +135,9 @@ TEST_CASE("the coreset kernel equals attention among its survivors, centers copi
   const at::NoGradGuard no_grad;
   std::mt19937 random(32);
   for (uint64_t seed = 0; seed < 25; ++seed) {
-    const Case c = random_case(random);
+    const KernelCase c = random_case(random);
     INFO(to_string(c.grid) << ", window " << to_string(c.coreset_window) << ", head dim " << c.head_dim);
-    const Qkv x = smooth_qkv(c, seed);
+    const HeadRows x = smooth_qkv(c, seed);
     CoresetAttention coreset(c.coreset_window, c.reduction);
     coreset.plan(c.grid);
     const at::Tensor out = run_chosen(coreset, c, x);
@@ -149,7 +149,7 @@ TEST_CASE("the coreset kernel equals attention among its survivors, centers copi
       return take_tokens_per_head(take_heads(t, head_index(c.chosen)).to(at::kFloat), pooled);
     };
     const at::Tensor attended = at::scaled_dot_product_attention(survivors(x.q), survivors(x.k), survivors(x.v));
-    CHECK(relative_error(out, take_tokens_per_head(attended, sources(order, windows))) < kTolerance);
+    CHECK(relative_error(out, take_tokens_per_head(attended, sources(order, windows))) < kKernelTolerance);
   }
 }
 
@@ -161,8 +161,8 @@ TEST_CASE("the coreset kernel keeps the tokens that the definition keeps", "[bac
   std::mt19937 random(33);
   int64_t tokens = 0, different = 0;
   for (uint64_t seed = 0; seed < 60; ++seed) {
-    const Case c = random_case(random);
-    const Qkv x = smooth_qkv(c, seed);
+    const KernelCase c = random_case(random);
+    const HeadRows x = smooth_qkv(c, seed);
     CoresetAttention coreset(c.coreset_window, c.reduction);
     coreset.plan(c.grid);
     const auto kept = [&](const at::Tensor& pooled) {
@@ -182,18 +182,18 @@ TEST_CASE("routed bf16 heads are their branches' heads, exactly", "[backends]") 
   std::mt19937 random(34);
   const at::NoGradGuard no_grad;
   for (uint64_t seed = 0; seed < 10; ++seed) {
-    const Case c = random_case(random);
-    const Qkv x = smooth_qkv(c, seed);
+    const KernelCase c = random_case(random);
+    const HeadRows x = smooth_qkv(c, seed);
     auto table = std::make_shared<RouteTable>(uniform_routes(1, 1, c.heads, Branch::kDense));
     for (auto& route : table->routes) route = static_cast<uint8_t>(random() % kBranches);
     const auto routed = make_attention("vorta", {.geometry = c.geometry(), .routes = table});
     routed->plan(c.grid);
-    const at::Tensor out = routed->run(x.q, x.k, x.v, kFirst);
+    const at::Tensor out = routed->run(x.q, x.k, x.v, kStart);
     const auto branches = make_branches(c.geometry());
     for (int64_t head = 0; head < c.heads; ++head) {
       AttentionBackend& branch = *branches[static_cast<size_t>(table->at(0, 0, head))];
       branch.plan(c.grid);
-      CHECK(at::equal(out.select(1, head), branch.run(x.q, x.k, x.v, kFirst).select(1, head)));
+      CHECK(at::equal(out.select(1, head), branch.run(x.q, x.k, x.v, kStart).select(1, head)));
     }
   }
 }

@@ -13,28 +13,28 @@
 namespace vorta::engine {
 namespace {
 
-constexpr double kTolerance = 6e-3;  // bf16 inputs, weights and outputs
+constexpr double kGpuTolerance = 6e-3;  // bf16 inputs, weights and outputs
 constexpr int64_t kSteps = 2;
 
-struct Case {
+struct GpuCase {
   const char* name;
   VideoGrid grid;
   AttentionGeometry geometry;
   int64_t batch, heads, head_dim;
 };
 
-const Case kCases[] = {
+const GpuCase kCases[] = {
     {"head dim 128, tiles of 96", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 2, 5, 128},
     {"head dim 128, a tile of 12 that breaks pieces of 8", {4, 6, 8}, {{2, 2, 2}, 0.5, {1, 1, 3}, {2, 3, 2}, {4, 6, 8}}, 1, 4, 128},
     {"head dim 64", {4, 8, 8}, {{2, 2, 2}, 0.5, {3, 1, 1}, {2, 2, 4}, {4, 8, 8}}, 2, 4, 64},
 };
 
-struct Qkv {
+struct GpuQkv {
   at::Tensor q, k, v;
 };
 
 /// Token-major rows in bf16. Queries hold sixteen signs and zeros, so that every similarity of a coreset is exact.
-Qkv rows_of(const Case& c, uint64_t seed) {
+GpuQkv rows_of(const GpuCase& c, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto draw = [&] {
     return at::randn({c.batch, c.grid.tokens(), c.heads, c.head_dim}, generator, at::kFloat);
@@ -52,7 +52,7 @@ std::shared_ptr<const RouteTable> mixed_routes(int64_t heads) {
   return std::make_shared<const RouteTable>(std::move(table));
 }
 
-at::Tensor definition(const std::string& name, const AttentionOptions& options, const Case& c, const Qkv& x, const LayerStep& where) {
+at::Tensor definition(const std::string& name, const AttentionOptions& options, const GpuCase& c, const GpuQkv& x, const LayerStep& where) {
   const auto backend = make_attention(name, options);
   backend->plan(c.grid);
   const auto wide = [](const at::Tensor& t) { return t.to(at::kFloat).requires_grad_(); };  // no kernel takes gradients
@@ -62,8 +62,8 @@ at::Tensor definition(const std::string& name, const AttentionOptions& options, 
 TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
   const auto gpu = gpu_here();
   if (!gpu) return;
-  for (const Case& c : kCases) {
-    const Qkv x = rows_of(c, 7);
+  for (const GpuCase& c : kCases) {
+    const GpuQkv x = rows_of(c, 7);
     const AttentionOptions options{c.geometry, mixed_routes(c.heads)};
     for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
       const auto backend = make_attention(name, options);
@@ -75,7 +75,7 @@ TEST_CASE("backends on a GPU equal their definitions", "[gpu]") {
         const at::NoGradGuard no_grad;
         const auto run = [&] { return backend->run(x.q.to(*gpu), x.k.to(*gpu), x.v.to(*gpu), where).cpu(); };
         const at::Tensor found = run();
-        CHECK(((found.to(at::kFloat) - expected).norm() / expected.norm()).item<double>() < kTolerance);
+        CHECK(((found.to(at::kFloat) - expected).norm() / expected.norm()).item<double>() < kGpuTolerance);
         CHECK(at::equal(run(), found));
       }
     }

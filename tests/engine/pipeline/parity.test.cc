@@ -14,10 +14,10 @@
 namespace vorta::engine {
 namespace {
 
-const std::filesystem::path kGolden = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/pipeline";
+const std::filesystem::path kParityGolden = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/pipeline";
 
 const TensorMap& expected() {
-  static const TensorMap tensors = read_safetensors(kGolden / "expected.safetensors").tensors;
+  static const TensorMap tensors = read_safetensors(kParityGolden / "expected.safetensors").tensors;
   return tensors;
 }
 
@@ -29,14 +29,14 @@ double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
 
 /// "model", or a copy of it in which the files of another fixture folder replace its own.
 std::filesystem::path model_folder(const std::string& name) {
-  if (name == "model") return kGolden / name;
+  if (name == "model") return kParityGolden / name;
   static const TemporaryFolder copies;
   const std::filesystem::path copy = copies / name;
   if (std::filesystem::exists(copy)) return copy;
   using std::filesystem::copy_options;
   const auto over = copy_options::recursive | copy_options::overwrite_existing;
-  std::filesystem::copy(kGolden / "model", copy, over);
-  std::filesystem::copy(kGolden / name, copy, over);
+  std::filesystem::copy(kParityGolden / "model", copy, over);
+  std::filesystem::copy(kParityGolden / name, copy, over);
   return copy;
 }
 
@@ -49,7 +49,7 @@ Fixture fixture(const nlohmann::json& common, const nlohmann::json& one) {
   Fixture out;
   out.config.model_dir = model_folder(one.at("model").get<std::string>());
   out.config.attention = one.at("attention").get<std::string>();
-  if (out.config.attention != "dense") out.config.routers_dir = kGolden / "routers";
+  if (out.config.attention != "dense") out.config.routers_dir = kParityGolden / "routers";
   out.config.tau = one.at("tau").get<double>();
   out.config.guidance = one.at("guidance").get<double>();
   out.config.steps = common.at("steps").get<int64_t>();
@@ -73,7 +73,7 @@ void check_routes(const RouteTable& routes, const std::string& name) {
 }
 
 TEST_CASE("every golden case gives the latents and the video of the reference", "[pipeline][parity]") {
-  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  const nlohmann::json cases = read_json_file(kParityGolden / "cases.json");
   for (const nlohmann::json& one : cases.at("cases")) {
     const std::string name = one.at("name").get<std::string>();
     INFO(name);
@@ -93,15 +93,15 @@ TEST_CASE("every golden case gives the latents and the video of the reference", 
 }
 
 TEST_CASE("given latents equal the noise of the seed, and tau above 1 equals dense", "[pipeline][parity]") {
-  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  const nlohmann::json cases = read_json_file(kParityGolden / "cases.json");
   Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
   f.request.output = Output::kLatents;
   Pipeline dense = Pipeline::load(f.config);
   const at::Tensor from_seed = dense.generate(f.request).latents;
-  f.request.latents = read_safetensors(kGolden / "latents.safetensors").tensors.at("latents");
+  f.request.latents = read_safetensors(kParityGolden / "latents.safetensors").tensors.at("latents");
   CHECK(at::equal(dense.generate(f.request).latents, from_seed));
   f.config.attention = "vorta";
-  f.config.routers_dir = kGolden / "routers";
+  f.config.routers_dir = kParityGolden / "routers";
   f.config.tau = 1.5;
   Pipeline routed = Pipeline::load(f.config);
   CHECK(routed.plan(f.request).speedup() == Approx(1.0));
@@ -109,14 +109,14 @@ TEST_CASE("given latents equal the noise of the seed, and tau above 1 equals den
 }
 
 TEST_CASE("stage-by-stage loading and a batch of videos give the same numbers", "[pipeline][parity]") {
-  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  const nlohmann::json cases = read_json_file(kParityGolden / "cases.json");
   Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
   f.request.output = Output::kLatents;
   const at::Tensor kept = Pipeline::load(f.config).generate(f.request).latents;
   f.config.offload = Offload::kStageByStage;
   Pipeline offloading = Pipeline::load(f.config);
   CHECK(at::equal(offloading.generate(f.request).latents, kept));
-  const at::Tensor noise = read_safetensors(kGolden / "latents.safetensors").tensors.at("latents");
+  const at::Tensor noise = read_safetensors(kParityGolden / "latents.safetensors").tensors.at("latents");
   f.request.latents = at::cat({-noise, noise});
   const at::Tensor both = offloading.generate(f.request).latents;
   REQUIRE(both.size(0) == 2);
@@ -124,12 +124,12 @@ TEST_CASE("stage-by-stage loading and a batch of videos give the same numbers", 
 }
 
 TEST_CASE("a cache that may not skip changes nothing, with dense and with routed attention", "[pipeline][parity]") {
-  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  const nlohmann::json cases = read_json_file(kParityGolden / "cases.json");
   Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
   f.request.output = Output::kLatents;
   for (const char* attention : {"dense", "vorta"}) {
     f.config.attention = attention;
-    f.config.routers_dir = kGolden / "routers";
+    f.config.routers_dir = kParityGolden / "routers";
     f.config.cache = "none";
     f.config.cache_options = "{}";
     const GenerationResult plain = Pipeline::load(f.config).generate(f.request);
@@ -157,7 +157,7 @@ TEST_CASE("a cache that may not skip changes nothing, with dense and with routed
 
 TEST_CASE("sizes and latents that do not fit are refused with what fits", "[pipeline][parity]") {
   using Catch::Matchers::Contains;
-  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  const nlohmann::json cases = read_json_file(kParityGolden / "cases.json");
   const Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
   Pipeline pipeline = Pipeline::load(f.config);
   GenerationRequest odd = f.request;
@@ -174,7 +174,7 @@ TEST_CASE("sizes and latents that do not fit are refused with what fits", "[pipe
 }
 
 TEST_CASE("numbers that overflow during sampling are a NotFiniteError that names the step", "[pipeline][parity]") {
-  const nlohmann::json cases = read_json_file(kGolden / "cases.json");
+  const nlohmann::json cases = read_json_file(kParityGolden / "cases.json");
   Fixture f = fixture(cases.at("common"), cases.at("cases").at(0));
   f.config.guidance = 1e300;
   Pipeline pipeline = Pipeline::load(f.config);
