@@ -16,7 +16,7 @@
 namespace vorta::engine {
 namespace {
 
-double finfo_min(c10::ScalarType dtype) {
+double lowest_number(c10::ScalarType dtype) {
   if (dtype == at::kBFloat16) return static_cast<double>(std::numeric_limits<c10::BFloat16>::lowest());
   if (dtype == at::kHalf) return static_cast<double>(std::numeric_limits<c10::Half>::lowest());
   return static_cast<double>(std::numeric_limits<float>::lowest());
@@ -27,7 +27,7 @@ at::Tensor causal_bias(const at::Tensor& mask, const at::TensorOptions& options)
   const int64_t tokens = mask.size(1);
   const auto past = at::ones({tokens, tokens}, mask.options().dtype(at::kBool)).tril();
   const auto seen = past.unsqueeze(0).logical_and((mask != 0).unsqueeze(1)).unsqueeze(1);
-  const auto lowest = at::full({}, finfo_min(c10::typeMetaToScalarType(options.dtype())), options);
+  const auto lowest = at::full({}, lowest_number(c10::typeMetaToScalarType(options.dtype())), options);
   auto bias = at::where(seen, at::zeros({}, options), lowest);
   // On a GPU a query that sees nothing (padding on the left) sees everything instead.
   if (options.device().is_cuda()) bias = bias * seen.any(-1, /*keepdim=*/true);

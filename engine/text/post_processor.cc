@@ -16,7 +16,7 @@ void append_special(const JsonNode& token, const JsonNode& specials, std::vector
   for (const auto& id : definition.at("ids").items()) ids.push_back(id.integer());
 }
 
-TokenFrame parse_template(const JsonNode& node) {
+TokenFrame parse_template_frame(const JsonNode& node) {
   node.only({"type", "single", "pair", "special_tokens"});
   TokenFrame frame;
   bool seen_text = false;
@@ -33,23 +33,23 @@ TokenFrame parse_template(const JsonNode& node) {
   return frame;
 }
 
-int64_t parse_pair(const JsonNode& node) {  // ["token", id]
+int64_t parse_framing_token(const JsonNode& node) {  // ["token", id]
   const auto items = node.items();
   if (items.size() != 2) node.fail("expected a token and its id");
   return items[1].integer();
 }
 
-TokenFrame parse_bert(const JsonNode& node) {
+TokenFrame parse_bert_frame(const JsonNode& node) {
   node.only({"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
-  return {{parse_pair(node.at("cls"))}, {parse_pair(node.at("sep"))}};
+  return {{parse_framing_token(node.at("cls"))}, {parse_framing_token(node.at("sep"))}};
 }
 
-TokenFrame parse_byte_level(const JsonNode& node) {  // concerns offsets alone
+TokenFrame parse_byte_level_frame(const JsonNode& node) {  // concerns offsets alone
   node.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
   return {};
 }
 
-TokenFrame parse_sequence(const JsonNode& node) {
+TokenFrame parse_sequence_frame(const JsonNode& node) {
   node.only({"type", "processors"});
   TokenFrame frame;
   for (const auto& item : node.at("processors").items()) {
@@ -66,11 +66,11 @@ struct PostProcessorRow {
 };
 
 constexpr std::array kPostProcessors{
-    PostProcessorRow{"BertProcessing", parse_bert},
-    PostProcessorRow{"ByteLevel", parse_byte_level},
-    PostProcessorRow{"RobertaProcessing", parse_bert},
-    PostProcessorRow{"Sequence", parse_sequence},
-    PostProcessorRow{"TemplateProcessing", parse_template},
+    PostProcessorRow{"BertProcessing", parse_bert_frame},
+    PostProcessorRow{"ByteLevel", parse_byte_level_frame},
+    PostProcessorRow{"RobertaProcessing", parse_bert_frame},
+    PostProcessorRow{"Sequence", parse_sequence_frame},
+    PostProcessorRow{"TemplateProcessing", parse_template_frame},
 };
 
 }  // namespace

@@ -111,7 +111,7 @@ PreTokenizer parse_metaspace(const JsonNode& node) {
   return Metaspace{mark, parse_scheme(node), node.boolean("split", true)};
 }
 
-struct Split {
+struct PatternSplit {
   Regex pattern;
   SplitRule rule;
   bool invert;
@@ -145,14 +145,14 @@ PreTokenizer parse_split(const JsonNode& node) {
   const auto behaviour = node.at("behavior");
   const auto rule = find_split_rule(behaviour.string());
   if (rule == nullptr) behaviour.fail(fmt::format("\"{}\" is not understood", behaviour.string()));
-  return Split{Regex(source, node.where()), rule, node.boolean("invert", false)};
+  return PatternSplit{Regex(source, node.where()), rule, node.boolean("invert", false)};
 }
 
-PreTokenizer parse_byte_level(const JsonNode& node) {
+PreTokenizer parse_byte_characters(const JsonNode& node) {
   node.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
   const bool add_space = node.boolean("add_prefix_space", true);
-  std::optional<Split> words;
-  if (node.boolean("use_regex", true)) words = Split{Regex(kGpt2Words, node.where()), find_split_rule("Isolated"), false};
+  std::optional<PatternSplit> words;
+  if (node.boolean("use_regex", true)) words = PatternSplit{Regex(kGpt2Words, node.where()), find_split_rule("Isolated"), false};
   return [add_space, words](Pieces pieces) {
     for (auto& piece : pieces) {
       if (add_space && !piece.text.starts_with(' ')) piece.text.insert(0, 1, ' ');
@@ -179,7 +179,7 @@ struct PreTokenizerRow {
 };
 
 constexpr std::array kPreTokenizers{
-    PreTokenizerRow{"ByteLevel", parse_byte_level},
+    PreTokenizerRow{"ByteLevel", parse_byte_characters},
     PreTokenizerRow{"Metaspace", parse_metaspace},
     PreTokenizerRow{"Sequence", parse_split_sequence},
     PreTokenizerRow{"Split", parse_split},

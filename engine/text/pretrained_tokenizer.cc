@@ -17,15 +17,15 @@
 namespace vorta::engine {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 // In the order in which tokens that are missing are added.
 constexpr const char* kSpecialTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
 
-json read_optional(const fs::path& path) {
+Json read_optional(const fs::path& path) {
   std::error_code code;
-  return fs::exists(path, code) ? read_json_file(path) : json();
+  return fs::exists(path, code) ? read_json_file(path) : Json();
 }
 
 // "token", or {"content": "token", flags}; nothing for null.
@@ -56,16 +56,16 @@ Side parse_side(const JsonNode& node) {
 // The JSON files of a folder.
 struct Folder {
   fs::path dir;
-  json config;     // tokenizer_config.json, with special_tokens_map.json where that counts
-  json tokenizer;  // tokenizer.json, null if absent or not wanted
+  Json config;     // tokenizer_config.json, with special_tokens_map.json where that counts
+  Json tokenizer;  // tokenizer.json, null if absent or not wanted
 
   JsonNode root() const { return {config, (dir / "tokenizer_config.json").string() + "#"}; }
-  const json* value(const char* key) const {
+  const Json* value(const char* key) const {
     const auto found = config.find(key);
     return found == config.end() ? nullptr : &*found;
   }
   std::optional<AddedToken> token(const char* key) const {
-    const json* found = value(key);
+    const Json* found = value(key);
     return found == nullptr ? std::nullopt : parse_token({*found, root().where() + "/" + key});
   }
 };
@@ -95,7 +95,7 @@ fs::path require_file(const fs::path& path) {
 
 // transformers gives a byte-level pre-tokeniser the configuration's value.
 void override_prefix_space(Folder& folder) {
-  const json* wanted = folder.value("add_prefix_space");
+  const Json* wanted = folder.value("add_prefix_space");
   if (wanted != nullptr && !wanted->is_boolean()) return;
   const auto pre = folder.tokenizer.is_object() ? folder.tokenizer.find("pre_tokenizer") : folder.tokenizer.end();
   if (!folder.tokenizer.is_object() || pre == folder.tokenizer.end() || !pre->is_object()) return;
@@ -112,17 +112,17 @@ std::unique_ptr<TokenCoder> load_fast(Folder& folder, TokenFrame& frame) {
 }
 
 std::unique_ptr<TokenCoder> load_llama_fast(Folder& folder, TokenFrame& frame) {
-  if (const json* space = folder.value("add_prefix_space"); space != nullptr && !space->is_null()) {
+  if (const Json* space = folder.value("add_prefix_space"); space != nullptr && !space->is_null()) {
     folder.root().fail("add_prefix_space makes transformers convert tokenizer.model, which is not supported");
   }
   return load_fast(folder, frame);
 }
 
 // What transformers' CLIPConverter makes of vocab.json and merges.txt.
-json convert_clip(const Folder& folder) {
+Json convert_clip(const Folder& folder) {
   const auto vocabulary = require_file(folder.dir / "vocab.json");
   const auto clip = read_clip_vocabulary(vocabulary, require_file(folder.dir / "merges.txt"));
-  json result = json::parse(R"json({
+  Json result = Json::parse(R"json({
     "normalizer": {"type": "Sequence", "normalizers": [
       {"type": "NFC"}, {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}, {"type": "Lowercase"}]},
     "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
@@ -130,9 +130,9 @@ json convert_clip(const Folder& folder) {
        "pattern": {"Regex": "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"}},
       {"type": "ByteLevel", "add_prefix_space": false}]},
     "model": {"type": "BPE", "end_of_word_suffix": "</w>", "merges": []}})json");
-  json& model = result["model"];
+  Json& model = result["model"];
   model["vocab"] = read_json_file(vocabulary);
-  for (const auto& [first, second] : clip.merges) model["merges"].push_back(json::array({first, second}));
+  for (const auto& [first, second] : clip.merges) model["merges"].push_back(Json::array({first, second}));
   if (const auto unknown = folder.token("unk_token")) model["unk_token"] = unknown->content;
   return result;
 }
@@ -157,7 +157,7 @@ std::unique_ptr<TokenCoder> load_clip_fast(Folder& folder, TokenFrame& frame) {
 std::unique_ptr<TokenCoder> load_clip(Folder& folder, TokenFrame&) {
   const auto unknown = folder.token("unk_token");
   if (!unknown) folder.root().fail("\"unk_token\" is missing");
-  folder.tokenizer = json();  // the Python class reads the other two
+  folder.tokenizer = Json();  // the Python class reads the other two
   const auto vocabulary = require_file(folder.dir / "vocab.json");
   return std::make_unique<ClipTokenizer>(read_clip_vocabulary(vocabulary, require_file(folder.dir / "merges.txt")),
                                          unknown->content, vocabulary.string());
@@ -194,21 +194,21 @@ Folder read_folder(const fs::path& dir, const ClassRow& row) {
   if (!fs::is_directory(dir, code)) throw DataError(dir.string(), "expected a tokenizer folder, found none");
   constexpr std::size_t kMaxBytes = 256u << 20;
   Folder folder{.dir = dir, .config = read_optional(dir / "tokenizer_config.json"), .tokenizer = {}};
-  if (folder.config.is_null()) folder.config = json::object();
+  if (folder.config.is_null()) folder.config = Json::object();
   if (!folder.config.is_object()) folder.root().fail("expected an object");
   if (fs::exists(dir / "tokenizer.json", code)) folder.tokenizer = read_json_file(dir / "tokenizer.json", kMaxBytes);
-  const json map = read_optional(dir / "special_tokens_map.json");
+  const Json map = read_optional(dir / "special_tokens_map.json");
   if (!folder.config.contains("added_tokens_decoder") && map.is_object()) folder.config.update(map);
   // Padding and truncation that tokenizer.json was saved with count where the configuration is silent.
   const auto fall_back = [&](const char* key, const char* pointer) {
-    const json::json_pointer place(pointer);
+    const Json::json_pointer place(pointer);
     if (folder.config.contains(key) || !folder.tokenizer.is_object() || !folder.tokenizer.contains(place)) return;
     folder.config[key] = folder.tokenizer[place];
   };
   fall_back("pad_token", "/padding/pad_token");
   fall_back("padding_side", "/padding/direction");
   fall_back("truncation_side", "/truncation/direction");
-  const json defaults = json::parse(row.defaults);
+  const Json defaults = Json::parse(row.defaults);
   for (const auto& [key, value] : defaults.items()) {
     if (!folder.config.contains(key)) folder.config[key] = value;
   }
@@ -228,7 +228,7 @@ void add_tokens(const Folder& folder, TokenCoder& coder) {
       if (auto token = parse_token(decoder->at(key))) listed.emplace(std::stoll(key), std::move(*token));
     }
   } else {
-    const json legacy = read_optional(folder.dir / "added_tokens.json");
+    const Json legacy = read_optional(folder.dir / "added_tokens.json");
     const Vocabulary tokens = legacy.is_null() ? Vocabulary() : parse_vocabulary({legacy, (folder.dir / "added_tokens.json").string() + "#"});
     for (int64_t id = 0; id < tokens.size(); ++id) {
       if (const auto content = tokens.token_of(id); !content.empty()) {

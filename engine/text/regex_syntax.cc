@@ -13,9 +13,9 @@ namespace vorta::engine {
 namespace {
 
 // What stands between the brackets of a class.
-constexpr std::string_view kSpace =
+constexpr std::string_view kSpaceMembers =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-constexpr std::string_view kNoSpace =
+constexpr std::string_view kNoSpaceMembers =
     R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027})"
     R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
 constexpr std::string_view kHexDigit = "0-9A-Fa-f";
@@ -91,8 +91,8 @@ class Translator {
     if (c == 'p' || c == 'P') return read_property();
     Members result;
     switch (c) {
-      case 's': result = {std::string(kSpace), false}; break;
-      case 'S': result = {std::string(kNoSpace), false}; break;
+      case 's': result = {std::string(kSpaceMembers), false}; break;
+      case 'S': result = {std::string(kNoSpaceMembers), false}; break;
       case 'w': result = {word(), false}; break;
       case 'W': result = {word(), true}; break;
       case 'd': result = {property("Nd"), false}; break;
@@ -153,7 +153,7 @@ class Translator {
       if (at_ >= pattern_.size()) fail("a class without its end");
       if (c == ']') return copy(1);
       if (c == '\\') class_item();
-      else if (pattern_.substr(at_, 9) == "[:space:]") at_ += 9, out_ += kSpace;
+      else if (pattern_.substr(at_, 9) == "[:space:]") at_ += 9, out_ += kSpaceMembers;
       else if (c == '[') fail("a class within a class");
       else if (c == '&' && peek(1) == '&') fail("an intersection of classes");
       else copy(1);

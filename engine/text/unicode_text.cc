@@ -12,12 +12,12 @@
 namespace vorta::engine {
 namespace {
 
-struct Character {
+struct CodePoint {
   char32_t point;
   std::size_t bytes;
 };
 
-Character decode_front(std::string_view text) {
+CodePoint decode_front(std::string_view text) {
   utf8proc_int32_t point = 0;
   const auto bytes = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                                       static_cast<utf8proc_ssize_t>(text.size()), &point);

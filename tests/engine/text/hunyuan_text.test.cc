@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const fs::path kGolden = fs::path(VORTA_SOURCE_DIR) / "tests/golden/text/hunyuan";
+const fs::path kHunyuanGolden = fs::path(VORTA_SOURCE_DIR) / "tests/golden/text/hunyuan";
 constexpr int64_t kTokens = 40;  // as the fixture's script
 
 double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
@@ -30,19 +30,19 @@ double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
   return ((found.to(at::kDouble) - reference).norm() / reference.norm()).item<double>();
 }
 
-std::vector<std::string> prompts() { return vorta::read_json_file(kGolden / "prompts.json").get<std::vector<std::string>>(); }
+std::vector<std::string> prompts() { return vorta::read_json_file(kHunyuanGolden / "prompts.json").get<std::vector<std::string>>(); }
 
 // The golden model with one file changed.
-class Copy {
+class ModelCopy {
  public:
-  Copy() {
+  ModelCopy() {
     std::string name = (fs::temp_directory_path() / "vorta-hunyuan-XXXXXX").string();
     dir = mkdtemp(name.data());
     for (const char* part : {"model_index.json", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"}) {
-      fs::copy(kGolden / part, dir / part, fs::copy_options::recursive);
+      fs::copy(kHunyuanGolden / part, dir / part, fs::copy_options::recursive);
     }
   }
-  ~Copy() { fs::remove_all(dir); }
+  ~ModelCopy() { fs::remove_all(dir); }
   void set(const char* file, const char* key, const json& value) const {
     auto content = vorta::read_json_file(dir / file);
     content[key] = value;
@@ -90,14 +90,14 @@ ClipTextConfig tiny_clip() {
 
 TEST_CASE("prompt features equal those of diffusers' HunyuanVideoPipeline", "[text][hunyuan][golden]") {
   const c10::NoGradGuard no_grad;
-  const auto golden = read_safetensors(kGolden / "features.safetensors").tensors;
+  const auto golden = read_safetensors(kHunyuanGolden / "features.safetensors").tensors;
   struct Case {
     c10::ScalarType dtype;
     std::string name;
     double bound;
   };
   for (const auto& item : {Case{at::kFloat, "float32", 1e-5}, Case{at::kBFloat16, "bfloat16", 2e-2}}) {
-    const auto encoder = load_hunyuan_prompt_encoder(kGolden, item.dtype, kTokens);
+    const auto encoder = load_hunyuan_prompt_encoder(kHunyuanGolden, item.dtype, kTokens);
     const auto features = encoder->encode(prompts());
     CHECK(features.tokens.scalar_type() == item.dtype);
     CHECK(features.pooled.scalar_type() == item.dtype);
@@ -117,9 +117,9 @@ TEST_CASE("prompt features equal those of diffusers' HunyuanVideoPipeline", "[te
 
 TEST_CASE("padding on the left is what the tokenizer's configuration says", "[text][hunyuan][golden]") {
   const c10::NoGradGuard no_grad;
-  const Copy copy;
+  const ModelCopy copy;
   copy.set("tokenizer/tokenizer_config.json", "padding_side", "left");
-  const auto golden = read_safetensors(kGolden / "features.safetensors").tensors;
+  const auto golden = read_safetensors(kHunyuanGolden / "features.safetensors").tensors;
   const auto features = load_hunyuan_prompt_encoder(copy.dir, at::kFloat, kTokens)->encode(prompts());
   CHECK(relative_error(features.tokens, golden.at("tokens.left")) < 1e-5);
   CHECK(at::equal(features.mask, golden.at("mask.left")));
@@ -127,9 +127,9 @@ TEST_CASE("padding on the left is what the tokenizer's configuration says", "[te
 
 TEST_CASE("a batch gives what its prompts give alone, and half precision the same to its rounding", "[text][hunyuan]") {
   const c10::NoGradGuard no_grad;
-  const auto encoder = load_hunyuan_prompt_encoder(kGolden, at::kFloat, kTokens);
+  const auto encoder = load_hunyuan_prompt_encoder(kHunyuanGolden, at::kFloat, kTokens);
   const auto all = encoder->encode(prompts());
-  const auto half = load_hunyuan_prompt_encoder(kGolden, at::kHalf, kTokens)->encode(prompts());
+  const auto half = load_hunyuan_prompt_encoder(kHunyuanGolden, at::kHalf, kTokens)->encode(prompts());
   CHECK(relative_error(half.tokens, all.tokens) < 5e-3);
   CHECK(relative_error(half.pooled, all.pooled) < 5e-3);
   for (std::size_t i = 0; i < prompts().size(); ++i) {
@@ -145,8 +145,8 @@ TEST_CASE("a batch gives what its prompts give alone, and half precision the sam
 
 TEST_CASE("any configuration of LlamaModel gives transformers' hidden states", "[text][hunyuan][golden]") {
   const c10::NoGradGuard no_grad;
-  const auto golden = read_safetensors(kGolden / "variants.safetensors").tensors;
-  const auto configs = vorta::read_json_file(kGolden / "variants.json");
+  const auto golden = read_safetensors(kHunyuanGolden / "variants.safetensors").tensors;
+  const auto configs = vorta::read_json_file(kHunyuanGolden / "variants.json");
   for (const std::string name : {"biased", "yarn", "dynamic"}) {
     const auto config = parse_llama_config(configs.at("llama." + name), name);
     auto weights = below(golden, "llama." + name + ".");
@@ -168,8 +168,8 @@ TEST_CASE("any configuration of LlamaModel gives transformers' hidden states", "
 }
 
 TEST_CASE("every kind of rotary scaling equals transformers'", "[text][hunyuan][golden]") {
-  const auto golden = read_safetensors(kGolden / "variants.safetensors").tensors;
-  const auto configs = vorta::read_json_file(kGolden / "variants.json");
+  const auto golden = read_safetensors(kHunyuanGolden / "variants.safetensors").tensors;
+  const auto configs = vorta::read_json_file(kHunyuanGolden / "variants.json");
   for (const std::string name : {"default", "linear", "dynamic", "yarn", "yarn_fixed", "llama3"}) {
     const auto config = parse_llama_config(configs.at("rope." + name), name);
     const auto found = llama_frequencies(config, 300);
@@ -182,8 +182,8 @@ TEST_CASE("every kind of rotary scaling equals transformers'", "[text][hunyuan][
 
 TEST_CASE("any configuration of CLIPTextModel gives transformers' pooled row", "[text][hunyuan][golden]") {
   const c10::NoGradGuard no_grad;
-  const auto golden = read_safetensors(kGolden / "variants.safetensors").tensors;
-  const auto configs = vorta::read_json_file(kGolden / "variants.json");
+  const auto golden = read_safetensors(kHunyuanGolden / "variants.safetensors").tensors;
+  const auto configs = vorta::read_json_file(kHunyuanGolden / "variants.json");
   for (const std::string name : {"legacy", "missing", "found"}) {
     const auto config = parse_clip_text_config(configs.at("clip." + name), name);
     auto weights = below(golden, "clip." + name + ".");
@@ -225,7 +225,7 @@ TEST_CASE("a broken HunyuanVideo text folder is refused with the reason", "[text
     CHECK(text.find(part) != std::string::npos);
   };
   const auto with = [](const char* file, const char* key, const json& value) {
-    const Copy copy;
+    const ModelCopy copy;
     copy.set(file, key, value);
     return copy.error();
   };
@@ -241,7 +241,7 @@ TEST_CASE("a broken HunyuanVideo text folder is refused with the reason", "[text
   contains(with("model_index.json", "tokenizer", {"transformers", "LlamaTokenizer"}), "LlamaTokenizer are not supported");
   contains(with("model_index.json", "tokenizer_2", nullptr), "\"tokenizer_2\" is missing");
   for (const char* part : {"text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"}) {
-    const Copy copy;
+    const ModelCopy copy;
     fs::remove_all(copy.dir / part);
     contains(copy.error(), part);
   }

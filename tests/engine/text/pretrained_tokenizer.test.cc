@@ -21,17 +21,17 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const fs::path kGolden = fs::path(VORTA_SOURCE_DIR) / "tests/golden/text/hunyuan";
+const fs::path kTokenizerGolden = fs::path(VORTA_SOURCE_DIR) / "tests/golden/text/hunyuan";
 
 // A copy of a golden tokenizer folder that a test may break.
-class Copy {
+class TokenizerCopy {
  public:
-  explicit Copy(const char* folder) {
+  explicit TokenizerCopy(const char* folder) {
     std::string name = (fs::temp_directory_path() / "vorta-tokenizer-XXXXXX").string();
     dir = mkdtemp(name.data());
-    fs::copy(kGolden / folder, dir, fs::copy_options::recursive);
+    fs::copy(kTokenizerGolden / folder, dir, fs::copy_options::recursive);
   }
-  ~Copy() { fs::remove_all(dir); }
+  ~TokenizerCopy() { fs::remove_all(dir); }
   void write(const char* file, const std::string& text) const { std::ofstream(dir / file) << text; }
   void change(const char* file, const std::function<void(json&)>& edit) const {
     auto value = vorta::read_json_file(dir / file);
@@ -67,13 +67,13 @@ TEST_CASE("LLaMA's and CLIP's ids equal those of transformers on 1,000 strings",
     const char* class_name;
     const char* golden;
   };
-  const auto texts = vorta::read_json_file(kGolden / "strings.json").get<std::vector<std::string>>();
-  const auto golden = read_safetensors(kGolden / "ids.safetensors").tensors;
+  const auto texts = vorta::read_json_file(kTokenizerGolden / "strings.json").get<std::vector<std::string>>();
+  const auto golden = read_safetensors(kTokenizerGolden / "ids.safetensors").tensors;
   REQUIRE(texts.size() == 1000);
   for (const auto& item : {Case{"tokenizer", "LlamaTokenizerFast", "tokenizer"}, Case{"tokenizer_2", "CLIPTokenizer", "tokenizer_2"},
                            Case{"clip_fast", "CLIPTokenizerFast", "clip_fast"}, Case{"tokenizer_2", "CLIPTokenizerFast", "clip_fast"},
                            Case{"plain", "PreTrainedTokenizerFast", "plain"}}) {
-    const PretrainedTokenizer tokenizer(kGolden / item.folder, item.class_name);
+    const PretrainedTokenizer tokenizer(kTokenizerGolden / item.folder, item.class_name);
     const auto ids = golden.at(std::string(item.golden) + ".ids").to(at::kLong);
     const auto lengths = golden.at(std::string(item.golden) + ".lengths").to(at::kLong);
     int64_t begin = 0;
@@ -90,7 +90,7 @@ TEST_CASE("LLaMA's and CLIP's ids equal those of transformers on 1,000 strings",
 }
 
 TEST_CASE("padding, truncation and what is cut follow the folder's sides", "[text][tokenizer]") {
-  const Copy copy("tokenizer_2");
+  const TokenizerCopy copy("tokenizer_2");
   const PretrainedTokenizer right(copy.dir, "CLIPTokenizer");
   const auto whole = right.encode("one two three", 40);
   const auto count = static_cast<std::size_t>(std::count(whole.mask.begin(), whole.mask.end(), 1));
@@ -120,7 +120,7 @@ TEST_CASE("padding, truncation and what is cut follow the folder's sides", "[tex
 }
 
 TEST_CASE("LlamaTokenizerFast frames texts by its configuration, not by tokenizer.json", "[text][tokenizer]") {
-  const Copy copy("tokenizer");
+  const TokenizerCopy copy("tokenizer");
   copy.change("tokenizer_config.json", [](json& config) {
     config["add_bos_token"] = false;
     config["add_eos_token"] = true;
@@ -140,11 +140,11 @@ TEST_CASE("a broken tokenizer folder is refused with the reason", "[text][tokeni
     INFO(text << " | " << part);
     CHECK(text.find(part) != std::string::npos);
   };
-  const Copy llama("tokenizer");
+  const TokenizerCopy llama("tokenizer");
   contains(llama.error("T5Tokenizer"), "T5Tokenizer are not supported; known are CLIPTokenizer");
   contains(llama.error("CLIPTokenizer"), "vocab.json] is missing");
   const auto with = [&](const char* pointer, const json& value) {
-    const Copy copy("tokenizer");
+    const TokenizerCopy copy("tokenizer");
     copy.change("tokenizer.json", [&](json& tokenizer) { tokenizer[json::json_pointer(pointer)] = value; });
     return copy.error("LlamaTokenizerFast");
   };
@@ -159,7 +159,7 @@ TEST_CASE("a broken tokenizer folder is refused with the reason", "[text][tokeni
   fs::remove(llama.dir / "tokenizer.json");
   contains(llama.error("LlamaTokenizerFast"), "tokenizer.json] is missing");
 
-  const Copy clip("tokenizer_2");
+  const TokenizerCopy clip("tokenizer_2");
   clip.write("merges.txt", "#version: 0.2\na b\nabc\n");
   contains(clip.error("CLIPTokenizer"), "line 3");
   clip.write("vocab.json", "{}");
@@ -168,15 +168,15 @@ TEST_CASE("a broken tokenizer folder is refused with the reason", "[text][tokeni
   contains(clip.error("CLIPTokenizer"), "\"<|endoftext|>\" is not in the vocabulary");
   contains(clip.error("CLIPTokenizerFast"), "is not in the vocabulary");
 
-  const Copy plain("plain");
+  const TokenizerCopy plain("plain");
   const PretrainedTokenizer padless(plain.dir, "PreTrainedTokenizerFast");
   CHECK_THROWS_WITH(padless.encode("a", 50), Catch::Contains("names no pad_token"));
 }
 
 TEST_CASE("OpenAI's vocabulary comes from the merges alone", "[text][tokenizer]") {
-  const auto merges = vorta::read_file(kGolden / "tokenizer_2/merges.txt");
+  const auto merges = vorta::read_file(kTokenizerGolden / "tokenizer_2/merges.txt");
   const ClipTokenizer made(make_clip_vocabulary(merges, "merges"), "<|endoftext|>", "merges", ClipCleaning::kOpenAi);
-  const PretrainedTokenizer loaded(kGolden / "tokenizer_2", "CLIPTokenizer");
+  const PretrainedTokenizer loaded(kTokenizerGolden / "tokenizer_2", "CLIPTokenizer");
   for (const char* text : {"A cat's 3 hats!", "\xE7\x8C\xAB <|endoftext|>", "na\xC3\xAFve \xF0\x9F\x98\x80"}) {
     CHECK(made.text_ids(text) == loaded.coder().text_ids(text));
   }
