@@ -184,6 +184,7 @@ TEST_CASE("a database of the first schema is read as it is, and migrated when wr
     const Database database(file, OpenMode::kReadWrite);
     database.execute("DROP TABLE gpu_profile; DROP TABLE gpu_kernel; DROP TABLE gpu_place; DROP TABLE gpu_step; DROP TABLE gpu_counter; "
                      "DROP TABLE gpu_power; DROP TABLE trial_setup; DROP TABLE gpu_kernel_work; DROP TABLE gpu_ceiling; "
+                     "DROP TABLE forward_call; "
                      "PRAGMA user_version = 1");
   }
   CHECK(read_report(file).variants.size() == 3);

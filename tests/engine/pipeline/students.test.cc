@@ -18,17 +18,17 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-const std::filesystem::path kModel = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/pipeline/model";
+const std::filesystem::path kTinyModel = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/pipeline/model";
 
-PipelineConfig tiny() {
+PipelineConfig tiny_config() {
   PipelineConfig config;
-  config.model_dir = kModel;
+  config.model_dir = kTinyModel;
   config.steps = 4;
   return config;
 }
 
-at::Tensor student_latents(const PipelineConfig& config) {
-  const nlohmann::json common = read_json_file(kModel.parent_path() / "cases.json").at("common");
+at::Tensor sampled_latents(const PipelineConfig& config) {
+  const nlohmann::json common = read_json_file(kTinyModel.parent_path() / "cases.json").at("common");
   GenerationRequest request;
   request.prompt = "a red square";
   request.frames = common.at("frames").get<int64_t>();
@@ -41,7 +41,7 @@ at::Tensor student_latents(const PipelineConfig& config) {
 
 // A LoRA of every product of the first block and of the head, original names.
 std::filesystem::path write_lora(const TemporaryFolder& folder) {
-  const TensorMap weights = read_weight_folder(kModel / "transformer");
+  const TensorMap weights = read_weight_folder(kTinyModel / "transformer");
   TensorMap file;
   at::manual_seed(1);
   for (const auto& [name, weight] : weights) {
@@ -59,16 +59,16 @@ std::filesystem::path write_lora(const TemporaryFolder& folder) {
 
 TEST_CASE("a LoRA changes the latents, alike merged and at run time", "[pipeline][students]") {
   const TemporaryFolder folder;
-  PipelineConfig config = tiny();
-  const at::Tensor plain = student_latents(config);
+  PipelineConfig config = tiny_config();
+  const at::Tensor plain = sampled_latents(config);
   config.loras = {{write_lora(folder), 0.5}};
-  const at::Tensor merged = student_latents(config);
+  const at::Tensor merged = sampled_latents(config);
   config.lora_mode = LoraMode::kAtRunTime;
-  const at::Tensor beside = student_latents(config);
+  const at::Tensor beside = sampled_latents(config);
   CHECK_FALSE(at::allclose(merged, plain, 1e-2, 1e-2));
   CHECK(at::allclose(merged, beside, 1e-3, 1e-4));
   config.loras.front().scale = 0;
-  CHECK(at::allclose(student_latents(config), plain, 1e-5, 1e-6));
+  CHECK(at::allclose(sampled_latents(config), plain, 1e-5, 1e-6));
 }
 
 TEST_CASE("a LoRA with keys that do not fit is refused when strict", "[pipeline][students]") {
@@ -76,7 +76,7 @@ TEST_CASE("a LoRA with keys that do not fit is refused when strict", "[pipeline]
   TensorMap file = read_safetensors(write_lora(folder)).tensors;
   file["transformer.blocks.9.attn1.to_q.lora_A.weight"] = at::ones({3, 4});
   write_safetensors(folder / "more.safetensors", file);
-  PipelineConfig config = tiny();
+  PipelineConfig config = tiny_config();
   config.loras = {{folder / "more.safetensors", 1}};
   CHECK_NOTHROW(Pipeline::load(config));
   config.strict_loras = true;
@@ -84,22 +84,22 @@ TEST_CASE("a LoRA with keys that do not fit is refused when strict", "[pipeline]
 }
 
 TEST_CASE("a recipe decides how the model is sampled", "[pipeline][students]") {
-  PipelineConfig config = tiny();
+  PipelineConfig config = tiny_config();
   choose_sampling(config, {.recipe = "lightning-4"}, {});
   CHECK(config.steps == 4);
   CHECK(config.guidance == 1);
-  const at::Tensor euler = student_latents(config);
+  const at::Tensor euler = sampled_latents(config);
   choose_sampling(config, {.recipe = "lcm-4"}, {});
-  const at::Tensor renoised = student_latents(config);
+  const at::Tensor renoised = sampled_latents(config);
   CHECK_FALSE(at::allclose(euler, renoised, 1e-2, 1e-2));
-  CHECK(at::equal(renoised, student_latents(config)));  // the noise follows from the seed
+  CHECK(at::equal(renoised, sampled_latents(config)));  // the noise follows from the seed
   config.cache = "taylorseer";
   config.cache_options = R"({"interval": 2, "warmup": 1})";
-  CHECK_NOTHROW(student_latents(config));
+  CHECK_NOTHROW(sampled_latents(config));
 }
 
 TEST_CASE("what contradicts a recipe is refused", "[pipeline][students]") {
-  PipelineConfig config = tiny();
+  PipelineConfig config = tiny_config();
   CHECK_THROWS_WITH(choose_sampling(config, {.guidance = 5.0, .recipe = "lightning-4"}, {}),
                     Contains("--guidance") && Contains("lightning-4"));
   CHECK_THROWS_WITH(choose_sampling(config, {.steps = 8, .recipe = "lightning-4"}, {}), Contains("--steps"));
@@ -114,18 +114,18 @@ TEST_CASE("what contradicts a recipe is refused", "[pipeline][students]") {
 
 TEST_CASE("a recipe travels with a transformer folder and with a LoRA file", "[pipeline][students]") {
   const TemporaryFolder folder;
-  std::filesystem::copy(kModel / "transformer", folder / "student", std::filesystem::copy_options::recursive);
+  std::filesystem::copy(kTinyModel / "transformer", folder / "student", std::filesystem::copy_options::recursive);
   write_file_atomically(folder / "student" / "recipe.json", recipe_json(load_recipe("fastwan-3", "test")).dump());
-  PipelineConfig config = tiny();
+  PipelineConfig config = tiny_config();
   config.transformer_dir = folder / "student";
   choose_sampling(config, {}, {});
   REQUIRE(config.recipe);
   CHECK(config.recipe->name == "fastwan-3");
   CHECK(config.steps == 3);
-  CHECK_NOTHROW(student_latents(config));
+  CHECK_NOTHROW(sampled_latents(config));
   CHECK_THROWS_WITH(choose_sampling(config, {.recipe = "lightning-4"}, {}), Contains("renoise"));
 
-  PipelineConfig other = tiny();
+  PipelineConfig other = tiny_config();
   other.loras = {{write_lora(folder), 1}};
   write_file_atomically(sidecar_path(other.loras.front().path), recipe_json(load_recipe("lightning-4", "test")).dump());
   choose_sampling(other, {}, {});
