@@ -3,6 +3,7 @@
 
 #include "engine/base/registry.h"
 #include "metrics/core/scorer.h"
+#include "metrics/vbench/appearance_style.h"
 #include "metrics/vbench/consistency.h"
 #include "metrics/vbench/flickering_scorer.h"
 #include "metrics/vbench/frame_quality.h"
@@ -76,7 +77,7 @@ const std::array kTable{
               .weights = kRaft},
     Dimension{.name = "appearance_style", .description = "CLIP similarity of frames and style", .version = kVersion,
               .group = kSemantic, .normalisation = {.min = 0.0009, .max = 0.2855}, .frames = kAllByFilter,
-              .needs_auxiliary = true, .weights = kClipB32},
+              .needs_auxiliary = true, .weights = kClipB32, .make = &make_appearance_style},
 };
 
 }  // namespace
