@@ -3,6 +3,7 @@
 
 #include "engine/base/registry.h"
 #include "metrics/core/scorer.h"
+#include "metrics/vbench/appearance_style.h"
 #include "metrics/vbench/consistency.h"
 #include "metrics/vbench/detection.h"
 #include "metrics/vbench/dynamic_degree.h"
@@ -85,7 +86,7 @@ const std::array kDimensions{
               .weights = kRaft, .make = &make_dynamic_degree},
     Dimension{.name = "appearance_style", .description = "CLIP similarity of frames and style", .version = kVersion,
               .group = kSemantic, .normalisation = {.min = 0.0009, .max = 0.2855}, .frames = kAllByFilter,
-              .needs_auxiliary = true, .weights = kClipB32},
+              .needs_auxiliary = true, .weights = kClipB32, .make = &make_appearance_style},
 };
 
 }  // namespace

@@ -14,7 +14,9 @@
 #include "metrics/core/scorer.h"
 #include "metrics/core/totals.h"
 #include "metrics/core/transforms.h"
+#include "metrics/vbench/appearance_style.h"
 #include "metrics/vbench/clip.h"
+#include "metrics/vbench/clip_tokens.h"
 #include "metrics/vbench/consistency.h"
 #include "metrics/vbench/dino.h"
 #include "metrics/vbench/frame_quality.h"
@@ -171,6 +173,48 @@ TEST_CASE("aesthetic_quality equals VBench's", "[metrics][vbench]") {
       },
       FrameMean::kFloat32);
   check_dimension("aesthetic_quality", *scorer, 1e-6);
+}
+
+TEST_CASE("appearance_style equals VBench's, token ids by token id and frame by frame", "[metrics][vbench]") {
+  const Clip clip(reader_of(test::clip_shapes(kSmallB32)), kSmallB32, Clip::Towers::kBoth);
+  // clip.tokenize(["Van Gogh style"]).
+  std::vector<int64_t> ids{49406, 2451, 19697, 1844, 49407};
+  ids.resize(77, 0);
+  const at::Tensor text = clip.text->features(at::tensor(ids, at::kLong).unsqueeze(0));
+  const auto scorer = appearance_scorer([&](const at::Tensor& frames, const std::string& style) {
+    CHECK(style == "Van Gogh style");
+    return clip_logits(clip, clip.image.features(clip_images(frames, Resize::kPillow)), text);
+  });
+  const at::NoGradGuard no_grad;
+  double sum = 0.0, count = 0.0;
+  const auto& wanted = expected().at("scores").at("appearance_style");
+  for (const auto& item : wanted.at(1)) {
+    auto video = load_video(kFolder + item.at("video_path").get<std::string>(), find_dimension("appearance_style").frames);
+    CHECK_THROWS_AS(scorer->score(video), ConfigError);  // no style
+    video.auxiliary["appearance_style"] = "Van Gogh style";
+    const auto score = scorer->score(video);
+    CHECK(std::get<double>(score->value) == Approx(item.at("video_results").get<double>()).margin(2e-6).epsilon(0));
+    CHECK(score->extra.at(0).first == "frame_results");
+    CHECK(std::get<double>(score->extra.at(1).second) == Approx(item.at("cur_sim").get<double>()).margin(2e-6).epsilon(0));
+    sum += score->sum;
+    count += score->count;
+  }
+  CHECK(sum / count == Approx(wanted.at(0).get<double>()).margin(2e-6).epsilon(0));
+}
+
+TEST_CASE("texts become OpenAI's tokens; long ones are refused or cut as the network wants", "[metrics][tokens]") {
+  const ScorerWeights none{"/nonexistent"};
+  std::shared_ptr<const engine::ClipTokenizer> tokenizer;
+  try {
+    tokenizer = load_openai_tokenizer(none);
+  } catch (const MachineError&) {  // set-up without requirements-vbench.txt
+    WARN("CLIP's vocabulary is not installed");
+    return;
+  }
+  const at::Tensor ids = clip_tokens(*tokenizer, "Van Gogh style", 8, LongText::kRefuse);
+  CHECK(ids.equal(at::tensor({49406, 2451, 19697, 1844, 49407, 0, 0, 0}, at::kLong).unsqueeze(0)));
+  CHECK_THROWS_AS(clip_tokens(*tokenizer, "Van Gogh style", 4, LongText::kRefuse), ConfigError);
+  CHECK(clip_tokens(*tokenizer, "Van Gogh style", 4, LongText::kCut).equal(at::tensor({49406, 2451, 19697, 49407}, at::kLong).unsqueeze(0)));
 }
 
 TEST_CASE("imaging_quality equals VBench's with pyiqa's network", "[metrics][vbench]") {
