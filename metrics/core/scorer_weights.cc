@@ -49,6 +49,8 @@ constexpr std::array kFiles{
     WeightFile{"grit_b", "grit_model/grit_b_densecap_objectdet.pth", "",
                "https://huggingface.co/OpenGVLab/VBench_Used_Models/resolve/main/grit_b_densecap_objectdet.pth",
                "not stated upstream", "model", ""},
+    WeightFile{"clip_vocabulary", "ViCLIP/bpe_simple_vocab_16e6.txt.gz", "",
+               "https://github.com/openai/CLIP/raw/main/clip/bpe_simple_vocab_16e6.txt.gz", "MIT", "", "924691ac"},
     WeightFile{"bert_vocabulary", "bert-base-uncased/vocab.txt",
                ".cache/huggingface/hub/models--bert-base-uncased/snapshots/86b5e0934494bd15c9632b12f734a8a67f723594/vocab.txt",
                "https://huggingface.co/google-bert/bert-base-uncased/resolve/main/vocab.txt", "Apache-2.0", "", "07eced37"},

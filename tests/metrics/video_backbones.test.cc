@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/base/error.h"
+#include "engine/base/gzip.h"
 #include "engine/base/json_io.h"
 #include "metrics/backbones/amt.h"
 #include "metrics/backbones/conv.h"
@@ -16,6 +17,7 @@
 #include "metrics/backbones/umt.h"
 #include "metrics/backbones/viclip.h"
 #include "metrics/backbones/warp.h"
+#include "metrics/vbench/clip_similarity.h"
 #include "tests/support/catch.h"
 #include "tests/support/counter_weights.h"
 #include "tests/support/formula_clip.h"
@@ -133,5 +135,30 @@ TEST_CASE("resizing 8-bit frames is OpenCV's to the bit", "[metrics][umt]") {
     const at::Tensor bytes = out.permute({0, 2, 3, 1}).contiguous().flatten().to(at::kLong);
     CHECK(bytes.sum().item<int64_t>() == sizes.at("sum").get<int64_t>());
     CHECK(bytes.dot(at::arange(1, bytes.numel() + 1)).item<int64_t>() == sizes.at("weighted_sum").get<int64_t>());
+  }
+}
+
+TEST_CASE("texts are framed as ViCLIP's tower reads them", "[metrics][viclip]") {
+  CHECK(clip_context({5, 6}, 6) == std::vector<int64_t>{49406, 5, 6, 49407, 0, 0});
+  CHECK(clip_context({5, 6, 7, 8}, 4) == std::vector<int64_t>{49406, 5, 6, 49407});
+  CHECK(clip_context({}, 3) == std::vector<int64_t>{49406, 49407, 0});
+}
+
+TEST_CASE("gzip files are unpacked and their check sums looked at", "[metrics][viclip]") {
+  const std::vector<unsigned char> bytes{
+      0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x2b, 0x51, 0xc8, 0xe0, 0xca, 0x54,
+      0xc8, 0xb3, 0xd1, 0x2f, 0xb7, 0xe3, 0x2a, 0x41, 0x62, 0x03, 0x00, 0x32, 0x01, 0x4a, 0x00, 0x18,
+      0x00, 0x00, 0x00};
+  std::string packed(bytes.begin(), bytes.end());
+  CHECK(gunzip(packed, "x.gz") == "t h\ni n</w>\nt h\ni n</w>\n");
+  CHECK_THROWS_AS(gunzip(packed, "x.gz", 10), DataError);
+  for (std::size_t size = 0; size < packed.size(); ++size) {
+    CHECK_THROWS_AS(gunzip(packed.substr(0, size), "x.gz"), DataError);
+  }
+  for (std::size_t i = 10; i < packed.size(); ++i) {
+    if (i + 9 == packed.size()) continue;  // the last bits of the data are padding
+    std::string damaged = packed;
+    damaged[i] = static_cast<char>(damaged[i] ^ 0x10);
+    CHECK_THROWS_AS(gunzip(damaged, "x.gz"), DataError);
   }
 }
