@@ -4,6 +4,7 @@
 #include "engine/base/registry.h"
 #include "metrics/core/scorer.h"
 #include "metrics/vbench/appearance_style.h"
+#include "metrics/vbench/clip_similarity.h"
 #include "metrics/vbench/consistency.h"
 #include "metrics/vbench/detection.h"
 #include "metrics/vbench/dynamic_degree.h"
@@ -70,9 +71,10 @@ const std::array kDimensions{
               .weights = kTag2text, .make = &make_scene},
     Dimension{.name = "temporal_style", .description = "ViCLIP similarity of video and prompt, camera and motion prompts",
               .version = kVersion, .group = kSemantic, .normalisation = {.max = 0.364}, .frames = kEightMiddle,
-              .weights = kViclip},
+              .weights = kViclip, .make = &make_clip_similarity},
     Dimension{.name = "overall_consistency", .description = "ViCLIP similarity of video and prompt", .version = kVersion,
-              .group = kSemantic, .normalisation = {.max = 0.364}, .frames = kEightMiddle, .weights = kViclip},
+              .group = kSemantic, .normalisation = {.max = 0.364}, .frames = kEightMiddle, .weights = kViclip,
+              .make = &make_clip_similarity},
     Dimension{.name = "human_action", .description = "UMT recognises the action of the prompt", .version = kVersion,
               .group = kSemantic, .frames = kSixteenMiddle, .weights = kUmt, .make = &make_human_action},
     Dimension{.name = "temporal_flickering", .description = "mean absolute difference of neighbouring frames, from 1",
