@@ -83,6 +83,8 @@ install_cuda_wheels() {
   if gpu_driver_here; then add_wheels gpu "an NVIDIA driver is here: adding the libraries of LibTorch's CUDA half to .venv (2.6 GB)"; fi
 }
 
+install_vbench_lists() { add_wheels vbench "adding VBench's prompt and label lists to .venv (2 MB)"; }
+
 # Two gigabytes a compiler at most.
 build_jobs() {
   local cores memory_gb
@@ -115,6 +117,7 @@ set_up() {
   install_packages
   install_wheels
   install_cuda_wheels
+  install_vbench_lists
   build_targets "$@"
   exec 9>&-
 }

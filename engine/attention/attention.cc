@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "engine/attention/attention_tally.h"
 #include "engine/attention/backends.h"
 #include "engine/attention/kernel_attention.h"
 #include "engine/attention/mixed.h"
@@ -29,7 +30,7 @@ std::unique_ptr<AttentionBackend> make_sliding(const AttentionOptions& options) 
 
 std::unique_ptr<AttentionBackend> make_coreset(const AttentionOptions& options) {
   const AttentionGeometry& geometry = geometry_of(options, "coreset");
-  return std::make_unique<CoresetAttention>(geometry.coreset_window, geometry.reduction_rate);
+  return std::make_unique<CoresetAttention>(geometry.coreset_window, geometry.reduction_rate, options.coreset_keys);
 }
 
 std::unique_ptr<AttentionBackend> make_routed(const AttentionOptions& options) {
@@ -37,7 +38,7 @@ std::unique_ptr<AttentionBackend> make_routed(const AttentionOptions& options) {
   if (options.routes == nullptr) {
     throw ConfigError("--attention", "\"vorta\" needs routers: give the folder of a router checkpoint");
   }
-  return std::make_unique<RoutedAttention>(geometry, options.routes);
+  return std::make_unique<RoutedAttention>(geometry, options.routes, options.coreset_keys);
 }
 
 constexpr RegistryEntry<AttentionFactory> kBackends[] = {
@@ -62,26 +63,34 @@ at::Tensor dense_attention(const at::Tensor& q, const at::Tensor& k, const at::T
     const at::Tensor out = empty_token_major(q);
     if (kernel_dense_attention({q, k, v, out})) return out;
   }
+  note_sdpa(q, k, v);
   return at::scaled_dot_product_attention(q, k, v);
 }
 
-void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& planned) {
+void AttentionBackend::set_order(const TokenOrder& order) {
+  VORTA_CHECK(!order, fmt::format("attention \"{}\" takes tokens in raster order", name()));
+}
+
+void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& grid,
+               int64_t text_tokens) {
   ShapeBinder shape("self attention");
   shape.bind(q.sizes(), "q", "B N L D");
   shape.bind(k.sizes(), "k", "B N L D");
   shape.bind(v.sizes(), "v", "B N L D");
-  VORTA_CHECK(shape['L'] == planned.tokens(), fmt::format("attention is planned for {} = {} tokens, q has {}",
-                                                          to_string(planned), planned.tokens(), shape['L']));
+  VORTA_CHECK(shape['L'] == grid.tokens() + text_tokens,
+              fmt::format("attention is planned for {} = {} tokens and {} of text, q has {}", to_string(grid),
+                          grid.tokens(), text_tokens, shape['L']));
 }
 
-void DenseAttention::plan(const VideoGrid& grid) {
-  if (grid == grid_) return;
-  groups_ = all_pairs(grid.tokens());
+void DenseAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
+  if (grid == grid_ && text_tokens == text_tokens_) return;
+  groups_ = all_pairs(grid.tokens() + text_tokens);
   grid_ = grid;
+  text_tokens_ = text_tokens;
 }
 
 at::Tensor DenseAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
-  check_qkv(q, k, v, grid_);
+  check_qkv(q, k, v, grid_, text_tokens_);
   if (q.is_cuda()) {
     const at::Tensor out = empty_token_major(q);
     if (kernel_grouped_attention({q, k, v, out}, groups_)) return out;
@@ -95,23 +104,25 @@ bool DenseAttention::run_heads(const HeadCall& call) {
 }
 
 double DenseAttention::flops(const AttentionSize& size, const LayerStep&) const {
-  const auto tokens = static_cast<double>(size.tokens);
+  const auto tokens = static_cast<double>(size.tokens + text_tokens_);
   return 4.0 * static_cast<double>(size.batch * size.heads * size.head_dim) * tokens * tokens;
 }
 
-std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry) {
+std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry,
+                                                                              CoresetKeys keys) {
   std::array<std::unique_ptr<AttentionBackend>, kBranches> branches;
   const auto branch = [&](Branch which) -> auto& { return branches[static_cast<size_t>(which)]; };
   branch(Branch::kDense) = std::make_unique<DenseAttention>();
-  branch(Branch::kCoreset) = std::make_unique<CoresetAttention>(geometry.coreset_window, geometry.reduction_rate);
+  branch(Branch::kCoreset) = std::make_unique<CoresetAttention>(geometry.coreset_window, geometry.reduction_rate, keys);
   branch(Branch::kSlidingTile) = std::make_unique<SlidingTileAttention>(geometry.tile, geometry.sliding_window);
   return branches;
 }
 
-MixedAttention::MixedAttention(const AttentionGeometry& geometry) : branches_(make_branches(geometry)) {}
+MixedAttention::MixedAttention(const AttentionGeometry& geometry, CoresetKeys keys)
+    : branches_(make_branches(geometry, keys)) {}
 
-void MixedAttention::plan(const VideoGrid& grid) {
-  for (auto& branch : branches_) branch->plan(grid);
+void MixedAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
+  for (auto& branch : branches_) branch->plan(grid, text_tokens);
 }
 
 at::Tensor MixedAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

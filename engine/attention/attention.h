@@ -24,7 +24,7 @@ struct LayerStep {
   int64_t layer = 0;
 };
 
-/// Sizes of one self-attention call: B batch, N heads, L video tokens, D head dim.
+/// Sizes of one self-attention call: B batch, N heads, L video tokens, D head dim. Text tokens are the plan's.
 struct AttentionSize {
   int64_t batch = 1;
   int64_t heads = 0;
@@ -34,10 +34,10 @@ struct AttentionSize {
 
 /// Some heads of one self-attention call and where their output goes.
 struct HeadCall {
-  const at::Tensor& q;  // [B, N, L, D] after norm and RoPE, as are k and v
+  const at::Tensor& q;  // [B, N, L + S, D] after norm and RoPE, as are k and v
   const at::Tensor& k;
   const at::Tensor& v;
-  const at::Tensor& out;                // [B, N, L, D]; other heads are left alone
+  const at::Tensor& out;                // [B, N, L + S, D]; other heads are left alone
   std::span<const int32_t> heads = {};  // ids, on the CPU; empty: all
   const int32_t* device_heads = nullptr;  // on a GPU: the same ids in its memory
 };
@@ -48,28 +48,42 @@ class AttentionBackend {
   virtual ~AttentionBackend() = default;
   virtual std::string_view name() const = 0;
 
-  /// Prepares index tables for `grid`; cheap when the grid is the one already planned. ConfigError, naming the grid, the
-  /// window and the nearest sizes that work, when the grid cannot be cut as the geometry asks.
-  virtual void plan(const VideoGrid& grid) = 0;
+  /// Prepares index tables for the video tokens of `grid` and, behind them, `text_tokens` that see and are seen by every
+  /// token; cheap when that is what is already planned. ConfigError, naming the grid, the window and the nearest sizes that
+  /// work, when the grid cannot be cut as the geometry asks.
+  virtual void plan(const VideoGrid& grid, int64_t text_tokens = 0) = 0;
 
-  /// q, k, v: [B, N, L, D] after norm and RoPE, any strides with D contiguous -> [B, N, L, D], same dtype.
-  /// InternalError unless `plan` was called for a grid of L tokens. Differentiable; inputs are not modified.
+  /// The order of video tokens in which this backend reads fastest on a GPU.
+  virtual TokenOrder preferred_order() const { return std::nullopt; }
+  /// Video tokens lie in `order`, raster order unless this is called; text stays behind them; a plan follows. InternalError
+  /// where only raster order will do.
+  virtual void set_order(const TokenOrder& order);
+
+  /// q, k, v: [B, N, L + S, D] after norm and RoPE, any strides with D contiguous -> [B, N, L + S, D], same dtype.
+  /// InternalError unless `plan` was called for L video and S text tokens. Differentiable; inputs are not modified.
   virtual at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) = 0;
 
   /// `run` for some heads, written where they belong. False, with nothing written, when no kernel can do that here.
   virtual bool run_heads(const HeadCall&) { return false; }
 
-  /// Computed query-key pairs over all L*L pairs, averaged over heads, in (0, 1]. Needs a plan.
+  /// Computed query-key pairs over all (L + S)^2 pairs, averaged over heads, in (0, 1]. Needs a plan.
   virtual double density(const LayerStep& where) const = 0;
   /// Floating-point operations of one call (a multiply-add counts 2): scores, weighted sum and, for coreset, the
-  /// similarity search. Softmax is not counted. Dense: 4 B N L L D. Needs a plan.
+  /// similarity search. Softmax is not counted. Dense: 4 B N (L + S)^2 D. Needs a plan, which knows the text tokens.
   virtual double flops(const AttentionSize& size, const LayerStep& where) const = 0;
+};
+
+/// Which tensor chooses the coreset of the keys and values. Queries always choose their own.
+enum class CoresetKeys {
+  kOfQueries,  // the queries' choice: Wan
+  kOwn,        // the keys': HunyuanVideo
 };
 
 /// What a backend may need; each row of the table says in its description what it requires.
 struct AttentionOptions {
   std::optional<AttentionGeometry> geometry;  // sliding, coreset, vorta
   std::shared_ptr<const RouteTable> routes;   // vorta
+  CoresetKeys coreset_keys = CoresetKeys::kOfQueries;  // coreset, vorta: the model's, see VideoDit
 };
 
 using AttentionFactory = std::unique_ptr<AttentionBackend> (*)(const AttentionOptions& options);

@@ -20,7 +20,8 @@ namespace vorta::engine {
 class DenseAttention final : public AttentionBackend {
  public:
   std::string_view name() const override { return "dense"; }
-  void plan(const VideoGrid& grid) override;
+  void set_order(const TokenOrder&) override {}  // all the same
+  void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
   double density(const LayerStep&) const override { return 1.0; }
@@ -28,16 +29,19 @@ class DenseAttention final : public AttentionBackend {
 
  private:
   VideoGrid grid_;
+  int64_t text_tokens_ = 0;
   AttentionGroups groups_;  // for a GPU
 };
 
-/// Sliding tile attention (STA): a query tile sees a window of tiles, shifted inside at the borders. Exact: tiles with the
-/// same visible set are one dense call; calls of equal size are batched.
+/// Sliding tile attention (STA): a query tile sees a window of tiles, shifted inside at the borders, and all text; text
+/// sees everything. Exact: tiles with the same visible set are one dense call; calls of equal size are batched.
 class SlidingTileAttention final : public AttentionBackend {
  public:
   SlidingTileAttention(const Size3& tile, const Size3& window) : tile_(tile), window_(window) {}
   std::string_view name() const override { return "sliding"; }
-  void plan(const VideoGrid& grid) override;
+  void set_order(const TokenOrder& order) override;
+  TokenOrder preferred_order() const override { return tile_; }
+  void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
   double density(const LayerStep& where) const override;
@@ -49,53 +53,62 @@ class SlidingTileAttention final : public AttentionBackend {
     int64_t groups = 0;
     int64_t queries = 0;
     int64_t keys = 0;
-    IndexTable query_index;  // [groups * queries] raster
-    IndexTable key_index;    // [groups * keys] raster
+    IndexTable query_index;  // [groups * queries] rows, text behind the video
+    IndexTable key_index;    // [groups * keys] likewise
   };
   at::Tensor run_batch(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Batch& batch) const;
 
   Size3 tile_;
   Size3 window_;
   VideoGrid grid_;
+  int64_t text_tokens_ = 0;
+  TokenOrder order_;
   std::vector<Batch> batches_;
   AttentionGroups kernel_groups_;  // the same pattern for the kernel
-  IndexTable to_raster_;     // [L]: row of each raster token in the batches' concatenated outputs
+  IndexTable places_;        // [L + S]: place of each row in the batches' concatenated outputs
   int64_t pairs_ = 0;        // visible query-key pairs
   bool covers_all_ = false;  // every query sees every key
 };
 
 /// Bucketed coreset selection: in each window of tokens the center and the tokens least similar to it stay, the others
-/// take the center's output.
+/// take the center's output. Text tokens all stay.
 class CoresetAttention final : public AttentionBackend {
  public:
-  CoresetAttention(const Size3& window, double reduction_rate) : window_(window), reduction_rate_(reduction_rate) {}
+  CoresetAttention(const Size3& window, double reduction_rate, CoresetKeys keys = CoresetKeys::kOfQueries)
+      : window_(window), reduction_rate_(reduction_rate), keys_(keys) {}
   std::string_view name() const override { return "coreset"; }
-  void plan(const VideoGrid& grid) override;
+  void set_order(const TokenOrder& order) override;
+  void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
   double density(const LayerStep& where) const override;
   double flops(const AttentionSize& size, const LayerStep& where) const override;
 
-  /// Which tokens survive, decided by one tensor (Wan: the query) and used for q, k and v alike.
+  /// Which video tokens survive, decided by one tensor.
   struct Selection {
-    at::Tensor pooled;  // [B, N, K] raster token of each pooled row: centers in group order, then kept tokens by group
-    at::Tensor merged;  // [B, N, L - K] the other tokens by group: each takes its center's output
-    at::Tensor source;  // [B, N, L] pooled row that each raster token takes its output from
+    at::Tensor pooled;  // [B, N, K] row of each pooled token: centers in group order, then kept tokens by group
+    at::Tensor merged;  // [B, N, L - K] the other tokens' rows by group: each takes its center's output
+    at::Tensor source;  // [B, N, L] pooled token that each row takes its output from
   };
-  /// x [B, N, L, D]. Runs without gradients.
+  /// x [B, N, L + S, D]. Runs without gradients.
   Selection select(const at::Tensor& x) const;
 
  private:
   at::Tensor kept_order(const at::Tensor& x) const;  // [B, N, G, m] margin positions, least similar first
+  at::Tensor selection_order(const HeadCall& call, const at::Tensor& x) const;
+  at::Tensor with_text(const at::Tensor& rows, int64_t first) const;
 
   Size3 window_;
   double reduction_rate_;
+  CoresetKeys keys_;
   VideoGrid grid_;
+  int64_t text_tokens_ = 0;
+  TokenOrder order_;
   CoresetLayout layout_;
-  IndexTable member_index_;     // [G * members] raster
+  IndexTable member_index_;     // [G * members] rows
   IndexTable margin_members_;   // [m] members without the center
-  IndexTable margin_tokens_;    // [G, m] raster
-  IndexTable center_tokens_;    // [G] raster
+  IndexTable margin_tokens_;    // [G, m] rows
+  IndexTable center_tokens_;    // [G] rows
   IndexTable pooled_rows_;      // [L] pooled row behind each token of a selection: pooled, then merged
   CoresetWindows windows_;      // the same windows for the kernel
 };
@@ -103,9 +116,12 @@ class CoresetAttention final : public AttentionBackend {
 /// VORTA at inference: every head takes the branch of the route table; heads of one branch run together.
 class RoutedAttention final : public AttentionBackend {
  public:
-  RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes);
+  RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes,
+                  CoresetKeys keys = CoresetKeys::kOfQueries);
   std::string_view name() const override { return "vorta"; }
-  void plan(const VideoGrid& grid) override;
+  void set_order(const TokenOrder& order) override;
+  TokenOrder preferred_order() const override;
+  void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   double density(const LayerStep& where) const override;
   double flops(const AttentionSize& size, const LayerStep& where) const override;
@@ -124,8 +140,9 @@ class RoutedAttention final : public AttentionBackend {
 };
 
 /// The three branches of one geometry, indexed by Branch.
-std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry);
-/// InternalError unless q, k, v are [B, N, L, D] of the planned grid.
-void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& planned);
+std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry, CoresetKeys keys);
+/// InternalError unless q, k, v are [B, N, L + S, D] of the planned grid and text.
+void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& grid,
+               int64_t text_tokens);
 
 }  // namespace vorta::engine

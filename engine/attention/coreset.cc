@@ -8,10 +8,17 @@
 
 namespace vorta::engine {
 
-void CoresetAttention::plan(const VideoGrid& grid) {
-  if (grid == grid_ && member_index_.defined()) return;
+void CoresetAttention::set_order(const TokenOrder& order) {
+  if (order == order_) return;
+  order_ = order;
+  grid_ = {};
+}
+
+void CoresetAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
+  if (grid == grid_ && text_tokens == text_tokens_ && member_index_.defined()) return;
   layout_ = coreset_layout(grid, window_, reduction_rate_);
   const int64_t groups = layout_.groups, members = layout_.members, kept = layout_.kept;
+  if (order_) to_rows(inverse_order(row_tokens(grid, order_)), layout_.member_tokens);
   const at::Tensor member_tokens = index_tensor(layout_.member_tokens);
   std::vector<int64_t> others;
   for (int64_t i = 0; i < members; ++i) {
@@ -27,8 +34,9 @@ void CoresetAttention::plan(const VideoGrid& grid) {
   pooled_rows_ = IndexTable(at::cat({at::arange(layout_.pooled_tokens(), at::kLong),
                                      every.repeat_interleave(layout_.margin() - kept)}));
   windows_ = {groups, members, layout_.center, kept, IndexTable(member_tokens.to(at::kInt)),
-              all_pairs(layout_.pooled_tokens())};
+              all_pairs(layout_.pooled_tokens() + text_tokens), text_tokens};
   grid_ = grid;
+  text_tokens_ = text_tokens;
 }
 
 at::Tensor CoresetAttention::kept_order(const at::Tensor& x) const {
@@ -59,44 +67,58 @@ CoresetAttention::Selection CoresetAttention::select(const at::Tensor& x) const 
   return {pooled, merged, source};
 }
 
+/// [B, heads, L] int32: survivors, then merged tokens, as x decides.
+at::Tensor CoresetAttention::selection_order(const HeadCall& call, const at::Tensor& x) const {
+  const at::Tensor order = kernel_coreset_order(call, x, windows_);
+  if (order.defined()) return order;
+  const Selection selection = select(call.heads.empty() ? x : take_heads(x, head_index(call.heads)));
+  return at::cat({selection.pooled, selection.merged}, 2).to(at::kInt);
+}
+
 bool CoresetAttention::run_heads(const HeadCall& call) {
-  check_qkv(call.q, call.k, call.v, grid_);
-  if (kernel_coreset_pooled(call, windows_)) return true;
+  check_qkv(call.q, call.k, call.v, grid_, text_tokens_);
+  if (kernel_coreset_pooled(call, windows_, keys_)) return true;
   if (!kernel_coreset_applies(call)) return false;
-  at::Tensor order = kernel_coreset_order(call, windows_);
-  if (!order.defined()) {
-    const Selection selection = select(call.heads.empty() ? call.q : take_heads(call.q, head_index(call.heads)));
-    order = at::cat({selection.pooled, selection.merged}, 2).to(at::kInt);
-  }
-  return kernel_coreset_attention(call, windows_, order);
+  const at::Tensor queries = selection_order(call, call.q);
+  return kernel_coreset_attention(call, windows_, queries,
+                                  keys_ == CoresetKeys::kOwn ? selection_order(call, call.k) : queries);
+}
+
+/// rows [B, N, I] of one sequence and the text's rows behind them, which start at `first` of that sequence.
+at::Tensor CoresetAttention::with_text(const at::Tensor& rows, int64_t first) const {
+  if (text_tokens_ == 0) return rows;
+  const at::Tensor text = at::arange(first, first + text_tokens_, rows.options());
+  return at::cat({rows, text.expand({rows.size(0), rows.size(1), -1})}, 2);
 }
 
 at::Tensor CoresetAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
-  check_qkv(q, k, v, grid_);
+  check_qkv(q, k, v, grid_, text_tokens_);
   if (layout_.kept == layout_.margin()) return dense_attention(q, k, v);  // nothing is merged
   const at::Tensor out = empty_token_major(q);
   if (run_heads({q, k, v, out})) return out;
   const Selection selection = select(q);
-  const at::Tensor pooled = dense_attention(take_tokens_per_head(q, selection.pooled),
-                                            take_tokens_per_head(k, selection.pooled),
-                                            take_tokens_per_head(v, selection.pooled));  // [B, N, K, D]
-  return take_tokens_per_head(pooled, selection.source);
+  const at::Tensor queries = with_text(selection.pooled, grid_.tokens());
+  const at::Tensor keys = keys_ == CoresetKeys::kOwn ? with_text(select(k).pooled, grid_.tokens()) : queries;
+  const at::Tensor pooled = dense_attention(take_tokens_per_head(q, queries), take_tokens_per_head(k, keys),
+                                            take_tokens_per_head(v, keys));  // [B, N, K + S, D]
+  return take_tokens_per_head(pooled, with_text(selection.source, layout_.pooled_tokens()));
 }
 
 double CoresetAttention::density(const LayerStep&) const {
   VORTA_CHECK(member_index_.defined(), "plan() comes before density()");
-  const double share = static_cast<double>(layout_.pooled_tokens()) / static_cast<double>(grid_.tokens());
+  const double share = static_cast<double>(layout_.pooled_tokens() + text_tokens_) /
+                       static_cast<double>(grid_.tokens() + text_tokens_);
   return share * share;
 }
 
 double CoresetAttention::flops(const AttentionSize& size, const LayerStep&) const {
   VORTA_CHECK(size.tokens == grid_.tokens(), "flops() is for the planned grid");
   const double width = static_cast<double>(size.batch * size.heads * size.head_dim);
-  const auto pooled = static_cast<double>(layout_.pooled_tokens());
-  const auto tokens = static_cast<double>(size.tokens);
-  const double norms = 3.0 * tokens;  // square, add, divide
+  const auto pooled = static_cast<double>(layout_.pooled_tokens() + text_tokens_);
+  const double selections = keys_ == CoresetKeys::kOwn ? 2.0 : 1.0;
+  const double norms = 3.0 * static_cast<double>(size.tokens);  // square, add, divide
   const double similarity = 2.0 * static_cast<double>(layout_.groups * layout_.margin());
-  return width * (4.0 * pooled * pooled + norms + similarity);
+  return width * (4.0 * pooled * pooled + selections * (norms + similarity));
 }
 
 }  // namespace vorta::engine

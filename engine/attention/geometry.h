@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,10 @@ std::string_view to_string(Branch branch);
 /// Sizes along (frames, height, width).
 using Size3 = std::array<int64_t, 3>;
 std::string to_string(const Size3& size);  // "2x3x2"
+
+/// Which token each row of q, k, v and the result is: raster order, or the order of tiles of this size, in which the keys
+/// of a sliding window lie together.
+using TokenOrder = std::optional<Size3>;
 
 /// The sparse branches' geometry: the `self_attention_kwargs` of a router checkpoint's config.json, in tokens except
 /// where said.

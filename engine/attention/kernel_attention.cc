@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cmath>
+#include <string>
 #include <utility>
 
+#include "engine/attention/attention_tally.h"
 #include "engine/base/error.h"
 #include "engine/nn/kernel_call.h"
 #include "kernels/coreset_pool/coreset_pool.h"
@@ -56,12 +58,14 @@ GroupedAttentionArgs base_args(const HeadCall& call) {
   return args;
 }
 
-CoresetSelectionArgs selection_args(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& order) {
+/// The selection that x, the call's q or k, decides.
+CoresetSelectionArgs selection_args(const HeadCall& call, const at::Tensor& x, const CoresetWindows& windows,
+                                    const at::Tensor& order) {
   return {.batch = call.q.size(0),
           .head_count = head_count(call),
           .head_dim = call.q.size(3),
           .heads = call.q.is_cpu() ? head_list(call) : call.device_heads,
-          .x = view_of(call.q),
+          .x = view_of(x),
           .groups = windows.groups,
           .members = windows.members,
           .center = windows.center,
@@ -101,12 +105,19 @@ void describe(at::RecordFunction& record, const char* name, const Args& args) {
   record.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
 }
 
+void describe(at::RecordFunction& record, const char* name, double flops, double bytes) {
+  if (!record.isActive()) return;
+  const std::array<c10::IValue, 2> work{flops, bytes};
+  record.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
+}
+
 bool launch(const GroupedAttentionArgs& args) {
   if (!kernels::grouped_attention_supports(args)) return false;
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::grouped_attention", args);
   const auto bytes = static_cast<int64_t>(kernels::grouped_attention_workspace(args));
   const at::Tensor workspace = at::empty({bytes}, at::kByte);  // ATen aligns to 64 bytes
+  note_attention(std::string("grouped_attention/") + kernels::first_supporting(kernels::grouped_attention_variants(), args)->name);
   return ran(kernels::grouped_attention(args, workspace.data_ptr()), "grouped_attention");
 }
 
@@ -122,6 +133,7 @@ bool launch_on_hopper(const GroupedAttentionArgs& args, const at::Tensor& q, con
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::grouped_attention", args);
   const auto* tables = table.hopper->tables.on(q.device()).const_data_ptr<int32_t>();
+  note_attention("grouped_attention/sm90");
   return ran(kernels::grouped_attention_sm90(args, *table.hopper->plan, tables, stream), "grouped_attention_sm90");
 }
 
@@ -161,21 +173,91 @@ bool kernel_grouped_attention(const HeadCall& call, const AttentionGroups& table
   return call.q.is_cpu() ? launch(args) : launch_on_hopper(args, call.q, table);
 }
 
-bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows) {
+namespace {
+
+/// The call's head ids as a tensor of the GPU; undefined: all heads.
+at::Tensor head_ids(const HeadCall& call) {
+  if (call.heads.empty()) return {};
+  const auto options = call.q.options().dtype(at::kInt);
+  return at::from_blob(const_cast<int32_t*>(call.device_heads), {head_count(call)}, options).to(at::kLong);
+}
+
+/// Rows [B, heads, room, D] for the survivors of x and, already copied, its text behind them.
+at::Tensor room_for_survivors(const HeadCall& call, const at::Tensor& x, const CoresetWindows& windows,
+                              const at::Tensor& heads) {
+  const int64_t kept = windows.video_survivors();
+  at::Tensor rows = at::empty({x.size(0), head_count(call), kept + windows.text, x.size(3)}, x.options());
+  if (windows.text > 0) {
+    const at::Tensor text = x.narrow(2, windows.video_tokens(), windows.text);
+    rows.narrow(2, kept, windows.text).copy_(heads.defined() ? text.index_select(1, heads) : text);
+  }
+  return rows;
+}
+
+/// Fills the three rooms and `order`, the queries' selection.
+bool pool_survivors(const HeadCall& call, const CoresetWindows& windows, CoresetKeys keys, const at::Tensor& q,
+                    const at::Tensor& k, const at::Tensor& v, const at::Tensor& order) {
+  kernels::CoresetPoolArgs queries{selection_args(call, call.q, windows, order), view_of(q), {}};
+  const kernels::PooledRows key_rows{view_of(call.k), view_of(k)}, value_rows{view_of(call.v), view_of(v)};
+  if (keys == CoresetKeys::kOfQueries) {
+    queries.followers[0] = key_rows;
+    queries.followers[1] = value_rows;
+    return ran(kernels::coreset_pool(queries), "coreset_pool");
+  }
+  if (!ran(kernels::coreset_pool(queries), "coreset_pool")) return false;
+  const at::Tensor own = at::empty_like(order);
+  const kernels::CoresetPoolArgs of_keys{selection_args(call, call.k, windows, own), view_of(k), {value_rows}};
+  const bool pooled = ran(kernels::coreset_pool(of_keys), "coreset_pool");
+  VORTA_CHECK(pooled, "keys are pooled where queries are");
+  return true;
+}
+
+/// [B, heads, K + S] int32: an order's survivors, and the text.
+at::Tensor survivor_map(const at::Tensor& order, const CoresetWindows& windows) {
+  const at::Tensor survivors = order.narrow(2, 0, windows.video_survivors());
+  if (windows.text == 0) return survivors;
+  const int64_t first = windows.video_tokens();
+  const at::Tensor text = at::arange(first, first + windows.text, order.options());
+  return at::cat({survivors, text.expand({order.size(0), order.size(1), -1})}, 2);
+}
+
+kernels::RowMap row_map(const at::Tensor& map) {
+  return {map.const_data_ptr<int32_t>(), map.stride(0), map.stride(1)};
+}
+
+}  // namespace
+
+bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows, CoresetKeys keys) {
   if (!call.q.is_cuda() || !plain(call) || call.q.scalar_type() != at::kBFloat16) return false;
   VORTA_CHECK(call.heads.empty() || call.device_heads != nullptr, "chosen heads are listed on the device too");
-  const auto options = call.q.options();
-  const at::Tensor order = at::empty({call.q.size(0), head_count(call), call.q.size(2)}, options.dtype(at::kInt));
-  const std::vector<int64_t> pooled{call.q.size(0), head_count(call), windows.groups * (1 + windows.kept), call.q.size(3)};
-  const at::Tensor q = at::empty(pooled, options), k = at::empty(pooled, options), v = at::empty(pooled, options);
-  const CoresetSelectionArgs selection = selection_args(call, windows, order);
-  const kernels::CoresetPoolArgs pool{
-      selection, view_of(q), {{view_of(call.k), view_of(k)}, {view_of(call.v), view_of(v)}}};
-  if (!ran(kernels::coreset_pool(pool), "coreset_pool")) return false;
-  at::Tensor attended = at::empty(pooled, options);
-  if (!kernel_grouped_attention({q, k, v, attended}, windows.survivors)) attended = dense_attention(q, k, v);
+  const at::Tensor heads = head_ids(call);
+  const at::Tensor q = room_for_survivors(call, call.q, windows, heads);
+  const at::Tensor k = room_for_survivors(call, call.k, windows, heads);
+  const at::Tensor v = room_for_survivors(call, call.v, windows, heads);
+  const at::Tensor order = at::empty({q.size(0), q.size(1), windows.video_tokens()}, q.options().dtype(at::kInt));
+  const CoresetSelectionArgs selection = selection_args(call, call.q, windows, order);
+  // Of what selects every row is read, of the rest the survivors.
+  const double selections = keys == CoresetKeys::kOwn ? 2 : 1;
+  const double packed = static_cast<double>(q.numel() * q.element_size());
+  const double all = packed * static_cast<double>(windows.video_tokens()) / static_cast<double>(q.size(2));
+  const auto pooled_now = [&] {
+    at::RecordFunction record(at::RecordScope::FUNCTION);
+    describe(record, "vorta::coreset_pool", selections * flops_of(selection), selections * all + (6 - selections) * packed);
+    return pool_survivors(call, windows, keys, q, k, v, order);
+  };
+  if (!pooled_now()) return false;
+  note_attention("coreset_pool/cuda");
+  at::Tensor attended = at::empty_like(q);
+  if (!kernel_grouped_attention({q, k, v, attended}, windows.survivors)) attended = dense_attention(q, k, v).contiguous();
+  at::RecordFunction record(at::RecordScope::FUNCTION);
+  describe(record, "vorta::coreset_unpool", 0.0, all + packed);
   const bool back = ran(kernels::coreset_unpool({selection, view_of(attended), view_of(call.out)}), "coreset_unpool");
   VORTA_CHECK(back, "what was pooled can be unpooled");
+  if (windows.text > 0) {
+    const at::Tensor text = attended.narrow(2, windows.video_survivors(), windows.text);
+    const at::Tensor to = call.out.narrow(2, windows.video_tokens(), windows.text);
+    heads.defined() ? to.index_copy_(1, heads, text) : to.copy_(text);
+  }
   return true;
 }
 
@@ -183,27 +265,33 @@ bool kernel_coreset_applies(const HeadCall& call) {
   return applies(call) && kernels::grouped_attention_supports(base_args(call));
 }
 
-at::Tensor kernel_coreset_order(const HeadCall& call, const CoresetWindows& windows) {
-  if (!applies(call) || call.q.scalar_type() != at::kBFloat16) return {};
-  const at::Tensor order = at::empty({call.q.size(0), head_count(call), call.q.size(2)}, at::kInt);
-  const CoresetSelectionArgs args = selection_args(call, windows, order);
+at::Tensor kernel_coreset_order(const HeadCall& call, const at::Tensor& x, const CoresetWindows& windows) {
+  if (!applies(call) || x.scalar_type() != at::kBFloat16) return {};
+  const at::Tensor order = at::empty({x.size(0), head_count(call), windows.video_tokens()}, at::kInt);
+  const CoresetSelectionArgs args = selection_args(call, x, windows, order);
   if (!kernels::coreset_selection_supports(args)) return {};
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::coreset_selection", args);
   return ran(kernels::coreset_selection(args), "coreset_selection") ? order : at::Tensor();
 }
 
-bool kernel_coreset_attention(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& order) {
+bool kernel_coreset_attention(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& queries,
+                              const at::Tensor& keys) {
   if (!applies(call)) return false;
-  VORTA_CHECK(order.scalar_type() == at::kInt && order.is_contiguous() && order.dim() == 3 &&
-                  order.size(0) == call.q.size(0) && order.size(1) == head_count(call) &&
-                  order.size(2) == call.q.size(2),
-              "a selection orders the tokens of every head");
+  for (const at::Tensor* order : {&queries, &keys}) {
+    VORTA_CHECK(order->scalar_type() == at::kInt && order->is_contiguous() && order->dim() == 3 &&
+                    order->size(0) == call.q.size(0) && order->size(1) == head_count(call) &&
+                    order->size(2) == windows.video_tokens(),
+                "a selection orders the tokens of every head");
+  }
+  const at::Tensor query_map = survivor_map(queries, windows);
+  const at::Tensor key_map = keys.is_same(queries) ? query_map : survivor_map(keys, windows);
   GroupedAttentionArgs args = base_args(call);
-  args.query_rows = args.key_rows = windows.groups * (1 + windows.kept);
-  args.query_map = args.key_map = {order.const_data_ptr<int32_t>(), order.stride(0), order.stride(1)};
+  args.query_rows = args.key_rows = query_map.size(2);
+  args.query_map = row_map(query_map);
+  args.key_map = row_map(key_map);
   if (!launch_dense(args)) return false;
-  kernels::spread_centers(selection_args(call, windows, order), args.out, call.out.element_size());
+  kernels::spread_centers(selection_args(call, call.q, windows, queries), args.out, call.out.element_size());
   return true;
 }
 

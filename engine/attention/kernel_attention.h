@@ -49,21 +49,27 @@ struct CoresetWindows {
   int64_t center = 0;
   int64_t kept = 0;
   IndexTable member_tokens;   // [groups * members] int32
-  AttentionGroups survivors;  // all pairs of groups * (1 + kept) rows
+  AttentionGroups survivors;  // all pairs of K + S rows
+  int64_t text = 0;           // S: tokens behind the windows', which all survive
+
+  int64_t video_tokens() const { return groups * members; }      // L
+  int64_t video_survivors() const { return groups * (1 + kept); }  // K
 };
 
 /// The whole branch on a GPU: survivors packed by `kernels/coreset_pool`, dense attention among them, and back.
-bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows);
+bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows, CoresetKeys keys);
 
 /// Whether `kernel_coreset_attention` applies: worth asking before making it an order.
 bool kernel_coreset_applies(const HeadCall& call);
 
-/// The selection decided by the call's q: int32 [B, heads, L], survivors first (centers by window,
+/// The selection decided by x, the call's q or k: int32 [B, heads, L], survivors first (centers by window,
 /// kept tokens by window), then the merged tokens by window. Undefined where the kernel does not
 /// apply: it takes bfloat16 only.
-at::Tensor kernel_coreset_order(const HeadCall& call, const CoresetWindows& windows);
+at::Tensor kernel_coreset_order(const HeadCall& call, const at::Tensor& x, const CoresetWindows& windows);
 
-/// Dense attention among the survivors of `order`; merged tokens take their center's output.
-bool kernel_coreset_attention(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& order);
+/// Dense attention of the survivors of `queries` to those of `keys`, orders as above; merged tokens take their center's
+/// output.
+bool kernel_coreset_attention(const HeadCall& call, const CoresetWindows& windows, const at::Tensor& queries,
+                              const at::Tensor& keys);
 
 }  // namespace vorta::engine

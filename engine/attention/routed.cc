@@ -10,8 +10,9 @@
 
 namespace vorta::engine {
 
-RoutedAttention::RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes)
-    : geometry_(geometry), table_(std::move(routes)), branches_(make_branches(geometry)) {
+RoutedAttention::RoutedAttention(const AttentionGeometry& geometry, std::shared_ptr<const RouteTable> routes,
+                                 CoresetKeys keys)
+    : geometry_(geometry), table_(std::move(routes)), branches_(make_branches(geometry, keys)) {
   std::vector<int32_t> all;
   for (int64_t step = 0; step < table_->steps; ++step) {
     for (int64_t layer = 0; layer < table_->layers; ++layer) {
@@ -28,11 +29,20 @@ RoutedAttention::RoutedAttention(const AttentionGeometry& geometry, std::shared_
   head_ids_ = IndexTable(at::tensor(all, at::kInt));
 }
 
-void RoutedAttention::plan(const VideoGrid& grid) {
+TokenOrder RoutedAttention::preferred_order() const {
+  const auto sliding = static_cast<size_t>(Branch::kSlidingTile);
+  return table_->counts()[sliding] > 0 ? branches_[sliding]->preferred_order() : std::nullopt;
+}
+
+void RoutedAttention::set_order(const TokenOrder& order) {
+  for (auto& branch : branches_) branch->set_order(order);
+}
+
+void RoutedAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
   require_latent_shape(geometry_, grid);
   const auto counts = table_->counts();
   for (size_t e = 0; e < branches_.size(); ++e) {
-    if (counts[e] > 0) branches_[e]->plan(grid);
+    if (counts[e] > 0) branches_[e]->plan(grid, text_tokens);
   }
 }
 

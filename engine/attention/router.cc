@@ -15,10 +15,6 @@
 namespace vorta::engine {
 namespace {
 
-std::string key_of(int64_t layer, std::string_view part) {
-  return fmt::format("blocks.{}.router.linear.{}", layer, part);
-}
-
 at::Tensor take(const std::map<std::string, at::Tensor>& tensors, const std::string& source, const std::string& key,
                 const std::vector<int64_t>& shape) {
   const auto found = tensors.find(key);
@@ -41,12 +37,18 @@ at::Tensor take(const std::map<std::string, at::Tensor>& tensors, const std::str
 
 }  // namespace
 
+std::string RouterSize::key(int64_t layer, std::string_view part) const {
+  const std::string block =
+      blocks.empty() ? fmt::format("blocks.{}", layer) : blocks.at(static_cast<size_t>(layer));
+  return fmt::format("{}.router.linear.{}", block, part);
+}
+
 Router::Router(const std::map<std::string, at::Tensor>& tensors, std::string source, const RouterSize& size)
     : size_(size) {
   const int64_t features = kBranches * size.heads;
   std::set<std::string> taken;
   for (int64_t layer = 0; layer < size.layers; ++layer) {
-    const std::string weight = key_of(layer, "weight"), bias = key_of(layer, "bias");
+    const std::string weight = size.key(layer, "weight"), bias = size.key(layer, "bias");
     weights_.push_back(take(tensors, source, weight, {features, size.embedding}));
     biases_.push_back(take(tensors, source, bias, {features}));
     if (weights_.back().scalar_type() != biases_.back().scalar_type()) {
@@ -77,9 +79,9 @@ std::map<std::string, at::Tensor> Router::random_weights(const RouterSize& size,
   const int64_t features = kBranches * size.heads;
   std::map<std::string, at::Tensor> tensors;
   for (int64_t layer = 0; layer < size.layers; ++layer) {
-    tensors[key_of(layer, "weight")] =
+    tensors[size.key(layer, "weight")] =
         at::empty({features, size.embedding}, at::kFloat).uniform_(-bound, bound, generator).to(dtype);
-    tensors[key_of(layer, "bias")] = at::empty({features}, at::kFloat).uniform_(-bound, bound, generator).to(dtype);
+    tensors[size.key(layer, "bias")] = at::empty({features}, at::kFloat).uniform_(-bound, bound, generator).to(dtype);
   }
   return tensors;
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/attention/geometry.h"
@@ -19,10 +20,15 @@ struct RouterSize {
   int64_t layers = 0;
   int64_t heads = 0;
   int64_t embedding = 0;  // M: width of the timestep embedding
+  std::vector<std::string> blocks = {};  // a layer's name in the checkpoint; empty: "blocks.0", "blocks.1", ..
+
+  /// "<block>.router.linear.weight", or .bias.
+  std::string key(int64_t layer, std::string_view part) const;
 };
 
 /// One small linear layer a transformer block: timestep embedding -> scores of the three branches for each head.
-/// Published format: `blocks.{i}.router.linear.weight` [3N, M] and `.bias` [3N]; output feature 3 * head + branch.
+/// Published format: `<block>.router.linear.weight` [3N, M] and `.bias` [3N]; output feature 3 * head + branch. Blocks are
+/// `blocks.{i}` of Wan, `transformer_blocks.{i}` and then `single_transformer_blocks.{i}` of HunyuanVideo.
 class Router {
  public:
   /// Takes `tensors` as they are (same handles, so that a trainer can update them). DataError naming `source` and the

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "engine/attention/backends.h"
@@ -15,7 +16,8 @@ namespace {
 /// Gathered keys and values of one dense call stay below this, so that batching groups never costs much memory.
 constexpr int64_t kGatherBytes = int64_t{64} << 20;
 
-/// The groups for the kernel: queries group by group, keys in tile order, where neighbouring tiles are one range.
+/// The groups for the kernel: queries group by group, keys in tile order, where neighbouring tiles are one range. All are
+/// rows.
 AttentionGroups kernel_groups(const std::vector<TileGroup>& groups, const std::vector<int64_t>& keys) {
   AttentionGroups out;
   out.key_tokens.assign(keys.begin(), keys.end());
@@ -38,34 +40,62 @@ AttentionGroups kernel_groups(const std::vector<TileGroup>& groups, const std::v
 
 void append(std::vector<int64_t>& to, const std::vector<int64_t>& from) { to.insert(to.end(), from.begin(), from.end()); }
 
+/// Text is seen by every group, and is a group of its own that sees all keys.
+void add_text(std::vector<TileGroup>& groups, const std::vector<int64_t>& text, const std::vector<int64_t>& all_keys) {
+  if (text.empty()) return;
+  for (TileGroup& group : groups) append(group.keys, text);
+  groups.push_back({text, all_keys});
+}
+
 }  // namespace
 
-void SlidingTileAttention::plan(const VideoGrid& grid) {
-  if (grid == grid_ && !batches_.empty()) return;
-  const std::vector<TileGroup> groups = sliding_tile_groups(grid, tile_, window_);
+void SlidingTileAttention::set_order(const TokenOrder& order) {
+  if (order == order_) return;
+  order_ = order;
+  grid_ = {};
+}
+
+void SlidingTileAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
+  if (grid == grid_ && text_tokens == text_tokens_ && !batches_.empty()) return;
+  std::vector<TileGroup> groups = sliding_tile_groups(grid, tile_, window_);
+  std::vector<int64_t> text(static_cast<size_t>(text_tokens));
+  std::iota(text.begin(), text.end(), grid.tokens());
+  std::vector<int64_t> key_order = tile_order(grid, tile_);
+  if (order_) {
+    const std::vector<int64_t> rows = inverse_order(row_tokens(grid, order_));
+    for (TileGroup& group : groups) {
+      to_rows(rows, group.queries);
+      to_rows(rows, group.keys);
+    }
+    to_rows(rows, key_order);
+  }
+  append(key_order, text);
+  add_text(groups, text, key_order);
   std::map<std::pair<size_t, size_t>, std::vector<const TileGroup*>> by_size;
   for (const TileGroup& group : groups) by_size[{group.queries.size(), group.keys.size()}].push_back(&group);
 
   batches_.clear();
   pairs_ = 0;
-  std::vector<int64_t> order;
+  std::vector<int64_t> places;
   for (const auto& [size, members] : by_size) {
     std::vector<int64_t> queries, keys;
     for (const TileGroup* group : members) {
       append(queries, group->queries);
       append(keys, group->keys);
     }
-    append(order, queries);
+    append(places, queries);
     const auto count = static_cast<int64_t>(members.size());
     const auto query_count = static_cast<int64_t>(size.first);
     const auto key_count = static_cast<int64_t>(size.second);
     pairs_ += count * query_count * key_count;
     batches_.push_back({count, query_count, key_count, IndexTable(index_tensor(queries)), IndexTable(index_tensor(keys))});
   }
-  to_raster_ = IndexTable(index_tensor(inverse_order(order)));
-  kernel_groups_ = kernel_groups(groups, tile_order(grid, tile_));
+  places_ = IndexTable(index_tensor(inverse_order(places)));
+  kernel_groups_ = kernel_groups(groups, key_order);
   grid_ = grid;
-  covers_all_ = pairs_ == grid.tokens() * grid.tokens();
+  text_tokens_ = text_tokens;
+  const int64_t tokens = grid.tokens() + text_tokens;
+  covers_all_ = pairs_ == tokens * tokens;
 }
 
 at::Tensor SlidingTileAttention::run_batch(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -91,7 +121,7 @@ at::Tensor SlidingTileAttention::run_batch(const at::Tensor& q, const at::Tensor
 }
 
 at::Tensor SlidingTileAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep&) {
-  check_qkv(q, k, v, grid_);
+  check_qkv(q, k, v, grid_, text_tokens_);
   if (covers_all_) return dense_attention(q, k, v);
   const at::Tensor out = empty_token_major(q);
   if (kernel_grouped_attention({q, k, v, out}, kernel_groups_)) return out;
@@ -99,17 +129,17 @@ at::Tensor SlidingTileAttention::run(const at::Tensor& q, const at::Tensor& k, c
   outputs.reserve(batches_.size());
   for (const Batch& batch : batches_) outputs.push_back(run_batch(q, k, v, batch));
   const at::Tensor all = outputs.size() == 1 ? outputs.front() : at::cat(outputs, 1);  // [B, L, N, D] in query order
-  return take_tokens(all.transpose(1, 2), to_raster_.on(q.device()));
+  return take_tokens(all.transpose(1, 2), places_.on(q.device()));
 }
 
 bool SlidingTileAttention::run_heads(const HeadCall& call) {
-  check_qkv(call.q, call.k, call.v, grid_);
+  check_qkv(call.q, call.k, call.v, grid_, text_tokens_);
   return kernel_grouped_attention(call, kernel_groups_);
 }
 
 double SlidingTileAttention::density(const LayerStep&) const {
   VORTA_CHECK(!batches_.empty(), "plan() comes before density()");
-  const auto tokens = static_cast<double>(grid_.tokens());
+  const auto tokens = static_cast<double>(grid_.tokens() + text_tokens_);
   return static_cast<double>(pairs_) / (tokens * tokens);
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "engine/base/error.h"
 
@@ -65,6 +66,13 @@ std::vector<int64_t> tile_order(const VideoGrid& grid, const Size3& tile) {
   return order;
 }
 
+std::vector<int64_t> row_tokens(const VideoGrid& grid, const TokenOrder& order) {
+  if (order) return tile_order(grid, *order);
+  std::vector<int64_t> tokens(static_cast<size_t>(grid.tokens()));
+  std::iota(tokens.begin(), tokens.end(), 0);
+  return tokens;
+}
+
 TileRange visible_tiles(int64_t tile, int64_t tiles, int64_t window) {
   const int64_t half = window / 2;
   // min(max(x, lo), hi), not std::clamp: lo may exceed hi, and then hi counts.
@@ -108,6 +116,12 @@ CoresetLayout coreset_layout(const VideoGrid& grid, const Size3& window, double 
   }
   layout.member_tokens = tile_order(grid, window);
   return layout;
+}
+
+void to_rows(const std::vector<int64_t>& rows, std::vector<int64_t>& indices) {
+  for (int64_t& index : indices) {
+    if (index < static_cast<int64_t>(rows.size())) index = rows[static_cast<size_t>(index)];
+  }
 }
 
 std::vector<int64_t> inverse_order(const std::vector<int64_t>& order) {

@@ -14,6 +14,9 @@ namespace vorta::engine {
 /// `tile` divides `grid`.
 std::vector<int64_t> tile_order(const VideoGrid& grid, const Size3& tile);
 
+/// Raster token of each row.
+std::vector<int64_t> row_tokens(const VideoGrid& grid, const TokenOrder& order);
+
 /// Tiles [first, last] that a query tile sees along one axis of `tiles` tiles: the window's half is rounded down on each
 /// side (so an even window is one wider than it says) and its center is clamped so that it stays inside; an axis with
 /// fewer tiles than the window is seen whole.
@@ -48,5 +51,7 @@ CoresetLayout coreset_layout(const VideoGrid& grid, const Size3& window, double 
 
 /// inverse[order[i]] = i.
 std::vector<int64_t> inverse_order(const std::vector<int64_t>& order);
+/// Each of `indices` becomes rows[index]; what stands behind the tokens of `rows`, text, stays where it is.
+void to_rows(const std::vector<int64_t>& rows, std::vector<int64_t>& indices);
 
 }  // namespace vorta::engine

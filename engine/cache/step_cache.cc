@@ -44,10 +44,15 @@ at::Tensor StepCache::run_model(const at::Tensor&, const std::function<at::Tenso
   return forward();
 }
 
-at::Tensor StepCache::run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass) {
+at::Tensor BlockStack::all_blocks(const at::Tensor& hidden) {
   at::Tensor h = hidden;
-  for (int64_t layer = 0; layer < stack.layers(); ++layer)
-    h = stack.block(layer, h);
+  for (int64_t layer = 0; layer < layers(); ++layer)
+    h = block(layer, h);
+  return h;
+}
+
+at::Tensor StepCache::run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass) {
+  const at::Tensor h = stack.all_blocks(hidden);
   record({step, pass, std::vector<BlockAction>(static_cast<size_t>(stack.layers()), BlockAction::kComputed), 0});
   return h;
 }

@@ -44,6 +44,8 @@ class BlockStack {
   /// hidden [B, L, M] -> [B, L, M]; without a hook every part is computed.
   virtual at::Tensor block(int64_t layer, const at::Tensor& hidden, const PartHook& hook) = 0;
   at::Tensor block(int64_t layer, const at::Tensor& hidden) { return block(layer, hidden, {}); }
+  /// All blocks, one behind the other: a model may fuse what lies between two of them.
+  virtual at::Tensor all_blocks(const at::Tensor& hidden);
   virtual at::Tensor signal(CacheSignal which, const at::Tensor& hidden) const = 0;
 };
 

@@ -22,10 +22,21 @@ struct Mp4Options {
 /// outside their range; MachineError when this FFmpeg has no libx264.
 void write_mp4(const std::filesystem::path& path, const Frames& frames, const Mp4Options& options = {});
 
-/// Bounds on what read_video keeps in memory.
+/// How decoded pictures become RGB. They differ by up to 37 of 255 on the same file, so whoever compares numbers with
+/// another program picks that program's.
+enum class RgbConversion {
+  kAccurate,  // BT.709 or BT.601 by the stream's tag, interpolated chroma, exact rounding; not rotated
+  kFilter,    // FFmpeg's scale filter, flags=bilinear (what decord gives): matrix and range by the tag, rotated upright
+  kOpenCv     // cv::VideoCapture: swscale's bicubic, always BT.601, rotated upright
+};
+
+/// Bounds on what read_video keeps in memory, and how it makes RGB.
 struct ReadVideoOptions {
   std::size_t max_bytes = std::size_t{8} << 30;  // of decoded RGB
   int64_t max_frames = 0;                        // stop after this many frames; 0 reads all
+  RgbConversion conversion = RgbConversion::kAccurate;
+  int64_t height = 0;  // kFilter only: scaled to this size on the way to RGB; 0 keeps the video's
+  int64_t width = 0;
 };
 
 /// Reads every frame of the first video stream of any container FFmpeg knows, converted to RGB.

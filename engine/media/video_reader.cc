@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "engine/base/error.h"
 #include "engine/media/ffmpeg_handles.h"
+#include "engine/media/rgb_conversion.h"
 #include "engine/media/video_file.h"
 
 namespace vorta::engine {
@@ -37,6 +39,7 @@ class VideoReader {
     if (!full()) send(nullptr, *decoded);
     if (out_.count == 0) throw DataError(path_, "holds no video frames");
     check_complete();
+    if (options_.conversion != RgbConversion::kAccurate) turn_upright(out_, quarter_turns(*stream_));
     return std::move(out_);
   }
 
@@ -91,33 +94,34 @@ class VideoReader {
 
   void append(const AVFrame& decoded) {
     if (out_.count == 0) start(decoded);
-    if (decoded.height != out_.height || decoded.width != out_.width || decoded.format != format_of_first_) {
+    if (decoded.height != first_.height || decoded.width != first_.width || decoded.format != first_.format) {
       throw DataError(path_, fmt::format("frame {} is {}x{}, the first was {}x{} (or the pixel format changes)",
-                                         out_.count, decoded.width, decoded.height, out_.width, out_.height));
+                                         out_.count, decoded.width, decoded.height, first_.width, first_.height));
     }
     const auto needed = static_cast<std::size_t>((out_.count + 1) * out_.frame_bytes());
     if (needed > options_.max_bytes) {
       throw DataError(path_, fmt::format("needs more than {} bytes of memory for its frames", options_.max_bytes));
     }
     out_.rgb.resize(needed);
-    uint8_t* planes[] = {out_.frame(out_.count)};
-    const int strides[] = {static_cast<int>(3 * out_.width)};
-    sws_scale(scaler_.get(), decoded.data, decoded.linesize, 0, decoded.height, planes, strides);
+    sws_scale(scaler_.get(), decoded.data, decoded.linesize, 0, decoded.height, rgb_->data, rgb_->linesize);
+    const auto row_bytes = static_cast<std::size_t>(3 * out_.width);
+    uint8_t* to = out_.frame(out_.count);
+    for (int64_t y = 0; y < out_.height; ++y, to += row_bytes) std::memcpy(to, rgb_->data[0] + y * rgb_->linesize[0], row_bytes);
     ++out_.count;
   }
 
   void start(const AVFrame& first) {
+    first_ = {first.format, first.height, first.width};
     out_.height = first.height;
     out_.width = first.width;
-    format_of_first_ = first.format;
-    scaler_.reset(sws_getContext(first.width, first.height, static_cast<AVPixelFormat>(first.format), first.width,
-                                 first.height, AV_PIX_FMT_RGB24,
-                                 SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT,
-                                 nullptr, nullptr, nullptr));
+    if (options_.height > 0 && options_.width > 0) {
+      const bool sideways = quarter_turns(*stream_) % 2 != 0;  // the size asked for is that of the upright picture
+      out_.height = sideways ? options_.width : options_.height;
+      out_.width = sideways ? options_.height : options_.width;
+    }
+    scaler_ = make_scaler(first, out_.height, out_.width, options_.conversion);
     if (!scaler_) throw DataError(path_, "has a pixel format that cannot be converted to RGB");
-    const int* matrix = sws_getCoefficients(first.colorspace == AVCOL_SPC_BT709 ? SWS_CS_ITU709 : SWS_CS_ITU601);
-    sws_setColorspaceDetails(scaler_.get(), matrix, first.color_range == AVCOL_RANGE_JPEG ? 1 : 0, matrix, 1, 0,
-                             1 << 16, 1 << 16);
+    rgb_ = make_frame(AV_PIX_FMT_RGB24, out_.height, out_.width);
   }
 
   // Containers with an index say how many frames there are; a file cut at its end is otherwise read as a shorter one.
@@ -133,7 +137,10 @@ class VideoReader {
   AVStream* stream_ = nullptr;
   CodecPtr codec_;
   ScalerPtr scaler_;
-  int format_of_first_ = -1;
+  FramePtr rgb_;  // swscale's fast paths write whole vectors, beyond a row's end: this one has room for them
+  struct Shape {
+    int format, height, width;
+  } first_ = {};
   Frames out_;
 };
 

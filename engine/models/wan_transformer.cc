@@ -12,9 +12,12 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/attention/tile_layout.h"
 #include "engine/models/wan_weights.h"
 #include "engine/nn/layers.h"
+#include "engine/nn/residual.h"
 #include "engine/nn/rope.h"
+#include "engine/nn/rows.h"
 
 namespace vorta::engine {
 namespace {
@@ -25,7 +28,6 @@ struct KnownText {
   std::vector<std::vector<at::Tensor>> keys_values;  // layer -> {k, v}
 };
 
-/// One forward after its embeddings.
 struct Embedded {
   at::Tensor hidden;      // [B, L, M]
   at::Tensor temb;        // [B, M]
@@ -37,13 +39,13 @@ struct Embedded {
 struct WanTransformer::Impl {
   WanTransformerConfig config;
   c10::ScalarType dtype;
+  Quantization quantization = Quantization::kNone;
   WanWeights weights;
-  VideoGrid rope_grid;
-  RopeTable rope;
+  TokenRows rows;  // of the last forward
   std::array<KnownText, 2> texts;  // guidance passes take turns; the current one first
 
   at::Tensor split_heads(const at::Tensor& x) const;  // [B, L, M] -> [B, L, N, D], a view
-  void prepare_rope(const VideoGrid& grid, at::Device device);
+  void prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device);
   at::Tensor embed_patches(const at::Tensor& latents) const;
   at::Tensor embed_time(const at::Tensor& timestep) const;
   at::Tensor embed_text(const at::Tensor& text) const;
@@ -51,32 +53,25 @@ struct WanTransformer::Impl {
   void prepare_text(const at::Tensor& text);
   at::Tensor self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const;
   at::Tensor cross_attention(const at::Tensor& x, int64_t layer) const;
-  Embedded embed(const WanInputs& inputs, const VideoGrid& tokens);
+  Embedded embed(const DitInputs& inputs, const VideoGrid& tokens);
   at::Tensor time_projection(const at::Tensor& temb) const;
-  at::Tensor block(const at::Tensor& hidden, const at::Tensor& modulation, int64_t layer, const LayerAttention& attend,
-                   const PartHook& hook = {}) const;
-  at::Tensor head(const at::Tensor& hidden, const at::Tensor& temb) const;
+  void block(Residual& hidden, const at::Tensor& modulation, int64_t layer, const LayerAttention& attend,
+             const PartHook& hook = {}) const;
+  void all_blocks(Residual& hidden, const at::Tensor& modulation, const LayerAttention& attend) const;
+  at::Tensor head(Residual hidden, const at::Tensor& temb) const;
 };
 
 at::Tensor WanTransformer::Impl::split_heads(const at::Tensor& x) const {
   return x.unflatten(-1, {config.num_attention_heads, config.attention_head_dim});
 }
 
-void WanTransformer::Impl::prepare_rope(const VideoGrid& grid, at::Device device) {
-  if (grid == rope_grid && rope.cos64.device() == device) return;
-  rope = rope_on(make_rope(grid, config.attention_head_dim, config.rope_max_seq_len), device);
-  rope_grid = grid;
+void WanTransformer::Impl::prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device) {
+  if (rows.is_for(grid, order, device)) return;
+  rows = TokenRows(grid, order, make_rope(grid, config.attention_head_dim, config.rope_max_seq_len), device);
 }
 
 at::Tensor WanTransformer::Impl::embed_patches(const at::Tensor& latents) const {
-  const Size3& p = config.patch_size;
-  const int64_t b = latents.size(0), c = latents.size(1);
-  const int64_t t = latents.size(2) / p[0], h = latents.size(3) / p[1], w = latents.size(4) / p[2];
-  // The convolution's stride is its kernel, so it is one matrix product over flattened patches.
-  const at::Tensor patches = latents.to(dtype)
-                                 .reshape({b, c, t, p[0], h, p[1], w, p[2]})
-                                 .permute({0, 2, 4, 6, 1, 3, 5, 7})
-                                 .reshape({b, t * h * w, c * config.patch_volume()});
+  const at::Tensor patches = rows.ordered(patches_of(latents.to(dtype), config.patch_size));
   return linear(patches, weights.patch.weight.flatten(1), weights.patch.bias);  // [B, L, M]
 }
 
@@ -99,25 +94,25 @@ std::vector<at::Tensor> WanTransformer::Impl::text_keys_values(const WanAttentio
 
 void WanTransformer::Impl::prepare_text(const at::Tensor& text) {
   // With gradients on, weights change between calls and graphs must not be shared.
-  const bool reusable = !at::GradMode::is_enabled() && weights.blocks.front().cross_attention.joint.parts.size() == 1;
+  const bool reusable = !at::GradMode::is_enabled() && weights.block(0).cross_attention.joint.parts.size() == 1;
   const auto known = [&](const KnownText& one) { return reusable && one.text.defined() && one.text.is_same(text); };
   if (known(texts[0])) return;
   std::swap(texts[0], texts[1]);
   if (known(texts[0])) return;
   const at::Tensor embedded = embed_text(text);
   texts[0].keys_values.clear();
-  for (const WanBlockWeights& block : weights.blocks) {
-    texts[0].keys_values.push_back(text_keys_values(block.cross_attention, embedded));
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    texts[0].keys_values.push_back(text_keys_values(weights.block(layer).cross_attention, embedded));
   }
   texts[0].text = reusable ? text : at::Tensor();
 }
 
 at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const {
   RECORD_USER_SCOPE("vorta::self_attention");
-  const WanAttentionWeights& w = weights.blocks[static_cast<size_t>(layer)].self_attention;
+  const WanAttentionWeights& w = weights.block(layer).self_attention;
   const std::vector<at::Tensor> qkv = w.joint(x);  // 3 x [B, L, M]
-  const at::Tensor q = rms_norm_rope(qkv[0], w.norm_q, config.eps, rope);
-  const at::Tensor k = rms_norm_rope(qkv[1], w.norm_k, config.eps, rope);
+  const at::Tensor q = rms_norm_rope(qkv[0], w.norm_q, config.eps, rows.rope());
+  const at::Tensor k = rms_norm_rope(qkv[1], w.norm_k, config.eps, rows.rope());
   const at::Tensor v = split_heads(qkv[2]);
   const auto attended = [&] {
     RECORD_USER_SCOPE("vorta::attention");
@@ -129,16 +124,16 @@ at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t lay
 
 at::Tensor WanTransformer::Impl::cross_attention(const at::Tensor& x, int64_t layer) const {
   RECORD_USER_SCOPE("vorta::cross_attention");
-  const WanAttentionWeights& w = weights.blocks[static_cast<size_t>(layer)].cross_attention;
+  const WanAttentionWeights& w = weights.block(layer).cross_attention;
   const at::Tensor q = split_heads(rms_norm(w.q(x), w.norm_q, config.eps)).transpose(1, 2);
   const std::vector<at::Tensor>& kv = texts[0].keys_values[static_cast<size_t>(layer)];
   return w.out(dense_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2));
 }
 
-at::Tensor WanTransformer::Impl::block(const at::Tensor& hidden, const at::Tensor& modulation, int64_t layer,
-                                       const LayerAttention& attend, const PartHook& hook) const {
+void WanTransformer::Impl::block(Residual& hidden, const at::Tensor& modulation, int64_t layer,
+                                 const LayerAttention& attend, const PartHook& hook) const {
   RECORD_USER_SCOPE(fmt::format("vorta::layer/{}", layer));  // a name is made only while a profiler listens
-  const WanBlockWeights& w = weights.blocks[static_cast<size_t>(layer)];
+  const WanBlockWeights& w = weights.block(layer);
   const std::vector<at::Tensor> m = (w.scale_shift_table + modulation).chunk(6, 1);  // 6 x [B, 1, M] fp32
   const at::Tensor& shift_sa = m[0];
   const at::Tensor& scale_sa = m[1];
@@ -148,44 +143,50 @@ at::Tensor WanTransformer::Impl::block(const at::Tensor& hidden, const at::Tenso
   const at::Tensor& gate_ff = m[5];
 
   const auto through = [&](BlockPart part, const auto& compute) { return hook ? hook(part, compute) : compute(); };
-  at::Tensor h = hidden;
   const at::Tensor attended = through(BlockPart::kSelfAttention, [&] {
-    return self_attention(modulated_layer_norm(h, shift_sa, scale_sa, config.eps), layer, attend);
+    return self_attention(hidden.modulated_norm(shift_sa, scale_sa, config.eps), layer, attend);
   });
-  h = gated_residual(h, attended, gate_sa);
-  h = h + through(BlockPart::kCrossAttention, [&] {
-        const bool norm = config.cross_attn_norm;
-        return cross_attention(norm ? affine_layer_norm(h, w.norm2_weight, w.norm2_bias, config.eps) : h, layer);
-      });
+  hidden.add(attended, gate_sa);
+  const at::Tensor crossed = through(BlockPart::kCrossAttention, [&] {
+    if (!config.cross_attn_norm) return cross_attention(hidden.value(), layer);
+    return cross_attention(hidden.affine_norm(w.norm2_weight, w.norm2_bias, config.eps), layer);
+  });
+  hidden.add(crossed, weights.open_gate);
   const at::Tensor fed = through(BlockPart::kFeedForward, [&] {
     RECORD_USER_SCOPE("vorta::ffn");
-    return w.ffn_out(w.ffn_in.gelu(modulated_layer_norm(h, shift_ff, scale_ff, config.eps)));
+    return w.ffn_out(w.ffn_in.gelu(hidden.modulated_norm(shift_ff, scale_ff, config.eps)));
   });
-  return gated_residual(h, fed, gate_ff);
+  hidden.add(fed, gate_ff);
 }
 
-at::Tensor WanTransformer::Impl::head(const at::Tensor& hidden, const at::Tensor& temb) const {
+void WanTransformer::Impl::all_blocks(Residual& hidden, const at::Tensor& modulation,
+                                      const LayerAttention& attend) const {
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) block(hidden, modulation, layer, attend);
+}
+
+at::Tensor WanTransformer::Impl::head(Residual hidden, const at::Tensor& temb) const {
   const std::vector<at::Tensor> m = (weights.scale_shift_table + temb.unsqueeze(1)).chunk(2, 1);  // shift, scale
-  return weights.out(modulated_layer_norm(hidden, m[0], m[1], config.eps));
+  return rows.raster(weights.out(hidden.modulated_norm(m[0], m[1], config.eps)));
 }
 
 WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::map<std::string, at::Tensor>& weights,
-                               std::string source, const Placement& placement, WanPrecision precision)
+                               std::string source, const Placement& placement, DitPrecision precision)
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->dtype = placement.dtype;
+  impl_->quantization = placement.quantization;
   impl_->weights = read_wan_weights(config, {&weights, std::move(source), placement, precision});
 }
 
 WanTransformer::~WanTransformer() = default;
 
-Embedded WanTransformer::Impl::embed(const WanInputs& inputs, const VideoGrid& tokens) {
+Embedded WanTransformer::Impl::embed(const DitInputs& inputs, const VideoGrid& tokens) {
   ShapeBinder shape("WanTransformer");
   shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", config.in_channels));
   shape.bind(inputs.timestep.sizes(), "timestep", "B");
-  shape.bind(inputs.text.sizes(), "text", fmt::format("B S {}", config.text_dim));
-  prepare_rope(tokens, inputs.latents.device());
-  prepare_text(inputs.text);
+  shape.bind(inputs.text.tokens.sizes(), "text", fmt::format("B S {}", config.text_dim));
+  prepare_rows(tokens, inputs.order, inputs.latents.device());
+  prepare_text(inputs.text.tokens);
   Embedded embedded;
   embedded.hidden = embed_patches(inputs.latents);
   embedded.temb = embed_time(inputs.timestep);
@@ -195,18 +196,6 @@ Embedded WanTransformer::Impl::embed(const WanInputs& inputs, const VideoGrid& t
 
 at::Tensor WanTransformer::Impl::time_projection(const at::Tensor& temb) const { return weights.time_proj(at::silu(temb)); }
 
-at::Tensor WanTransformer::forward_patches(const WanInputs& inputs, const LayerAttention& attention,
-                                           const LayerObserver& observer) {
-  const at::Tensor& latents = inputs.latents;
-  const Embedded embedded = impl_->embed(inputs, token_grid({latents.size(2), latents.size(3), latents.size(4)}));
-  at::Tensor hidden = embedded.hidden;
-  for (int64_t layer = 0; layer < impl_->config.num_layers; ++layer) {
-    hidden = impl_->block(hidden, embedded.modulation, layer, attention);
-    if (observer) observer(layer, hidden);
-  }
-  return impl_->head(hidden, embedded.temb);
-}
-
 at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const {
   const Size3& p = impl_->config.patch_size;
   const int64_t b = patches.size(0), c = impl_->config.out_channels;
@@ -215,45 +204,40 @@ at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid
       .reshape({b, c, tokens.frames * p[0], tokens.height * p[1], tokens.width * p[2]});
 }
 
-// The blocks of one forward, for a cache.
-class WanTransformer::Stack final : public BlockStack {
+class WanTransformer::Pass final : public DitPass {
  public:
-  Stack(const Impl& model, const Embedded& embedded, const LayerAttention& attend)
-      : model_(model), embedded_(embedded), attend_(attend) {}
+  Pass(const Impl& model, Embedded embedded, const LayerAttention& attend)
+      : model_(model), embedded_(std::move(embedded)), attend_(attend) {}
+  at::Tensor embedded() const override { return embedded_.hidden; }
+  at::Tensor head(const at::Tensor& hidden) const override { return model_.head(Residual(hidden), embedded_.temb); }
   int64_t layers() const override { return model_.config.num_layers; }
   at::Tensor block(int64_t layer, const at::Tensor& hidden, const PartHook& hook) override {
-    return model_.block(hidden, embedded_.modulation, layer, attend_, hook);
+    Residual state(hidden);
+    model_.block(state, embedded_.modulation, layer, attend_, hook);
+    return state.value();
+  }
+  at::Tensor all_blocks(const at::Tensor& hidden) override {
+    Residual state(hidden);
+    model_.all_blocks(state, embedded_.modulation, attend_);
+    return state.value();
   }
   at::Tensor signal(CacheSignal which, const at::Tensor& hidden) const override {
     if (which == CacheSignal::kTimeEmbedding) return embedded_.temb;
     if (which == CacheSignal::kTimeProjection) return embedded_.modulation.flatten(1);
-    const std::vector<at::Tensor> m = (model_.weights.blocks.front().scale_shift_table + embedded_.modulation).chunk(6, 1);
+    const std::vector<at::Tensor> m = (model_.weights.block(0).scale_shift_table + embedded_.modulation).chunk(6, 1);
     return modulated_layer_norm(hidden, m[0], m[1], model_.config.eps);
   }
 
  private:
   const Impl& model_;
-  const Embedded& embedded_;
+  Embedded embedded_;
   const LayerAttention& attend_;
 };
 
-at::Tensor WanTransformer::forward(const at::Tensor& latents, const at::Tensor& timestep, const at::Tensor& text,
-                                   const ForwardContext& context) {
-  const VideoGrid tokens = token_grid({latents.size(2), latents.size(3), latents.size(4)});
-  context.attention.plan(tokens);
-  const LayerAttention attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer) {
-    return context.attention.run(q, k, v, {context.step, layer});
-  };
-  if (context.cache == nullptr) return unpatchify(forward_patches({latents, timestep, text}, attend), tokens);
-  return context.cache->run_model(
-      latents,
-      [&] {
-        const Embedded embedded = impl_->embed({latents, timestep, text}, tokens);
-        Stack stack(*impl_, embedded, attend);
-        const at::Tensor hidden = context.cache->run_blocks(stack, embedded.hidden, context.step, context.pass);
-        return unpatchify(impl_->head(hidden, embedded.temb), tokens);
-      },
-      context.step, context.pass);
+std::unique_ptr<DitPass> WanTransformer::begin(const DitInputs& inputs, const LayerAttention& attention) {
+  const at::Tensor& x = inputs.latents;
+  const VideoGrid tokens = token_grid({x.size(2), x.size(3), x.size(4)});
+  return std::make_unique<Pass>(*impl_, impl_->embed(inputs, tokens), attention);
 }
 
 at::Tensor WanTransformer::time_signal(CacheSignal which, const at::Tensor& timestep) const {
@@ -291,6 +275,12 @@ DitCost WanTransformer::cost(const VideoGrid& tokens, int64_t text_tokens) const
   return cost;
 }
 
+std::vector<std::string> WanTransformer::block_names() const {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < num_layers(); ++i) names.push_back(fmt::format("blocks.{}", i));
+  return names;
+}
+
 int64_t WanTransformer::num_layers() const { return impl_->config.num_layers; }
 int64_t WanTransformer::num_heads() const { return impl_->config.num_attention_heads; }
 int64_t WanTransformer::head_dim() const { return impl_->config.attention_head_dim; }
@@ -298,6 +288,16 @@ int64_t WanTransformer::embedding_dim() const { return impl_->config.inner_dim()
 int64_t WanTransformer::latent_channels() const { return impl_->config.in_channels; }
 int64_t WanTransformer::text_dim() const { return impl_->config.text_dim; }
 c10::ScalarType WanTransformer::dtype() const { return impl_->dtype; }
+Quantization WanTransformer::quantization() const { return impl_->quantization; }
+Residence WanTransformer::blocks() const { return impl_->weights.streamed ? Residence::kHost : Residence::kDevice; }
+
+void WanTransformer::rest() {
+  impl_->texts = {};
+  if (!impl_->weights.streamed) return;
+  impl_->weights.streamed->layer = -1;
+  impl_->weights.streamed->stream.leave();
+}
+
 const WanTransformerConfig& WanTransformer::config() const { return impl_->config; }
 
 }  // namespace vorta::engine

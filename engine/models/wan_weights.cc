@@ -7,30 +7,13 @@
 
 #include <cmath>
 
+#include "engine/base/error.h"
+#include "engine/nn/fp8.h"
 #include "engine/nn/layers.h"
 #include "engine/weights/weight_reader.h"
 
 namespace vorta::engine {
 namespace {
-
-LinearWeights take_linear(WeightReader& reader, std::string_view name, int64_t out, int64_t in) {
-  return {reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out})};
-}
-
-JointLinear join(std::vector<LinearWeights> parts) {
-  JointLinear joint{{}, static_cast<int64_t>(parts.size())};
-  if (at::GradMode::is_enabled()) {  // a trainer updates these very tensors
-    joint.parts = std::move(parts);
-    return joint;
-  }
-  std::vector<at::Tensor> weights, biases;
-  for (const LinearWeights& part : parts) {
-    weights.push_back(part.weight);
-    biases.push_back(part.bias);
-  }
-  joint.parts.push_back({at::cat(weights), at::cat(biases)});
-  return joint;
-}
 
 WanAttentionWeights take_attention(WeightReader reader, int64_t dim, bool is_self) {
   WanAttentionWeights weights;
@@ -60,22 +43,72 @@ WanBlockWeights take_block(WeightReader reader, const WanTransformerConfig& conf
   return block;
 }
 
+// Every tensor of a block, always in the same order.
+template <typename Visit>
+void each_tensor(WanBlockWeights& block, const Visit& visit) {
+  const auto each_linear = [&visit](LinearWeights& one) {
+    for (at::Tensor* tensor : {&one.weight, &one.bias, &one.scales, &one.down, &one.up}) visit(*tensor);
+  };
+  visit(block.scale_shift_table);
+  for (WanAttentionWeights* attention : {&block.self_attention, &block.cross_attention}) {
+    each_linear(attention->q);
+    for (LinearWeights& part : attention->joint.parts) each_linear(part);
+    each_linear(attention->out);
+    visit(attention->norm_q);
+    visit(attention->norm_k);
+  }
+  visit(block.norm2_weight);
+  visit(block.norm2_bias);
+  each_linear(block.ffn_in);
+  each_linear(block.ffn_out);
+}
+
+void quantize(WanBlockWeights& block) {
+  const auto one = [](LinearWeights& linear) {
+    if (!linear.weight.defined()) return;
+    Fp8Rows rows = quantize_rows(linear.weight);
+    linear.weight = std::move(rows.values);
+    linear.scales = std::move(rows.scales);
+  };
+  for (WanAttentionWeights* attention : {&block.self_attention, &block.cross_attention}) {
+    one(attention->q);
+    for (LinearWeights& part : attention->joint.parts) one(part);
+    one(attention->out);
+  }
+  one(block.ffn_in);
+  one(block.ffn_out);
+}
+
+// A block is made on the device, and moves to the host only then: whatever is done to its weights is done alike.
+void add_block(WanBlockWeights block, const Placement& placement, WanWeights& weights) {
+  if (placement.quantization == Quantization::kFp8) quantize(block);
+  if (placement.blocks == Residence::kDevice) {
+    weights.blocks.push_back(std::move(block));
+    return;
+  }
+  if (!weights.streamed) weights.streamed.reset(new WanBlockStream{LayerStream(placement.device), -1, {}});
+  std::vector<at::Tensor> tensors;
+  each_tensor(block, [&tensors](const at::Tensor& tensor) { tensors.push_back(tensor); });
+  weights.streamed->stream.add(tensors);
+  each_tensor(block, [](at::Tensor& tensor) { tensor = at::Tensor(); });
+  weights.streamed->here = std::move(block);  // how many tensors there are, without them
+}
+
 }  // namespace
 
-at::Tensor LinearWeights::operator()(const at::Tensor& x) const { return linear(x, weight, bias); }
-at::Tensor LinearWeights::gelu(const at::Tensor& x) const { return linear_gelu(x, weight, bias); }
-
-std::vector<at::Tensor> JointLinear::operator()(const at::Tensor& x) const {
-  if (parts.size() == 1) return parts.front()(x).chunk(outputs, -1);
-  std::vector<at::Tensor> results;
-  results.reserve(parts.size());
-  for (const LinearWeights& part : parts) results.push_back(part(x));
-  return results;
+const WanBlockWeights& WanWeights::block(int64_t layer) const {
+  if (!streamed) return blocks[static_cast<size_t>(layer)];
+  if (streamed->layer == layer) return streamed->here;
+  const std::vector<at::Tensor>& tensors = streamed->stream.visit(layer);
+  size_t next = 0;
+  each_tensor(streamed->here, [&](at::Tensor& tensor) { tensor = tensors[next++]; });
+  streamed->layer = layer;
+  return streamed->here;
 }
 
 WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source) {
   std::vector<std::string> keep_float32;
-  if (source.precision == WanPrecision::kInference) {
+  if (source.precision == DitPrecision::kInference) {
     keep_float32 = {"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"};
   }
   WeightReader reader(*source.tensors, source.name, source.placement, keep_float32);
@@ -90,43 +123,19 @@ WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightS
   weights.time_proj = take_linear(condition, "time_proj", 6 * dim, dim);
   weights.text_in = take_linear(condition, "text_embedder.linear_1", dim, config.text_dim);
   weights.text_out = take_linear(condition, "text_embedder.linear_2", dim, dim);
+  const bool plain = source.placement.quantization == Quantization::kNone && source.placement.blocks == Residence::kDevice;
+  VORTA_CHECK(plain || !at::GradMode::is_enabled(), "weights that are trained stay as they are");
   for (int64_t i = 0; i < config.num_layers; ++i) {
-    weights.blocks.push_back(take_block(reader.scope(fmt::format("blocks.{}", i)), config));
+    add_block(take_block(reader.scope(fmt::format("blocks.{}", i)), config), source.placement, weights);
   }
   weights.scale_shift_table = reader.take("scale_shift_table", {1, 2, dim});
+  weights.open_gate = at::ones({dim}, at::TensorOptions().dtype(at::kFloat).device(source.placement.device));
   weights.out = take_linear(reader, "proj_out", config.out_channels * config.patch_volume(), dim);
   reader.finish();
   return weights;
 }
 
 namespace {
-
-/// Adds parameters with PyTorch's default initialisation.
-class RandomInit {
- public:
-  RandomInit(at::Generator generator, const Placement& placement)
-      : generator_(std::move(generator)), options_(at::TensorOptions().dtype(placement.dtype).device(placement.device)) {}
-
-  void affine(const std::string& name, std::vector<int64_t> shape) {
-    int64_t fan_in = 1;
-    for (size_t i = 1; i < shape.size(); ++i) fan_in *= shape[i];
-    const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
-    tensors_[name + ".weight"] = at::empty(shape, options_).uniform_(-bound, bound, generator_);
-    tensors_[name + ".bias"] = at::empty({shape[0]}, options_).uniform_(-bound, bound, generator_);
-  }
-  void normal(const std::string& name, std::vector<int64_t> shape, double deviation) {
-    tensors_[name] = at::empty(shape, options_).normal_(0.0, deviation, generator_);
-  }
-  void constant(const std::string& name, int64_t size, double value) {
-    tensors_[name] = at::full({size}, value, options_);
-  }
-  std::map<std::string, at::Tensor> finish() { return std::move(tensors_); }
-
- private:
-  at::Generator generator_;
-  at::TensorOptions options_;
-  std::map<std::string, at::Tensor> tensors_;
-};
 
 void init_block(RandomInit& init, const std::string& prefix, const WanTransformerConfig& config) {
   const int64_t dim = config.inner_dim();

@@ -4,29 +4,17 @@
 #include <ATen/core/TensorBody.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "engine/models/dit_layers.h"
 #include "engine/models/wan_transformer.h"
+#include "engine/nn/layer_stream.h"
 
 namespace vorta::engine {
 
 // The parameters of WanTransformer by role; names and shapes are those of diffusers' state dict.
-
-struct LinearWeights {
-  at::Tensor weight;  // [out, in]
-  at::Tensor bias;    // [out]
-  at::Tensor operator()(const at::Tensor& x) const;
-  at::Tensor gelu(const at::Tensor& x) const;  // GELU, tanh form, of the product
-};
-
-/// Projections that read the same input. Fused into one product without gradients, separate handles otherwise.
-struct JointLinear {
-  std::vector<LinearWeights> parts;  // one fused part, or one an output
-  int64_t outputs = 0;
-  /// x [.., in] -> `outputs` tensors [.., out].
-  std::vector<at::Tensor> operator()(const at::Tensor& x) const;
-};
 
 struct WanAttentionWeights {
   LinearWeights q;  // cross attention only
@@ -43,23 +31,35 @@ struct WanBlockWeights {
   LinearWeights ffn_in, ffn_out;
 };
 
+/// Blocks that wait in the host's memory.
+struct WanBlockStream {
+  LayerStream stream;
+  int64_t layer = -1;     // of `here`
+  WanBlockWeights here;   // the visiting tensors
+};
+
 struct WanWeights {
   LinearWeights patch;  // [M, C, p_t, p_h, p_w] and [M]
   LinearWeights time_in, time_out, time_proj;
   LinearWeights text_in, text_out;
-  std::vector<WanBlockWeights> blocks;
+  std::vector<WanBlockWeights> blocks;      // empty where they are streamed
+  std::unique_ptr<WanBlockStream> streamed;
   at::Tensor scale_shift_table;  // [1, 2, M]
+  at::Tensor open_gate;          // [M] fp32 ones: the gate of cross attention's residual
   LinearWeights out;
+
+  /// The weights of `layer` on the device; streamed ones stay until another layer is asked for.
+  const WanBlockWeights& block(int64_t layer) const;
 };
 
 struct WanWeightSource {
   const std::map<std::string, at::Tensor>* tensors = nullptr;
   std::string name;  // for messages
   Placement placement = c10::ScalarType::Float;
-  WanPrecision precision = WanPrecision::kInference;
+  DitPrecision precision = DitPrecision::kInference;
 };
 
-/// DataError names missing, unknown and misshapen keys. Fuses only while grad mode is off.
+/// DataError names missing, unknown and misshapen keys. Fuses, quantizes and streams blocks only while grad mode is off.
 WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source);
 
 }  // namespace vorta::engine

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 
@@ -63,14 +64,18 @@ at::Device open_device(const std::string& name, int64_t index) {
 }
 
 at::Generator generator_on(at::Device device, uint64_t seed) {
-  if (device.is_cpu()) return at::detail::createCPUGenerator(seed);
+  if (!device.is_cuda()) return at::detail::createCPUGenerator(seed);
   at::Generator generator = at::detail::getCUDAHooks().getNewGenerator(device.index());
   generator.set_current_seed(seed);
   return generator;
 }
 
+void release_unused_memory(at::Device device) {
+  if (device.is_cuda()) c10::getDeviceAllocator(device.type())->emptyCache();
+}
+
 void synchronize(at::Device device) {
-  if (!device.is_cpu()) at::detail::getCUDAHooks().deviceSynchronize(device.index());
+  if (device.is_cuda()) at::detail::getCUDAHooks().deviceSynchronize(device.index());
 }
 
 }  // namespace vorta::engine

@@ -17,6 +17,9 @@ at::Device open_device(const std::string& name, int64_t index = 0);
 /// A generator for random tensors made on `device`; the same seed gives the same numbers on the same kind of device.
 at::Generator generator_on(at::Device device, uint64_t seed);
 
+/// Gives memory that nothing uses any more back to a GPU, so that others (and the next network) can have it.
+void release_unused_memory(at::Device device);
+
 /// Waits until all work given to `device` is done; nothing to wait for on the CPU.
 void synchronize(at::Device device);
 

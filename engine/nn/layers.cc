@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "engine/base/error.h"
@@ -58,6 +59,20 @@ at::Tensor gated_residual(const at::Tensor& x, const at::Tensor& y, const at::Te
   return at::addcmul(x, y, gate.to(at::kFloat)).to(x.scalar_type());  // promotes to fp32
 }
 
+NormedResidual residual_modulated_norm(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate,
+                                       const at::Tensor& shift, const at::Tensor& scale, double eps) {
+  if (auto both = kernel_residual_norm(x, y, gate, {scale, shift, 1.0, eps})) return *std::move(both);
+  const at::Tensor sum = gated_residual(x, y, gate);
+  return {sum, modulated_layer_norm(sum, shift, scale, eps)};
+}
+
+NormedResidual residual_affine_norm(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate,
+                                    const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  if (auto both = kernel_residual_norm(x, y, gate, {weight, bias, 0.0, eps})) return *std::move(both);
+  const at::Tensor sum = gated_residual(x, y, gate);
+  return {sum, affine_layer_norm(sum, weight, bias, eps)};
+}
+
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   if (const auto out = kernel_rms_norm(x, weight, eps)) return *out;
   if (x.is_cuda()) return at::rms_norm(x, {x.size(-1)}, weight.to(x.scalar_type()), eps);
@@ -70,6 +85,19 @@ at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double e
   const int64_t head_dim = 2 * table.cos64.size(1);
   if (const auto out = kernel_rms_norm(x, weight, eps, table.cos32, table.sin32)) return out->unflatten(-1, {-1, head_dim});
   return apply_rope(rms_norm(x, weight, eps).unflatten(-1, {-1, head_dim}), table);
+}
+
+at::Tensor head_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, const RopeTable* table,
+                         const at::Tensor& out) {
+  const int64_t head_dim = weight.size(0);
+  const at::Tensor cos = table == nullptr ? at::Tensor() : table->cos32;
+  const at::Tensor sin = table == nullptr ? at::Tensor() : table->sin32;
+  const at::Tensor to = out.defined() ? out.flatten(2) : out;
+  if (const auto done = kernel_rms_norm(x, weight, eps, cos, sin, to)) return done->unflatten(-1, {-1, head_dim});
+  const at::Tensor heads = x.unflatten(-1, {-1, head_dim});
+  const at::Tensor normed = rms_norm(heads, weight, eps);
+  const at::Tensor turned = table == nullptr ? normed : apply_rope(normed, *table);
+  return out.defined() ? out.copy_(turned) : turned;
 }
 
 at::Tensor timestep_sinusoid(const at::Tensor& timestep, int64_t dim) {

@@ -18,6 +18,24 @@ at::Tensor axis_angles(int64_t positions, int64_t width) {
   return at::outer(at::arange(positions, at::kDouble), frequency);
 }
 
+/// Angles [positions, width / 2] of each axis -> [L, D/2] of every token.
+at::Tensor token_angles(const VideoGrid& grid, const std::array<at::Tensor, 3>& axes) {
+  const int64_t f = grid.frames, h = grid.height, w = grid.width;
+  const at::Tensor t_part = axes[0].view({f, 1, 1, -1}).expand({f, h, w, -1});
+  const at::Tensor h_part = axes[1].view({1, h, 1, -1}).expand({f, h, w, -1});
+  const at::Tensor w_part = axes[2].view({1, 1, w, -1}).expand({f, h, w, -1});
+  return at::cat({t_part, h_part, w_part}, -1).flatten(0, 2);
+}
+
+RopeTable table_of(const at::Tensor& angles) {
+  RopeTable table;
+  table.cos64 = angles.cos().to(at::kDouble);
+  table.sin64 = angles.sin().to(at::kDouble);
+  table.cos32 = table.cos64.to(at::kFloat);
+  table.sin32 = table.sin64.to(at::kFloat);
+  return table;
+}
+
 }  // namespace
 
 RopeTable make_rope(const VideoGrid& grid, int64_t head_dim, int64_t max_positions) {
@@ -27,17 +45,23 @@ RopeTable make_rope(const VideoGrid& grid, int64_t head_dim, int64_t max_positio
                                                 to_string(grid), max_positions));
   }
   const int64_t side = 2 * (head_dim / 6);
-  const int64_t f = grid.frames, h = grid.height, w = grid.width;
-  const at::Tensor t_part = axis_angles(f, head_dim - 2 * side).view({f, 1, 1, -1}).expand({f, h, w, -1});
-  const at::Tensor h_part = axis_angles(h, side).view({1, h, 1, -1}).expand({f, h, w, -1});
-  const at::Tensor w_part = axis_angles(w, side).view({1, 1, w, -1}).expand({f, h, w, -1});
-  const at::Tensor angles = at::cat({t_part, h_part, w_part}, -1).reshape({grid.tokens(), head_dim / 2});
-  RopeTable table;
-  table.cos64 = angles.cos();
-  table.sin64 = angles.sin();
-  table.cos32 = table.cos64.to(at::kFloat);
-  table.sin32 = table.sin64.to(at::kFloat);
-  return table;
+  return table_of(token_angles(grid, {axis_angles(grid.frames, head_dim - 2 * side), axis_angles(grid.height, side),
+                                      axis_angles(grid.width, side)}));
+}
+
+RopeTable make_rope(const VideoGrid& grid, const std::array<int64_t, 3>& widths, double theta) {
+  const auto angles = [theta](int64_t positions, int64_t width) {
+    VORTA_CHECK(width > 0 && width % 2 == 0, "RoPE rotates pairs");
+    const at::Tensor exponent = at::arange(0, width, 2, at::kFloat) / static_cast<double>(width);
+    return at::outer(at::arange(positions, at::kFloat), 1.0 / at::pow(at::Scalar(theta), exponent));
+  };
+  return table_of(token_angles(
+      grid, {angles(grid.frames, widths[0]), angles(grid.height, widths[1]), angles(grid.width, widths[2])}));
+}
+
+RopeTable rope_rows(const RopeTable& table, const at::Tensor& tokens) {
+  const auto rows = [&](const at::Tensor& t) { return t.index_select(0, tokens); };
+  return {rows(table.cos64), rows(table.sin64), rows(table.cos32), rows(table.sin32)};
 }
 
 RopeTable rope_on(const RopeTable& table, at::Device device) {

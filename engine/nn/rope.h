@@ -3,6 +3,8 @@
 
 #include <ATen/core/TensorBody.h>
 
+#include <array>
+
 #include "engine/base/shapes.h"
 
 namespace vorta::engine {
@@ -17,6 +19,11 @@ struct RopeTable {
 
 /// `head_dim` is even. Each axis of the grid is at most `max_positions` long (ConfigError).
 RopeTable make_rope(const VideoGrid& grid, int64_t head_dim, int64_t max_positions);
+/// The table of tokens in another order: row i is that of token `tokens[i]`; tokens [L] int64.
+RopeTable rope_rows(const RopeTable& table, const at::Tensor& tokens);
+/// Another split of the head: real widths (frames, height, width) that add up to D, frequency j of width n being
+/// theta^(-2j/n); angles computed in fp32, as HunyuanVideo's are.
+RopeTable make_rope(const VideoGrid& grid, const std::array<int64_t, 3>& widths, double theta);
 /// The same table on another device.
 RopeTable rope_on(const RopeTable& table, at::Device device);
 

@@ -6,8 +6,10 @@
 #include <ATen/record_function.h>
 
 #include <array>
+#include <initializer_list>
 
 #include "engine/nn/kernel_call.h"
+#include "engine/nn/layers.h"
 #include "kernels/linear/linear.h"
 #include "kernels/token_norms/token_norms.h"
 
@@ -15,6 +17,21 @@ namespace vorta::engine {
 namespace {
 
 using kernels::BFloat16Bits;
+
+// A profiler, if one listens, sees a kernel as one operator and its traffic: operands and results once each.
+class StatedTraffic {
+ public:
+  StatedTraffic(const char* name, std::initializer_list<const at::Tensor*> tensors) : record_(at::RecordScope::FUNCTION) {
+    if (!record_.isActive()) return;
+    double bytes = 0;
+    for (const at::Tensor* x : tensors) bytes += static_cast<double>(x->numel()) * static_cast<double>(x->element_size());
+    const std::array<c10::IValue, 2> work{0.0, bytes};
+    record_.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
+  }
+
+ private:
+  at::RecordFunction record_;
+};
 
 // [B, L, M] whose rows have one stride throughout.
 bool rows_of_bfloat16(const at::Tensor& x) {
@@ -52,18 +69,21 @@ std::optional<at::Tensor> kernel_layer_norm(const at::Tensor& x, const at::Tenso
                                              .modulation_stride = modulation_stride(scale),
                                              .scale_offset = static_cast<float>(offset),
                                              .eps = static_cast<float>(eps)};
+  const StatedTraffic traffic("vorta::layer_norm", {&x, &out});
   if (!ran(kernels::modulated_layer_norm(args), "modulated_layer_norm")) return std::nullopt;
   return out;
 }
 
 std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
-                                          const at::Tensor& cos, const at::Tensor& sin) {
+                                          const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& given) {
   if (!rows_of_bfloat16(x) || weight.scalar_type() != at::kBFloat16 || !weight.is_contiguous()) return std::nullopt;
-  const at::Tensor out = at::empty(x.sizes(), x.options());
+  if (given.defined() && !rows_of_bfloat16(given)) return std::nullopt;
+  const at::Tensor out = given.defined() ? given : at::empty(x.sizes(), x.options());
   kernels::RmsNormRopeArgs args{.rows = rows_of(x),
                                 .x = view_of(x),
                                 .out = view_of(out),
                                 .weight = bits_of(weight),
+                                .norm_width = weight.size(0),
                                 .head_dim = 0,
                                 .eps = static_cast<float>(eps)};
   if (cos.defined()) {
@@ -71,6 +91,7 @@ std::optional<at::Tensor> kernel_rms_norm(const at::Tensor& x, const at::Tensor&
     args.sine = sin.const_data_ptr<float>();
     args.head_dim = cos.size(1) * 2;
   }
+  const StatedTraffic traffic("vorta::rms_norm", {&x, &out});
   if (!ran(kernels::rms_norm_rope(args), "rms_norm_rope")) return std::nullopt;
   return out;
 }
@@ -84,7 +105,31 @@ std::optional<at::Tensor> kernel_gated_residual(const at::Tensor& x, const at::T
                                         .out = view_of(out),
                                         .gate = gate.const_data_ptr<float>(),
                                         .gate_stride = modulation_stride(gate)};
+  const StatedTraffic traffic("vorta::gated_residual", {&x, &y, &out});
   if (!ran(kernels::gated_residual(args), "gated_residual")) return std::nullopt;
+  return out;
+}
+
+std::optional<NormedResidual> kernel_residual_norm(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate,
+                                                   const LayerNormTerms& norm) {
+  if (!rows_of_bfloat16(x) || !rows_of_bfloat16(y) || !modulation_of(gate, x)) return std::nullopt;
+  if (!modulation_of(norm.scale, x) || !modulation_of(norm.shift, x)) return std::nullopt;
+  if (modulation_stride(norm.scale) != modulation_stride(norm.shift)) return std::nullopt;
+  const NormedResidual out{at::empty(x.sizes(), x.options()), at::empty(x.sizes(), x.options())};
+  const kernels::GatedResidualLayerNormArgs args{.rows = rows_of(x),
+                                                 .x = view_of(x),
+                                                 .y = view_of(y),
+                                                 .residual = view_of(out.sum),
+                                                 .out = view_of(out.normed),
+                                                 .gate = gate.const_data_ptr<float>(),
+                                                 .gate_stride = modulation_stride(gate),
+                                                 .scale = norm.scale.const_data_ptr<float>(),
+                                                 .shift = norm.shift.const_data_ptr<float>(),
+                                                 .modulation_stride = modulation_stride(norm.scale),
+                                                 .scale_offset = static_cast<float>(norm.offset),
+                                                 .eps = static_cast<float>(norm.eps)};
+  const StatedTraffic traffic("vorta::residual_norm", {&x, &y, &out.sum, &out.normed});
+  if (!ran(kernels::gated_residual_layer_norm(args), "gated_residual_layer_norm")) return std::nullopt;
   return out;
 }
 

@@ -10,6 +10,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/pipeline/pipeline_family.h"
 
 namespace vorta::engine {
 namespace {
@@ -42,12 +43,13 @@ void require_file(const fs::path& path, std::string_view why) {
   if (!fs::is_regular_file(path, ignored)) throw DataError(path.string(), fmt::format("expected {}, found no file", why));
 }
 
-void check_components(ObjectReader& reader) {
-  for (std::string_view key : {"scheduler", "text_encoder", "tokenizer", "transformer", "vae"}) {
-    if (component_class(reader, key).empty()) reader.fail(key, "a text-to-video pipeline needs this part");
-  }
-  if (const std::string name = component_class(reader, "text_encoder"); name != "UMT5EncoderModel") {
-    reader.fail("text_encoder", fmt::format("expected UMT5EncoderModel, found {}", name));
+void check_components(ObjectReader& reader, const PipelineFamily& family) {
+  for (const PipelinePart& part : family.parts) {
+    const std::string name = component_class(reader, part.key);
+    if (name.empty()) reader.fail(part.key, "a text-to-video pipeline needs this part");
+    if (!part.class_name.empty() && name != part.class_name) {
+      reader.fail(part.key, fmt::format("expected {}, found {}", part.class_name, name));
+    }
   }
   for (std::string_view key : {"image_encoder", "image_processor"}) {
     const std::string name = component_class(reader, key);
@@ -81,9 +83,10 @@ std::vector<fs::path> embedded_candidates() {
 }  // namespace
 
 GenerationDefaults read_generation_defaults(const fs::path& model_dir) {
-  GenerationDefaults defaults;
-  const fs::path path = model_dir / "vorta_defaults.json";
   std::error_code ignored;
+  GenerationDefaults defaults;
+  if (fs::is_regular_file(model_dir / "model_index.json", ignored)) defaults = find_pipeline_family(model_dir).defaults();
+  const fs::path path = model_dir / "vorta_defaults.json";
   if (!fs::exists(path, ignored)) return defaults;
   const nlohmann::json json = read_json_file(path);
   ObjectReader reader(json, path.string() + "#");
@@ -99,7 +102,7 @@ GenerationDefaults read_generation_defaults(const fs::path& model_dir) {
   return defaults;
 }
 
-ModelFolder open_model_folder(const fs::path& dir, WeightOrigin origin) {
+ModelFolder open_model_folder(const fs::path& dir, TextSource text) {
   std::error_code ignored;
   if (!fs::is_directory(dir, ignored)) {
     throw DataError(dir.string(), "expected a folder with a diffusers pipeline (model_index.json), found no folder");
@@ -111,18 +114,19 @@ ModelFolder open_model_folder(const fs::path& dir, WeightOrigin origin) {
   ObjectReader reader(json, where);
   ModelFolder folder;
   folder.root = dir;
-  folder.pipeline_class = reader.string("_class_name");
-  if (folder.pipeline_class != "WanPipeline") {
-    reader.fail("_class_name", fmt::format("expected WanPipeline, found {}", folder.pipeline_class));
-  }
-  check_components(reader);
+  const PipelineFamily& family = find_pipeline_family(dir);
+  folder.pipeline_class = family.name;
+  check_components(reader, family);
   folder.scheduler_config = dir / "scheduler" / "scheduler_config.json";
   folder.transformer = dir / "transformer";
   folder.vae = dir / "vae";
   require_file(folder.scheduler_config, "the scheduler's configuration");
   require_file(folder.transformer / "config.json", "the transformer's configuration");
   require_file(folder.vae / "config.json", "the VAE's configuration");
-  if (origin == WeightOrigin::kFiles) require_file(dir / "text_encoder" / "config.json", "the text encoder's configuration");
+  if (text == TextSource::kGiven) return folder;
+  for (const PipelinePart& part : family.parts) {
+    if (part.key.starts_with("text_encoder")) require_file(dir / part.key / "config.json", "a text encoder's configuration");
+  }
   return folder;
 }
 

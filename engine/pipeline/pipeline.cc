@@ -11,12 +11,16 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <tuple>
 
 #include "engine/attention/attention.h"
 #include "engine/attention/router.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "engine/nn/device.h"
+#include "engine/nn/fp8.h"
+#include "engine/pipeline/pipeline_family.h"
+#include "engine/pipeline/sampling.h"
 #include "engine/pipeline/video_size.h"
 #include "engine/schedule/sampler.h"
 #include "engine/text/prompt_encoder.h"
@@ -61,11 +65,26 @@ class StageScope {
   Stage stage_;
 };
 
-/// Text features of a generation, each [B, S, text_dim]; `negative` is undefined without guidance.
-struct TextFeatures {
-  at::Tensor positive;
-  at::Tensor negative;
-};
+/// Texts of a generation; `negative` has undefined tokens without guidance.
+using TextFeatures = GivenText;
+
+/// `text` of batch 1 for `batch` videos, on `device`; tokens and pooled text in `dtype`.
+TextCondition repeated(const TextCondition& text, int64_t batch, at::Device device, c10::ScalarType dtype) {
+  const auto each = [&](const at::Tensor& x) {
+    if (!x.defined() || batch == 1) return x;
+    std::vector<int64_t> sizes(static_cast<size_t>(x.dim()), -1);
+    sizes.front() = batch;
+    return x.expand(sizes).contiguous();
+  };
+  return {each(text.tokens.to(device, dtype)), text.mask.defined() ? each(text.mask.to(device)) : at::Tensor(),
+          text.pooled.defined() ? each(text.pooled.to(device, dtype)) : at::Tensor()};
+}
+
+/// Two texts as one batch.
+TextCondition joined(const TextCondition& first, const TextCondition& second) {
+  const auto both = [](const at::Tensor& a, const at::Tensor& b) { return a.defined() ? at::cat({a, b}) : a; };
+  return {both(first.tokens, second.tokens), both(first.mask, second.mask), both(first.pooled, second.pooled)};
+}
 
 }  // namespace
 
@@ -86,7 +105,7 @@ at::Tensor to_rgb_bytes(const at::Tensor& video) {
 
 class Pipeline::Impl {
  public:
-  explicit Impl(const PipelineConfig& config);
+  Impl(const PipelineConfig& config, Loading loading, const Impl* donor);
   PlanSummary plan(const GenerationRequest& request);
   GenerationResult generate(const GenerationRequest& request, PipelineObserver& observer);
 
@@ -95,83 +114,181 @@ class Pipeline::Impl {
   std::unique_ptr<Sampler> sampler;
 
  private:
+  /// Sizes of the text encoder, known once it was loaded.
+  struct TextFacts {
+    int64_t max_tokens = 0;
+    double flops = 0;
+  };
+
   Placement placed(c10::ScalarType dtype) const { return {dtype, device}; }
-  bool guided() const { return config.guidance > 1.0; }
+  /// The scale of classifier-free guidance.
+  double guidance_scale() const {
+    return family_->guidance == GuidanceKind::kEmbedded ? config.true_guidance : config.guidance;
+  }
+  bool guided() const { return guidance_scale() > 1.0; }
+  /// What models with an embedded guidance are told.
+  double told_guidance() const {
+    return config.recipe && config.recipe->embedded_guidance ? *config.recipe->embedded_guidance : config.guidance;
+  }
+  at::Tensor model_timestep(int64_t step) const;
+  int64_t joint_text(int64_t text_tokens) { return model_shape().text_in_sequence() ? text_tokens : 0; }
+  int64_t text_tokens(const GenerationRequest& request);
   PromptEncoder& text();
   VideoDit& model();
   VideoVae& vae();
+  const VideoDit& model_shape();  // the model, or one without weights: for sizes and costs
+  const VideoVae& vae_shape();
+  const TextFacts& text_facts();
   template <typename Part>
-  void release(std::unique_ptr<Part>& part);
+  void release(std::shared_ptr<Part>& part);
+  void release_model();
+  std::unique_ptr<Sampler> make_sampler() const;
   void load_routers();
   void prepare_routes();
   void prepare_cache();
-  CacheSizes cache_sizes(const VideoSize& size);  // of one pass
-  std::unique_ptr<AttentionBackend> backend_for(const VideoGrid& tokens);
+  CacheSizes cache_sizes(const VideoSize& size, int64_t text_tokens);  // of one pass
+  VaeOptions vae_options() const;
+  AttentionOptions attention_options();
+  std::unique_ptr<TalliedAttention> backend_for(const VideoGrid& tokens, int64_t text_tokens);
   at::Tensor initial_latents(const GenerationRequest& request, const VideoSize& size);
   TextFeatures encode(const GenerationRequest& request, int64_t batch);
+  void check_text(const TextCondition& text);
   at::Tensor velocity(const at::Tensor& latents, const TextFeatures& text, AttentionBackend& attention, int64_t step);
-  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention,
+  int64_t steps_of(const GenerationRequest& request) const;
+  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention, int64_t steps,
                      PipelineObserver& observer);
   at::Tensor decode(const at::Tensor& latents);
 
   ModelFolder folder_;
-  std::unique_ptr<PromptEncoder> text_;
-  std::unique_ptr<VideoDit> model_;
-  std::unique_ptr<VideoVae> vae_;
+  const PipelineFamily* family_;
+  std::shared_ptr<PromptEncoder> text_;  // shared with pipelines that took them over
+  std::shared_ptr<VideoDit> model_;
+  std::shared_ptr<VideoVae> vae_;
+  std::unique_ptr<VideoDit> model_shape_;
+  std::unique_ptr<VideoVae> vae_shape_;
+  std::optional<TextFacts> text_facts_;
   std::optional<Router> router_;
   std::optional<AttentionGeometry> geometry_;
   std::shared_ptr<const RouteTable> routes_;
-  std::unique_ptr<StepCache> cache_;
+  std::shared_ptr<StepCache> cache_;
   CachePlan cache_plan_;
-  at::Tensor both_texts_;  // [2B, S, text_dim]: one object a generation, which the model's cache recognises
+  TextCondition both_texts_;  // batch 2B: one object a generation, which the model's cache recognises
 };
 
-Pipeline::Impl::Impl(const PipelineConfig& wanted)
-    : config(wanted), device(open_device(wanted.device)), folder_(open_model_folder(wanted.model_dir, wanted.weights)) {
+Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* donor)
+    : config(wanted), device(open_device(wanted.device)),
+      folder_(open_model_folder(wanted.model_dir, wanted.weights == WeightOrigin::kRandom ? TextSource::kGiven : wanted.text)),
+      family_(&find_pipeline_family(wanted.model_dir)) {
   check_config(config);
-  SamplerOptions options;
-  options.steps = config.steps;
-  options.flow_shift = config.flow_shift;
-  sampler = load_sampler(folder_.scheduler_config, options, config.scheduler);
+  if (config.true_guidance > 1.0 && family_->guidance != GuidanceKind::kEmbedded) {
+    throw ConfigError("--true-guidance", fmt::format("{} is guided by --guidance alone", family_->name));
+  }
+  if (donor != nullptr && shares_networks(config, donor->config)) {
+    text_ = donor->text_;
+    model_ = donor->model_;
+    vae_ = donor->vae_;
+  }
+  folder_.transformer = transformer_folder(config);
+  sampler = make_sampler();
   geometry_ = config.geometry;
   if (!config.routers_dir.empty()) load_routers();
   prepare_routes();
   prepare_cache();
-  if (config.offload == Offload::kStageByStage) {
-    release(model_);
-    return;
-  }
-  text();
+  if (config.offload == Offload::kStageByStage) release(model_);
+  if (loading == Loading::kWhenNeeded) return;
+  if (config.offload != Offload::kStageByStage) model();
+  if (config.offload != Offload::kKeepLoaded) return;
+  if (config.text == TextSource::kEncoder) text();
   vae();
+}
+
+std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
+  if (config.recipe) {
+    VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == config.recipe->guidance,
+                "steps and guidance are the recipe's: see choose_sampling");
+    return make_recipe_sampler(*config.recipe);
+  }
+  SamplerOptions options;
+  options.steps = config.steps;
+  options.flow_shift = config.flow_shift;
+  options.euler_grid = family_->euler_grid;
+  return load_sampler(folder_.scheduler_config, options, config.scheduler);
 }
 
 PromptEncoder& Pipeline::Impl::text() {
   if (!text_) {
     text_ = config.weights == WeightOrigin::kRandom
-                ? make_random_prompt_encoder(model().text_dim(), config.max_sequence_length, placed(config.dtype))
-                : load_umt5_prompt_encoder(folder_.root, placed(config.dtype), config.max_sequence_length);
+                ? make_random_prompt_encoder({model_shape().text_dim(), config.max_sequence_length, model_shape().pooled_dim()},
+                                             placed(config.dtype))
+                : family_->load_text(folder_.root, placed(config.dtype), config.max_sequence_length);
   }
   return *text_;
 }
 
 VideoDit& Pipeline::Impl::model() {
-  if (!model_) model_ = load_video_dit(folder_.transformer, placed(config.dtype), config.weights);
+  if (model_) return *model_;
+  Placement placement = placed(config.dtype);
+  placement.quantization = config.quantization;
+  if (config.offload == Offload::kLayerByLayer) placement.blocks = Residence::kHost;
+  const WeightEdit edit = [this](TensorMap& weights) { apply_loras(config, weights); };
+  model_ = load_video_dit(folder_.transformer, placement, config.weights, config.loras.empty() ? WeightEdit() : edit);
+  if (config.quantization == Quantization::kFp8 && !multiplies_fp8(device)) {
+    log_info("fp8: emulated on this device, with the rounding of 8-bit products and not their speed");
+  }
   return *model_;
 }
 
+const VideoDit& Pipeline::Impl::model_shape() {
+  if (model_) return *model_;
+  if (!model_shape_) model_shape_ = load_video_dit_shape(folder_.transformer, config.dtype);
+  return *model_shape_;
+}
+
+const VideoVae& Pipeline::Impl::vae_shape() {
+  if (vae_) return *vae_;
+  if (!vae_shape_) vae_shape_ = load_vae(folder_.vae, {config.vae_dtype, at::kMeta}, vae_options(), WeightOrigin::kRandom);
+  return *vae_shape_;
+}
+
+const Pipeline::Impl::TextFacts& Pipeline::Impl::text_facts() {
+  if (!text_facts_) {
+    text_facts_ = {text().max_tokens(), text().flops()};
+    release(text_);
+  }
+  return *text_facts_;
+}
+
 VideoVae& Pipeline::Impl::vae() {
-  if (!vae_) vae_ = load_vae(folder_.vae, placed(config.vae_dtype), config.vae, config.weights);
+  if (!vae_) vae_ = load_vae(folder_.vae, placed(config.vae_dtype), vae_options(), config.weights);
   return *vae_;
 }
 
+VaeOptions Pipeline::Impl::vae_options() const {
+  VaeOptions options = config.vae;
+  const bool tiles = config.tile_vae == TileVae::kAsReference ? family_->tiles_vae : config.tile_vae == TileVae::kAlways;
+  if (tiles && !options.tiling) options.tiling.emplace();
+  return options;
+}
+
 template <typename Part>
-void Pipeline::Impl::release(std::unique_ptr<Part>& part) {
-  if (config.offload == Offload::kStageByStage) part.reset();
+void Pipeline::Impl::release(std::shared_ptr<Part>& part) {
+  if (config.offload == Offload::kKeepLoaded || !part) return;
+  synchronize(device);
+  part.reset();
+  release_unused_memory(device);
+}
+
+/// Streamed blocks stay where they are: in the host's memory.
+void Pipeline::Impl::release_model() {
+  if (config.offload == Offload::kStageByStage) return release(model_);
+  if (config.offload == Offload::kKeepLoaded || !model_) return;
+  model_->rest();
+  release_unused_memory(device);
 }
 
 void Pipeline::Impl::load_routers() {
   if (config.attention == "dense") return;  // a baseline needs none
-  if (config.attention != "vorta" || config.route_fractions) {  // the geometry alone
+  if (config.attention != "vorta" || config.route_fractions || !config.route_file.empty()) {  // the geometry alone
     geometry_ = read_router_config(config.routers_dir / "config.json").geometry;
     return;
   }
@@ -179,13 +296,12 @@ void Pipeline::Impl::load_routers() {
   geometry_ = checkpoint.geometry;
   TensorMap tensors = read_router_checkpoint(checkpoint.router_file);
   for (auto& [name, tensor] : tensors) tensor = tensor.to(device, config.dtype);
-  router_.emplace(tensors, checkpoint.router_file.string(),
-                  RouterSize{model().num_layers(), model().num_heads(), model().embedding_dim()});
+  router_.emplace(tensors, checkpoint.router_file.string(), router_size(model_shape()));
 }
 
 /// The branch of every head at every step. Timesteps are all that routing sees, so this is known before any prompt.
 void Pipeline::Impl::prepare_routes() {
-  const VideoDit& dit = model();
+  const VideoDit& dit = model_shape();
   const auto uniform = [&](Branch branch) {
     return std::make_shared<const RouteTable>(
         uniform_routes(sampler->steps(), dit.num_layers(), dit.num_heads(), branch));
@@ -197,10 +313,13 @@ void Pipeline::Impl::prepare_routes() {
   } else if (config.attention == "vorta" && config.route_fractions) {
     routes_ = std::make_shared<const RouteTable>(
         routes_by_fractions(sampler->steps(), dit.num_layers(), dit.num_heads(), *config.route_fractions));
+  } else if (config.attention == "vorta" && !config.route_file.empty()) {
+    routes_ = std::make_shared<const RouteTable>(
+        read_route_file(config.route_file, sampler->steps(), dit.num_layers(), dit.num_heads()));
   } else if (router_) {
     std::vector<at::Tensor> embeddings;
     for (int64_t i = 0; i < sampler->steps(); ++i) {
-      embeddings.push_back(dit.timestep_embedding(sampler->timesteps().narrow(0, i, 1)));
+      embeddings.push_back(model().timestep_embedding(model_timestep(i)));
     }
     if (config.tau && !tau_note(*config.tau).empty()) log_warn(tau_note(*config.tau));
     routes_ = std::make_shared<const RouteTable>(make_routes(*router_, at::cat(embeddings), config.tau.value_or(0)));
@@ -213,91 +332,121 @@ void Pipeline::Impl::prepare_routes() {
 
 /// What the cache will skip, as far as it is known before any prompt.
 void Pipeline::Impl::prepare_cache() {
-  cache_ = make_step_cache(config.cache, parse_json(config.cache_options, config.cache_where), config.cache_where);
+  cache_ = config.own_cache;
+  if (!cache_) {
+    const nlohmann::json options = cache_options_of(config.cache_options, config.cache_where, config.model_dir);
+    cache_ = make_step_cache(config.cache, options, config.cache_where);
+  }
   const at::Tensor timesteps = sampler->timesteps();
   const at::Tensor values = timesteps.to(at::kDouble).contiguous();
   CacheSchedule schedule;
   schedule.timesteps.assign(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
   schedule.passes = guided() ? 2 : 1;
-  schedule.layers = model().num_layers();
-  schedule.time_signals = [this, timesteps](CacheSignal which) {
+  schedule.layers = model_shape().num_layers();
+  schedule.time_signals = [this](CacheSignal which) {
     std::vector<at::Tensor> signals;
-    for (int64_t i = 0; i < timesteps.size(0); ++i) {
-      signals.push_back(model().time_signal(which, timesteps.narrow(0, i, 1)));
-    }
+    for (int64_t i = 0; i < sampler->steps(); ++i) signals.push_back(model().time_signal(which, model_timestep(i)));
     return at::cat(signals).cpu();
   };
   cache_plan_ = cache_->plan(schedule);
 }
 
-std::unique_ptr<AttentionBackend> Pipeline::Impl::backend_for(const VideoGrid& tokens) {
+/// What the model is told at a step, [1].
+at::Tensor Pipeline::Impl::model_timestep(int64_t step) const {
+  const at::Tensor timestep = sampler->timesteps().narrow(0, step, 1);
+  const bool narrows = family_->timesteps_follow_latents && step > 0 && sampler->name() == "euler";
+  return narrows ? timestep.to(config.dtype) : timestep;
+}
+
+AttentionOptions Pipeline::Impl::attention_options() {
   AttentionOptions options;
   options.geometry = geometry_;
+  options.coreset_keys = model_shape().coreset_keys();
+  return options;
+}
+
+std::unique_ptr<TalliedAttention> Pipeline::Impl::backend_for(const VideoGrid& tokens, int64_t text_tokens) {
+  AttentionOptions options = attention_options();
   if (config.attention == "vorta") options.routes = routes_;
-  auto backend = make_attention(config.attention, options);
-  backend->plan(tokens);
+  auto backend = std::make_unique<TalliedAttention>(make_attention(config.attention, options));
+  backend->plan(tokens, joint_text(text_tokens));
   return backend;
 }
 
-CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size) {
+/// Tokens of the request's text, before it is encoded: all that fit.
+int64_t Pipeline::Impl::text_tokens(const GenerationRequest& request) {
+  if (config.text == TextSource::kEncoder) return text_facts().max_tokens;
+  if (!request.text) throw ConfigError("--prompt-embeds", "expected text features, found none");
+  return valid_text_tokens(request.text->positive);
+}
+
+CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size, int64_t text_tokens) {
   const VideoGrid& grid = size.latents;
   return {.batch = 1,
-          .tokens = size.tokens.tokens(),
-          .width = model().embedding_dim(),
-          .layers = model().num_layers(),
-          .latent_numel = model().latent_channels() * grid.frames * grid.height * grid.width,
+          .tokens = size.tokens.tokens() + joint_text(text_tokens),
+          .width = model_shape().embedding_dim(),
+          .layers = model_shape().num_layers(),
+          .latent_numel = model_shape().latent_channels() * grid.frames * grid.height * grid.width,
           .element_bytes = static_cast<int64_t>(c10::elementSize(config.dtype))};
 }
 
 PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   PlanSummary plan;
-  plan.size = resolve_video_size(request, model(), vae());
+  plan.size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
+  const int64_t text_count = text_tokens(request);
   plan.routes = routes_;
   plan.passes = guided() ? 2 : 1;
-  const auto backend = backend_for(plan.size.tokens);
-  plan.dense_pass = model().cost(plan.size.tokens, text().max_tokens());
+  const auto backend = backend_for(plan.size.tokens, text_count);
+  plan.dense_pass = model_shape().cost(plan.size.tokens, text_count);
   const double passes = static_cast<double>(plan.passes);
   plan.dense_step_flops = passes * plan.dense_pass.total();
-  const AttentionSize one{1, model().num_heads(), plan.size.tokens.tokens(), model().head_dim()};
+  const AttentionSize one{1, model_shape().num_heads(), plan.size.tokens.tokens(), model_shape().head_dim()};
+  const int64_t running = steps_of(request);
+  plan.schedule_steps = sampler->steps();
   for (int64_t step = 0; step < sampler->steps(); ++step) {
     double attention = 0;
-    for (int64_t layer = 0; layer < model().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
+    for (int64_t layer = 0; layer < model_shape().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
     const StepShares shares = cache_plan_.steps ? cache_plan_.steps->at(static_cast<size_t>(step)) : StepShares{};
     const DitCost& cost = plan.dense_pass;
     const double flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
                          shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
                          shares.feed_forward * cost.feed_forward;
+    plan.schedule_flops += passes * flops;
+    if (step >= running) continue;
     plan.step_flops.push_back(passes * flops);
     plan.attention_flops += passes * shares.self_attention * attention;
     plan.forwards += passes * (shares.self_attention + shares.cross_attention + shares.feed_forward) / kBlockParts;
   }
   plan.cache_is_static = cache_plan_.steps.has_value();
   plan.cache_note = cache_plan_.note;
-  plan.cache_bytes = plan.passes * cache_->state_bytes(cache_sizes(plan.size));
+  plan.cache_bytes = plan.passes * cache_->state_bytes(cache_sizes(plan.size, text_count));
   plan.branch_density[static_cast<size_t>(Branch::kDense)] = 1.0;
   constexpr std::pair<Branch, const char*> sparse[] = {{Branch::kCoreset, "coreset"}, {Branch::kSlidingTile, "sliding"}};
   const auto counts = routes_->counts();
   for (const auto& [branch, name] : sparse) {
     if (!geometry_ || counts[static_cast<size_t>(branch)] == 0) continue;
-    AttentionOptions options;
-    options.geometry = geometry_;
-    const auto alone = make_attention(name, options);
-    alone->plan(plan.size.tokens);
+    const auto alone = make_attention(name, attention_options());
+    alone->plan(plan.size.tokens, joint_text(text_count));
     plan.branch_density[static_cast<size_t>(branch)] = alone->density({});
   }
-  plan.text_flops = text().flops() * passes;
+  plan.text_flops = config.text == TextSource::kEncoder ? text_facts().flops * passes : 0;
   const VideoGrid& latents = plan.size.latents;
-  plan.vae_flops = vae().decode_flops(latents.frames, latents.height, latents.width);
+  if (request.output == Output::kVideo) plan.vae_flops = vae_shape().decode_flops(latents.frames, latents.height, latents.width);
   return plan;
 }
 
 at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, const VideoSize& size) {
-  const int64_t channels = model().latent_channels();
+  const int64_t channels = model_shape().latent_channels();
   const VideoGrid& grid = size.latents;
-  if (!request.latents) {
+  const double scale = sampler->initial_scale();
+  const auto drawn = [&](int64_t batch) {  // leaves the stream behind the first noise to the sampler
     at::Generator generator = at::detail::createCPUGenerator(request.seed);
-    return at::randn({1, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
-  }
+    const at::Tensor noise = at::randn({batch, channels, grid.frames, grid.height, grid.width}, generator, at::kFloat);
+    sampler->reset();
+    sampler->continue_noise(generator);
+    return scale == 1 ? noise : noise * scale;
+  };
+  if (!request.latents) return drawn(1);
   const at::Tensor& given = *request.latents;
   const std::vector<int64_t> expected{channels, grid.frames, grid.height, grid.width};
   const bool fits = given.dim() == 5 && given.size(0) >= 1 && given.sizes().slice(1) == at::IntArrayRef(expected);
@@ -311,24 +460,41 @@ at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, con
   if (!at::isfinite(latents).all().item<bool>()) {
     throw ConfigError("--latents", "expected finite numbers, found infinity or NaN");
   }
-  return latents;
+  drawn(latents.size(0));
+  return scale == 1 ? latents : latents * scale;
 }
 
 TextFeatures Pipeline::Impl::encode(const GenerationRequest& request, int64_t batch) {
-  const auto features = [&](const std::string& prompt) {
-    const at::Tensor one = text().encode({prompt}).to(config.dtype);  // [1, S, text_dim]
-    return batch == 1 ? one : one.expand({batch, -1, -1}).contiguous();
-  };
   TextFeatures out;
-  out.positive = features(request.prompt);
-  if (guided()) out.negative = features(request.negative_prompt);
-  synchronize(device);  // or the text's time would be counted into the first step
-  const int64_t width = out.positive.size(2);
-  if (width != model().text_dim()) {
-    throw DataError(folder_.root.string(), fmt::format("the transformer takes text of width {}, the text encoder gives {}",
-                                                       model().text_dim(), width));
+  if (config.text == TextSource::kGiven) {
+    if (!request.text) throw ConfigError("--prompt-embeds", "expected text features, found none");
+    out.positive = repeated(request.text->positive, batch, device, config.dtype);
+    if (guided() && !request.text->negative.tokens.defined()) {
+      throw ConfigError("--prompt-embeds", "expected negative text features for guidance, found none");
+    }
+    if (guided()) out.negative = repeated(request.text->negative, batch, device, config.dtype);
+  } else {
+    const auto features = [&](const std::string& prompt) {
+      const PromptFeatures one = text().encode({prompt});
+      return repeated({one.tokens, one.mask, one.pooled}, batch, device, config.dtype);
+    };
+    out.positive = features(request.prompt);
+    if (guided()) out.negative = features(request.negative_prompt);
   }
+  synchronize(device);  // or the text's time would be counted into the first step
+  check_text(out.positive);
+  if (guided()) check_text(out.negative);
   return out;
+}
+
+void Pipeline::Impl::check_text(const TextCondition& text) {
+  const auto width = [](const at::Tensor& x) { return x.defined() ? x.size(-1) : 0; };
+  const bool right = width(text.tokens) == model_shape().text_dim() && width(text.pooled) == model_shape().pooled_dim();
+  if (right) return;
+  throw DataError(folder_.root.string(),
+                  fmt::format("the transformer takes text of width {} and a pooled text of width {} (0: none), the text "
+                              "features have {} and {}",
+                              model_shape().text_dim(), model_shape().pooled_dim(), width(text.tokens), width(text.pooled)));
 }
 
 /// The model's velocity in its dtype: u + guidance * (c - u), c and u with and without the prompt.
@@ -336,27 +502,38 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
                                     AttentionBackend& attention, int64_t step) {
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
-  const at::Tensor timestep = sampler->timesteps()[step].expand({batch});
-  StepCache* cache = cache_.get();
-  if (!guided()) return model().forward(input, timestep, features.positive, {attention, step, cache});
+  const at::Tensor timestep = model_timestep(step).expand({batch});
+  const auto context = [&](GuidancePass pass) {
+    return ForwardContext{attention, step, cache_.get(), pass, told_guidance(), /*reorder=*/device.is_cuda()};
+  };
+  if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
   at::Tensor with_prompt, without;
-  if (both_texts_.defined()) {
+  if (both_texts_.tokens.defined()) {
     const at::Tensor both = model().forward(at::cat({input, input}), timestep[0].expand({2 * batch}), both_texts_,
-                                            {attention, step, cache, GuidancePass::kBoth});
+                                            context(GuidancePass::kBoth));
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
-    with_prompt = model().forward(input, timestep, features.positive, {attention, step, cache});
-    without = model().forward(input, timestep, features.negative, {attention, step, cache, GuidancePass::kNegative});
+    with_prompt = model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
+    without = model().forward(input, timestep, features.negative, context(GuidancePass::kNegative));
   }
-  return without + (with_prompt - without) * config.guidance;
+  return without + (with_prompt - without) * guidance_scale();
 }
 
-at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention,
+int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
+  if (!request.timed_steps) return sampler->steps();
+  const int64_t wanted = *request.timed_steps;
+  if (wanted < 1 || wanted > sampler->steps()) {
+    throw ConfigError("--timed-steps", fmt::format("expected 1 to {}, the steps of the schedule, found {}", sampler->steps(), wanted));
+  }
+  if (request.output != Output::kLatents) throw ConfigError("--timed-steps", "the first steps make no video: expected latents as output");
+  if (config.cache != "none") throw ConfigError("--timed-steps", "the first steps say nothing about a cache, which skips later ones");
+  return wanted;
+}
+
+at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention, int64_t steps,
                                    PipelineObserver& observer) {
-  sampler->reset();
   cache_->reset();
-  const int64_t steps = sampler->steps();
   for (int64_t step = 0; step < steps; ++step) {
     observer.step_begin(step, steps);
     const at::Tensor direction = velocity(latents, features, attention, step);
@@ -375,9 +552,9 @@ at::Tensor Pipeline::Impl::decode(const at::Tensor& latents) {
 }
 
 GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, PipelineObserver& observer) {
-  const VideoSize size = resolve_video_size(request, model(), vae());
+  const VideoSize size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
+  const int64_t steps = steps_of(request);
   const at::Tensor noise = initial_latents(request, size).to(device);
-  const auto attention = backend_for(size.tokens);
   const int64_t batch = noise.size(0);
   GenerationResult result;
   TextFeatures features;
@@ -386,16 +563,18 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
     features = encode(request, batch);
     release(text_);
   }
+  const auto attention = backend_for(size.tokens, valid_text_tokens(features.positive));
   {
     const StageScope stage(observer, Stage::kDenoise);
     const bool small = batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
-    const bool batched = guided() && small && cache_->decides_alike();
-    both_texts_ = batched ? at::cat({features.positive, features.negative}) : at::Tensor();
-    result.latents = denoise(noise, features, *attention, observer);
-    both_texts_ = at::Tensor();
+    const bool batched = guided() && small && cache_->decides_alike() && !model_shape().text_in_sequence();
+    both_texts_ = batched ? joined(features.positive, features.negative) : TextCondition();
+    result.latents = denoise(noise, features, *attention, steps, observer);
+    both_texts_ = TextCondition();
     result.cache_calls = cache_->trace();
+    result.attention_calls = attention->calls();
     cache_->reset();
-    release(model_);
+    release_model();
   }
   if (request.output == Output::kVideo) {
     const StageScope stage(observer, Stage::kVae);
@@ -411,9 +590,17 @@ Pipeline::~Pipeline() = default;
 Pipeline::Pipeline(Pipeline&&) noexcept = default;
 Pipeline& Pipeline::operator=(Pipeline&&) noexcept = default;
 
-Pipeline Pipeline::load(const PipelineConfig& config) {
+bool shares_networks(const PipelineConfig& a, const PipelineConfig& b) {
+  const auto networks = [](const PipelineConfig& c) {
+    return std::tie(c.model_dir, c.transformer_dir, c.loras, c.lora_mode, c.weights, c.device, c.dtype, c.vae_dtype, c.offload, c.quantization, c.max_sequence_length,
+                    c.tile_vae, c.text);
+  };
+  return networks(a) == networks(b) && a.offload != Offload::kStageByStage && !a.vae.tiling && !b.vae.tiling;
+}
+
+Pipeline Pipeline::load(const PipelineConfig& config, Loading loading, const Pipeline* donor) {
   const c10::InferenceMode inference;
-  return Pipeline(std::make_unique<Impl>(config));
+  return Pipeline(std::make_unique<Impl>(config, loading, donor == nullptr ? nullptr : donor->impl_.get()));
 }
 
 PlanSummary Pipeline::plan(const GenerationRequest& request) {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/attention/attention_tally.h"
 #include "engine/attention/geometry.h"
 #include "engine/attention/route_table.h"
 #include "engine/base/error.h"
@@ -17,6 +18,7 @@
 #include "engine/cache/step_cache.h"
 #include "engine/models/video_dit.h"
 #include "engine/pipeline/model_folder.h"
+#include "engine/schedule/recipe.h"
 #include "engine/vae/vae.h"
 #include "engine/weights/placement.h"
 
@@ -27,12 +29,34 @@ class NotFiniteError : public DataError {
   using DataError::DataError;
 };
 
-/// Whether the networks stay in memory, or each is loaded for its stage and released after it.
-enum class Offload { kKeepLoaded, kStageByStage };
+/// What of the networks waits outside the device. kKeepLoaded: nothing. kStageByStage: each network is loaded for its stage
+/// and released after it. kLayerByLayer: the same, but the transformer's blocks stay in the host's memory throughout and
+/// visit the device one after another (LayerStream). Results are the same bits.
+enum class Offload { kKeepLoaded, kStageByStage, kLayerByLayer };
+
+/// When a pipeline reads weights: at once, or when a generation first needs them, so that plans cost neither time nor
+/// memory.
+enum class Loading { kAtOnce, kWhenNeeded };
+
+/// Low-rank changes of the transformer's weights, see engine/weights/lora.h.
+struct LoraFile {
+  std::filesystem::path path;
+  double scale = 1;
+  bool operator==(const LoraFile&) const = default;
+};
+enum class LoraMode { kMerged, kAtRunTime };
+
+/// Whether a VAE works in spatial tiles: as the model's reference does, always, or never.
+enum class TileVae { kAsReference, kAlways, kNever };
 
 /// Everything that is decided before a prompt is known.
 struct PipelineConfig {
   std::filesystem::path model_dir;    // diffusers layout: model_index.json, scheduler/, text_encoder/, tokenizer/, ...
+  /// A transformer folder in place of the model's, e.g. a student; looked for inside model_dir first. Empty: the model's.
+  std::filesystem::path transformer_dir;
+  std::vector<LoraFile> loras;
+  LoraMode lora_mode = LoraMode::kMerged;
+  bool strict_loras = false;          // refuse files with keys that do not fit, instead of a warning
   std::filesystem::path routers_dir;  // <exp_dir> of a router checkpoint; empty: none
   /// Random weights: transformer and VAE of the folder's configurations, random text features; for latency alone.
   WeightOrigin weights = WeightOrigin::kFiles;
@@ -47,16 +71,31 @@ struct PipelineConfig {
   std::optional<double> tau;
   /// Routed attention without routers: shares of the heads, see routes_by_fractions.
   std::optional<RouteFractions> route_fractions;
+  std::filesystem::path route_file;   // routed attention by a table, see read_route_file; empty: none
   std::string cache = "none";           // a row of step_caches()
   std::string cache_options = "{}";     // its options, a JSON object
   std::string cache_where = "--cache-options";  // where they stand, for messages
+  std::shared_ptr<StepCache> own_cache;  // in place of the three above: one that the caller made, to measure with
   int64_t steps = 50;
-  double guidance = 5.0;              // classifier-free guidance; one pass a step when <= 1
+  /// Classifier-free guidance, one pass a step when <= 1; for models with an embedded guidance what they are told.
+  double guidance = 5.0;
+  /// Models with an embedded guidance: classifier-free guidance beside it, two passes a step when > 1.
+  double true_guidance = 1.0;
   int64_t max_sequence_length = 512;  // text tokens that the transformer sees; the rest of a prompt is cut
   std::optional<double> flow_shift;   // replaces the shift of scheduler_config.json
+  std::optional<SamplingRecipe> recipe;  // in place of scheduler and shift; steps and guidance are then its own
   std::string scheduler;              // a row of samplers(); empty: as scheduler_config.json says
   Offload offload = Offload::kKeepLoaded;
-  VaeOptions vae;
+  Quantization quantization = Quantization::kNone;  // of the transformer's blocks
+  VaeOptions vae;                     // with a tiling: always in these tiles
+  TileVae tile_vae = TileVae::kAsReference;
+  TextSource text = TextSource::kEncoder;  // kGiven: every request brings its text
+};
+
+/// Text features in place of prompts, batch 1.
+struct GivenText {
+  TextCondition positive;
+  TextCondition negative;  // undefined tokens: none
 };
 
 /// Whether a generation stops at the latents.
@@ -64,7 +103,8 @@ enum class Output { kLatents, kVideo };
 
 struct GenerationRequest {
   std::string prompt;
-  std::string negative_prompt;  // used when guidance > 1
+  std::string negative_prompt;  // used when guidance takes two passes
+  std::optional<GivenText> text;  // with TextSource::kGiven, in place of both
   int64_t frames = 81;
   int64_t height = 480;
   int64_t width = 832;
@@ -73,11 +113,14 @@ struct GenerationRequest {
   /// stream of diffusers' randn_tensor.
   std::optional<at::Tensor> latents;
   Output output = Output::kVideo;
+  /// Stops after so many steps of the schedule, to time them: latents only, and those of an unfinished video.
+  std::optional<int64_t> timed_steps;
 };
 
 /// Tensors on the CPU.
 struct GenerationResult {
   std::vector<CacheCall> cache_calls;  // every forward of the denoising, in order
+  AttentionCalls attention_calls;      // of the denoising's self attentions
   at::Tensor latents;  // [B, C, T, H, W] fp32, as the VAE takes them (normalised)
   at::Tensor video;    // [F, 3, Y, X] fp32 in 0..1; undefined for Output::kLatents; [B, F, 3, Y, X] when B > 1
 };
@@ -96,9 +139,11 @@ struct PlanSummary {
   VideoSize size;
   std::shared_ptr<const RouteTable> routes;  // every head of every step: uniform for dense, sliding and coreset
   std::array<double, kBranches> branch_density{};  // pairs computed over all pairs, by Branch; 0 where not defined
-  int64_t passes = 1;                        // transformer forwards a step: 2 with guidance
+  int64_t passes = 1;                        // transformer forwards a step: 2 with classifier-free guidance
   DitCost dense_pass;                        // one dense forward
-  std::vector<double> step_flops;            // all passes of each step, less what the cache is known to skip
+  std::vector<double> step_flops;            // all passes of each step that runs, less what the cache is known to skip
+  int64_t schedule_steps = 0;                // of the whole schedule: more than run where steps are timed
+  double schedule_flops = 0;                 // of all of them
   double attention_flops = 0;                // of step_flops, the self attentions' scores and weighted sums
   /// Whether step_flops knows what the cache will skip; if not, they are those without a cache.
   bool cache_is_static = true;
@@ -107,7 +152,7 @@ struct PlanSummary {
   double forwards = 0;                       // forwards of the network, a step with half its work skipped counting half
   double dense_step_flops = 0;               // the same step with dense attention
   double text_flops = 0;                     // all prompts
-  double vae_flops = 0;
+  double vae_flops = 0;                      // 0 where latents are all that is asked for
   double denoise_flops() const;
   /// Dense denoising FLOPs over planned ones.
   double speedup() const;
@@ -127,12 +172,17 @@ class PipelineObserver {
   virtual void step_end(int64_t /*index*/, int64_t /*count*/) {}
 };
 
+/// Whether pipelines of both configurations can use the same networks: weights, device, types and offload agree, and
+/// networks are not released between stages.
+bool shares_networks(const PipelineConfig& a, const PipelineConfig& b);
+
 /// A text-to-video pipeline in the diffusers layout: prompt in, latents or frames out.
 class Pipeline {
  public:
-  /// Reads and checks the folder and loads the networks (Offload::kStageByStage: only their configurations).
+  /// Reads and checks the folder and loads the networks (with an Offload those that do not wait for their stage).
   /// @throws ConfigError, DataError as the parts do.
-  static Pipeline load(const PipelineConfig& config);
+  /// `donor`: a pipeline whose networks are taken over where they are the same (shares_networks), else none.
+  static Pipeline load(const PipelineConfig& config, Loading loading = Loading::kAtOnce, const Pipeline* donor = nullptr);
   ~Pipeline();
   Pipeline(Pipeline&&) noexcept;
   Pipeline& operator=(Pipeline&&) noexcept;

@@ -8,10 +8,11 @@
 namespace vorta::engine {
 namespace {
 
-int64_t rounded_frames(int64_t frames, int64_t factor) {
+int64_t rounded_frames(int64_t frames, int64_t factor, FrameRounding rounding) {
   if (frames < 1) throw ConfigError("--frames", fmt::format("expected at least 1 frame, found {}", frames));
   if ((frames - 1) % factor == 0) return frames;
-  const int64_t rounded = frames / factor * factor + 1;
+  const int64_t whole = rounding == FrameRounding::kWholeFactors ? frames : frames - 1;
+  const int64_t rounded = whole / factor * factor + 1;
   log_warn(fmt::format("frames: expected 1 more than a multiple of {}, found {}; making {} (as diffusers does)", factor,
                        frames, rounded));
   return rounded;
@@ -42,14 +43,15 @@ void require_at_most(std::string_view flag, int64_t size, int64_t most) {
 
 }  // namespace
 
-VideoSize resolve_video_size(const GenerationRequest& request, const VideoDit& model, const VideoVae& vae) {
+VideoSize resolve_video_size(const GenerationRequest& request, const VideoDit& model, const VideoVae& vae,
+                             FrameRounding rounding) {
   require_at_most("--height", request.height, kMostPixels);
   require_at_most("--width", request.width, kMostPixels);
   require_at_most("--frames", request.frames, kMostFrames);
   require_multiple("--height", request.height, pixels_per_token(model, vae.spatial_factor(), 0));
   require_multiple("--width", request.width, pixels_per_token(model, vae.spatial_factor(), 1));
   VideoSize size;
-  size.frames = rounded_frames(request.frames, vae.temporal_factor());
+  size.frames = rounded_frames(request.frames, vae.temporal_factor(), rounding);
   size.height = request.height;
   size.width = request.width;
   size.latents = {(size.frames - 1) / vae.temporal_factor() + 1, size.height / vae.spatial_factor(),

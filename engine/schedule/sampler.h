@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/core/Generator.h>
 #include <ATen/core/TensorBody.h>
 
 #include <cstdint>
@@ -31,6 +32,10 @@ class Sampler {
   /// (InternalError otherwise); `reset` starts again. Inputs are not modified.
   virtual at::Tensor step(const at::Tensor& velocity, int64_t index, const at::Tensor& sample) = 0;
   virtual void reset() = 0;
+  /// What the first noise is multiplied with: the first sigma.
+  virtual double initial_scale() const { return 1; }
+  /// Where steps that add noise draw it from: a CPU generator that has already given the first noise. After `reset`.
+  virtual void continue_noise(const at::Generator& /*generator*/) {}
 
  protected:
   Sampler(at::Tensor timesteps, at::Tensor sigmas);

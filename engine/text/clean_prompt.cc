@@ -120,6 +120,8 @@ std::u32string fix_segment(std::u32string text, bool unescape) {
   return text;
 }
 
+}  // namespace
+
 // Line by line; once a line has a "<" the text may be HTML, and entities are left for the caller to decide.
 std::u32string fix_text(std::u32string_view text) {
   std::u32string result;
@@ -143,8 +145,6 @@ std::u32string collapse_white_space(std::u32string_view text) {
   if (!result.empty() && result.back() == U' ') result.pop_back();
   return result;
 }
-
-}  // namespace
 
 std::string clean_prompt(std::string_view prompt) {
   const auto points = decode_utf8(prompt);

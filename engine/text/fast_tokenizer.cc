@@ -9,23 +9,23 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/utf8.h"
+#include "engine/text/byte_level.h"
 
 namespace vorta::engine {
 namespace {
 
-// A template item is {"SpecialToken": {"id", "type_id"}} or {"Sequence": {"id", "type_id"}}.
-void append_special(const JsonNode& token, const JsonNode& specials, std::vector<int64_t>& ids) {
-  const auto definition = specials.at(token.string("id"));
-  definition.only({"id", "ids", "tokens"});
-  for (const auto& id : definition.at("ids").items()) ids.push_back(id.integer());
+nlohmann::json read_tokenizer_file(const std::filesystem::path& path) {
+  constexpr std::size_t kMaxBytes = 256u << 20;
+  return read_json_file(path, kMaxBytes);
 }
 
 }  // namespace
 
-FastTokenizer::FastTokenizer(const std::filesystem::path& tokenizer_json) {
-  constexpr std::size_t kMaxBytes = 256u << 20;
-  const auto json = read_json_file(tokenizer_json, kMaxBytes);
-  const JsonNode root(json, tokenizer_json.string() + "#");
+FastTokenizer::FastTokenizer(const std::filesystem::path& tokenizer_json)
+    : FastTokenizer(read_tokenizer_file(tokenizer_json), tokenizer_json.string()) {}
+
+FastTokenizer::FastTokenizer(const nlohmann::json& json, const std::string& where) {
+  const JsonNode root(json, where + "#");
   // Truncation and padding are the caller's business, decoding nobody's.
   root.only({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
              "model"});
@@ -37,7 +37,7 @@ FastTokenizer::FastTokenizer(const std::filesystem::path& tokenizer_json) {
   if (const auto pre = root.find("pre_tokenizer")) pre_tokenizer_ = parse_pre_tokenizer(*pre);
   vocab_size_ = model_->size();
   parse_added_tokens(root);
-  parse_template(root);
+  if (const auto post = root.find("post_processor")) frame_ = parse_post_processor(*post);
 }
 
 void FastTokenizer::parse_added_tokens(const JsonNode& root) {
@@ -57,34 +57,34 @@ void FastTokenizer::parse_added_tokens(const JsonNode& root) {
       item.fail(fmt::format("\"{}\" has id {} here and {} in the vocabulary", token.content, token.id, *known));
     }
     if (token.content == "<pad>" || token.content == "[PAD]") pad_id_ = token.id;
-    vocab_size_ = std::max(vocab_size_, token.id + 1);
-    if (token.normalized) {
-      token.content = normalize(token.content);
-      normalized_tokens_.push_back(std::move(token));
-    } else {
-      raw_tokens_.push_back(std::move(token));
-    }
+    keep_token(std::move(token));
   }
 }
 
-void FastTokenizer::parse_template(const JsonNode& root) {
-  const auto post = root.find("post_processor");
-  if (!post) return;
-  if (const auto type = post->string("type"); type != "TemplateProcessing") {
-    post->fail(fmt::format("post_processor \"{}\" is not understood", type));
-  }
-  post->only({"type", "single", "pair", "special_tokens"});
-  bool seen_text = false;
-  for (const auto& item : post->at("single").items()) {
-    item.only({"SpecialToken", "Sequence"});
-    if (const auto special = item.find("SpecialToken")) {
-      append_special(*special, post->at("special_tokens"), seen_text ? after_ : before_);
-      continue;
-    }
-    if (seen_text || item.at("Sequence").string("id") != "A") item.fail("expected the text \"A\" once");
-    seen_text = true;
-  }
-  if (!seen_text) post->at("single").fail("the text \"A\" is missing");
+void FastTokenizer::keep_token(AddedToken token) {
+  vocab_size_ = std::max(vocab_size_, token.id + 1);
+  added_ids_[token.content] = token.id;
+  if (token.normalized) token.content = normalize(token.content);
+  (token.normalized ? normalized_tokens_ : raw_tokens_).push_back(std::move(token));
+}
+
+void FastTokenizer::add_token(AddedToken token) {
+  if (token.content.empty() || added_ids_.contains(token.content)) return;
+  token.id = model_->count();
+  for (const auto& [unused, id] : added_ids_) token.id = std::max(token.id, id + 1);
+  if (const auto known = model_->id_of(token.content)) token.id = *known;
+  keep_token(std::move(token));
+}
+
+std::optional<int64_t> FastTokenizer::id_of(std::string_view token) const {
+  const auto added = added_ids_.find(token);
+  return added != added_ids_.end() ? added->second : model_->id_of(token);
+}
+
+std::string FastTokenizer::text_of(const std::vector<int64_t>& ids) const {
+  std::string spelled;
+  for (int64_t id : ids) spelled += model_->token_of(id);
+  return spell_out(spelled, model_->suffix());
 }
 
 std::string FastTokenizer::normalize(std::string_view text) const {
@@ -104,20 +104,25 @@ void FastTokenizer::encode_plain(std::string_view text, bool at_start, std::vect
   }
 }
 
-std::vector<int64_t> FastTokenizer::encode(std::string_view text, int64_t max_tokens) const {
+std::vector<int64_t> FastTokenizer::text_ids(std::string_view text) const {
   if (!is_utf8(text)) throw ConfigError("prompt", "is not valid UTF-8");
-  const auto around = static_cast<int64_t>(before_.size() + after_.size());
-  if (max_tokens < around) {
-    throw ConfigError("max_tokens", fmt::format("{} is less than the {} special tokens of an empty prompt", max_tokens, around));
-  }
   std::vector<int64_t> ids;
   for (const auto& part : split_at_tokens(text, raw_tokens_)) {
     if (part.id) ids.push_back(*part.id);
     else encode_plain(part.text, part.begin == 0, ids);
   }
+  return ids;
+}
+
+std::vector<int64_t> FastTokenizer::encode(std::string_view text, int64_t max_tokens) const {
+  const auto around = static_cast<int64_t>(frame_.before.size() + frame_.after.size());
+  if (max_tokens < around) {
+    throw ConfigError("max_tokens", fmt::format("{} is less than the {} special tokens of an empty prompt", max_tokens, around));
+  }
+  auto ids = text_ids(text);
   ids.resize(static_cast<std::size_t>(std::min(static_cast<int64_t>(ids.size()), max_tokens - around)));
-  ids.insert(ids.begin(), before_.begin(), before_.end());
-  ids.insert(ids.end(), after_.begin(), after_.end());
+  ids.insert(ids.begin(), frame_.before.begin(), frame_.before.end());
+  ids.insert(ids.end(), frame_.after.begin(), frame_.after.end());
   return ids;
 }
 

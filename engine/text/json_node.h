@@ -32,6 +32,7 @@ class JsonNode {
   bool boolean(std::string_view key, bool fallback) const;
 
   const nlohmann::json& json() const { return *value_; }
+  const std::string& where() const { return where_; }
   [[noreturn]] void fail(std::string_view message) const;
 
  private:

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -105,10 +106,45 @@ Normalizer parse_sequence(const JsonNode& node) {
   };
 }
 
+struct PointRange {
+  char32_t first;
+  char32_t last;
+};
+
+// Marks that tokenizers 0.21, whose normalisation is of Unicode 9, neither orders nor composes.
+constexpr PointRange kLaterMarks[] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},     {0xD3B, 0xD3C},
+    {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
+    {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B},
+    {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943},
+    {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45},
+    {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
+    {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF},
+};
+
+bool is_later_mark(char32_t c) {
+  return std::any_of(std::begin(kLaterMarks), std::end(kLaterMarks), [c](const auto& row) { return c >= row.first && c <= row.last; });
+}
+
+// Between such marks each stretch is normalised on its own.
+std::string normalize_stretches(std::string_view text, NormalForm form) {
+  std::string result;
+  std::size_t begin = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto length = utf8_length(text[at]);
+    if (is_later_mark(first_point(text.substr(at)))) {
+      result.append(normalize_unicode(text.substr(begin, at - begin), form)).append(text.substr(at, length));
+      begin = at + length;
+    }
+    at += length;
+  }
+  return result.append(normalize_unicode(text.substr(begin), form));
+}
+
 template <NormalForm form>
 Normalizer parse_form(const JsonNode& node) {
   node.only({"type"});
-  return [](std::string_view text) { return normalize_unicode(text, form); };
+  return [](std::string_view text) { return normalize_stretches(text, form); };
 }
 
 Normalizer parse_lowercase(const JsonNode& node) {

@@ -4,8 +4,12 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <optional>
 
 #include "engine/base/error.h"
+#include "engine/text/byte_level.h"
+#include "engine/text/regex.h"
+#include "engine/text/split_rule.h"
 #include "engine/text/unicode_text.h"
 
 namespace vorta::engine {
@@ -107,6 +111,58 @@ PreTokenizer parse_metaspace(const JsonNode& node) {
   return Metaspace{mark, parse_scheme(node), node.boolean("split", true)};
 }
 
+struct PatternSplit {
+  Regex pattern;
+  SplitRule rule;
+  bool invert;
+
+  Pieces operator()(const Pieces& pieces) const {
+    Pieces result;
+    for (const auto& piece : pieces) {
+      for (const auto& [begin, end] : rule(split_spans(piece.text.size(), pattern.find_all(piece.text), invert))) {
+        if (begin < end) result.push_back({piece.text.substr(begin, end - begin), piece.at_start && begin == 0});
+      }
+    }
+    return result;
+  }
+};
+
+std::string as_pattern(std::string_view literal) {
+  std::string pattern;
+  for (char c : literal) {
+    if (std::string_view("\\.+*?()|[]{}^$#&-~ \t\n\r\v\f").find(c) != std::string_view::npos) pattern += fmt::format("\\x{{{:x}}}", c);
+    else pattern += c;
+  }
+  return pattern;
+}
+
+PreTokenizer parse_split(const JsonNode& node) {
+  node.only({"type", "pattern", "behavior", "invert"});
+  const auto pattern = node.at("pattern");
+  pattern.only({"String", "Regex"});
+  const auto regex = pattern.find("Regex");
+  const std::string source = regex ? regex->string() : as_pattern(pattern.string("String"));
+  const auto behaviour = node.at("behavior");
+  const auto rule = find_split_rule(behaviour.string());
+  if (rule == nullptr) behaviour.fail(fmt::format("\"{}\" is not understood", behaviour.string()));
+  return PatternSplit{Regex(source, node.where()), rule, node.boolean("invert", false)};
+}
+
+PreTokenizer parse_byte_characters(const JsonNode& node) {
+  node.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+  const bool add_space = node.boolean("add_prefix_space", true);
+  std::optional<PatternSplit> words;
+  if (node.boolean("use_regex", true)) words = PatternSplit{Regex(kGpt2Words, node.where()), find_split_rule("Isolated"), false};
+  return [add_space, words](Pieces pieces) {
+    for (auto& piece : pieces) {
+      if (add_space && !piece.text.starts_with(' ')) piece.text.insert(0, 1, ' ');
+    }
+    if (words) pieces = (*words)(pieces);
+    for (auto& piece : pieces) piece.text = bytes_to_characters(piece.text);
+    return pieces;
+  };
+}
+
 PreTokenizer parse_split_sequence(const JsonNode& node) {
   node.only({"type", "pretokenizers"});
   std::vector<PreTokenizer> parts;
@@ -123,8 +179,10 @@ struct PreTokenizerRow {
 };
 
 constexpr std::array kPreTokenizers{
+    PreTokenizerRow{"ByteLevel", parse_byte_characters},
     PreTokenizerRow{"Metaspace", parse_metaspace},
     PreTokenizerRow{"Sequence", parse_split_sequence},
+    PreTokenizerRow{"Split", parse_split},
     PreTokenizerRow{"Whitespace", parse_whitespace},
     PreTokenizerRow{"WhitespaceSplit", parse_whitespace_split},
 };

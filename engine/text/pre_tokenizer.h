@@ -18,8 +18,8 @@ struct TextPiece {
 /// Pieces to finer pieces; none is empty.
 using PreTokenizer = std::function<std::vector<TextPiece>(std::vector<TextPiece>)>;
 
-/// The "pre_tokenizer" of tokenizer.json. Known types: Metaspace, Sequence, Whitespace, WhitespaceSplit.
-/// @throws DataError naming any other.
+/// The "pre_tokenizer" of tokenizer.json. Known types: ByteLevel, Metaspace, Sequence, Split, Whitespace,
+/// WhitespaceSplit. @throws DataError naming any other.
 PreTokenizer parse_pre_tokenizer(const JsonNode& node);
 
 }  // namespace vorta::engine

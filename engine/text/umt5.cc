@@ -9,21 +9,16 @@
 
 #include "engine/base/error.h"
 #include "engine/base/shapes.h"
+#include "engine/text/activation.h"
 
 namespace vorta::engine {
 namespace {
 
 // fp32 statistics, back to the model's dtype, then the weight: transformers' UMT5LayerNorm.
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+at::Tensor t5_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   const auto wide = x.to(at::kFloat);
   const auto variance = wide.pow(2).mean(-1, /*keepdim=*/true);
   return weight * (wide * at::rsqrt(variance + eps)).to(weight.scalar_type());
-}
-
-// One rounding per operation, as the reference evaluates it in bf16; at::gelu rounds once.
-at::Tensor gelu_new(const at::Tensor& x) {
-  const double scale = std::sqrt(2.0 / M_PI);
-  return 0.5 * x * (1.0 + at::tanh(scale * (x + 0.044715 * at::pow(x, 3.0))));
 }
 
 // [S, S] int64, row = query, column = key: which of the bidirectional distance buckets a pair falls into.
@@ -101,12 +96,12 @@ at::Tensor Umt5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask) c
   const auto mask_bias = ((1.0 - mask.to(dtype)) * finfo_min(dtype)).view({ids.size(0), 1, 1, ids.size(1)});
   const auto buckets = bucket_table(config_, ids.size(1)).to(ids.device());
   for (const auto& layer : layers_) {
-    hidden = hidden + attend(layer, rms_norm(hidden, layer.attention_norm, config_.layer_norm_epsilon), mask_bias, buckets);
-    const auto inner = rms_norm(hidden, layer.feed_forward_norm, config_.layer_norm_epsilon);
-    const auto gated = gelu_new(at::linear(inner, layer.wi_0)) * at::linear(inner, layer.wi_1);
+    hidden = hidden + attend(layer, t5_norm(hidden, layer.attention_norm, config_.layer_norm_epsilon), mask_bias, buckets);
+    const auto inner = t5_norm(hidden, layer.feed_forward_norm, config_.layer_norm_epsilon);
+    const auto gated = find_activation("gelu_new")(at::linear(inner, layer.wi_0)) * at::linear(inner, layer.wi_1);
     hidden = hidden + at::linear(gated.to(layer.wo.scalar_type()), layer.wo);
   }
-  return rms_norm(hidden, final_norm_, config_.layer_norm_epsilon);
+  return t5_norm(hidden, final_norm_, config_.layer_norm_epsilon);
 }
 
 double Umt5Encoder::flops(int64_t tokens) const {

@@ -1,46 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include <array>
 #include <nlohmann/json.hpp>
-#include <string_view>
 
 #include "engine/base/json_io.h"
+#include "engine/text/text_config.h"
 #include "engine/text/umt5.h"
 
 namespace vorta::engine {
-namespace {
-
-// transformers writes dozens of generation and training keys that the encoder never reads, so unlike our own files
-// unknown keys are allowed; those that would change the result are checked.
-int64_t size_of(ObjectReader& reader, std::string_view key, int64_t fallback) {
-  constexpr int64_t kLargest = int64_t{1} << 24;
-  const int64_t value = reader.integer(key, fallback);
-  if (value < 1 || value > kLargest) reader.fail(key, fmt::format("expected 1 to {}, found {}", kLargest, value));
-  return value;
-}
-
-void expect_word(ObjectReader& reader, std::string_view key, std::string_view word) {
-  const auto found = reader.string(key, word);
-  if (found != word) reader.fail(key, fmt::format("expected \"{}\", found \"{}\"", word, found));
-}
-
-}  // namespace
-
 Umt5Config parse_umt5_config(const nlohmann::json& config, std::string_view where) {
   ObjectReader reader(config, where);
   expect_word(reader, "model_type", "umt5");
   expect_word(reader, "feed_forward_proj", "gated-gelu");
   expect_word(reader, "dense_act_fn", "gelu_new");
   Umt5Config result;
-  result.vocab_size = size_of(reader, "vocab_size", 250112);  // absent keys take transformers' UMT5Config defaults
-  result.d_model = size_of(reader, "d_model", 512);
-  result.d_kv = size_of(reader, "d_kv", 64);
-  result.d_ff = size_of(reader, "d_ff", 1024);
-  result.num_layers = size_of(reader, "num_layers", 8);
-  result.num_heads = size_of(reader, "num_heads", 6);
-  result.relative_attention_num_buckets = size_of(reader, "relative_attention_num_buckets", 32);
-  result.relative_attention_max_distance = size_of(reader, "relative_attention_max_distance", 128);
+  result.vocab_size = read_size(reader, "vocab_size", 250112);  // absent keys take transformers' UMT5Config defaults
+  result.d_model = read_size(reader, "d_model", 512);
+  result.d_kv = read_size(reader, "d_kv", 64);
+  result.d_ff = read_size(reader, "d_ff", 1024);
+  result.num_layers = read_size(reader, "num_layers", 8);
+  result.num_heads = read_size(reader, "num_heads", 6);
+  result.relative_attention_num_buckets = read_size(reader, "relative_attention_num_buckets", 32);
+  result.relative_attention_max_distance = read_size(reader, "relative_attention_max_distance", 128);
   result.layer_norm_epsilon = reader.number("layer_norm_epsilon", 1e-6);
   if (!(result.layer_norm_epsilon > 0)) reader.fail("layer_norm_epsilon", "expected a positive number");
   const int64_t buckets = result.relative_attention_num_buckets;

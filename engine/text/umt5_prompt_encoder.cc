@@ -20,7 +20,7 @@ class Umt5PromptEncoder : public PromptEncoder {
   Umt5PromptEncoder(Umt5Encoder encoder, std::unique_ptr<Tokenizer> tokenizer, int64_t max_tokens)
       : encoder_(std::move(encoder)), tokenizer_(std::move(tokenizer)), max_tokens_(max_tokens) {}
 
-  at::Tensor encode(const std::vector<std::string>& prompts) const override {
+  PromptFeatures encode(const std::vector<std::string>& prompts) const override {
     const auto batch = static_cast<int64_t>(prompts.size());
     const auto all_ids = token_ids(prompts);
     auto ids = at::full({batch, max_tokens_}, tokenizer_->pad_id(), at::kLong);
@@ -35,7 +35,7 @@ class Umt5PromptEncoder : public PromptEncoder {
     mask = mask.to(encoder_.device());
     const auto features = encoder_.forward(ids, mask);
     // Not a product with the mask: a padded row may hold anything, and 0 * inf is no zero.
-    return at::where(mask.unsqueeze(-1) != 0, features, at::zeros({}, features.options()));
+    return {.tokens = at::where(mask.unsqueeze(-1) != 0, features, at::zeros({}, features.options())), .mask = {}, .pooled = {}};
   }
 
   std::vector<std::vector<int64_t>> token_ids(const std::vector<std::string>& prompts) const override {

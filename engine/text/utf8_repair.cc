@@ -12,17 +12,17 @@ namespace {
 
 // A set of bytes: pairs of first and last byte. Empty: the pattern has ended.
 using ByteSet = std::string_view;
-constexpr std::size_t kLongest = 6;
-using BytePattern = std::array<ByteSet, kLongest>;
+constexpr std::size_t kLongestSequence = 6;
+using BytePattern = std::array<ByteSet, kLongestSequence>;
 
 constexpr ByteSet kTail = "\x80\xBF";
-constexpr ByteSet kSpace = "  ";
+constexpr ByteSet kSpaceByte = "  ";
 constexpr ByteSet kTailBesideSpace = "\x80\x84\x86\x9F\xA1\xBF";  // 85 and A0 may have been spaces too
 constexpr ByteSet kLost = "\x1A\x1A\x3F\x3F";
 constexpr ByteSet kLostOrTail = "\x1A\x1A\x80\xBF";
 constexpr ByteSet kAnyLostOrTail = "\x1A\x1A\x3F\x3F\x80\xBF";
-constexpr ByteSet kLead3 = "\xE0\xEF";
-constexpr ByteSet kLead4 = "\xF0\xF4";
+constexpr ByteSet kLeadOf3 = "\xE0\xEF";
+constexpr ByteSet kLeadOf4 = "\xF0\xF4";
 constexpr ByteSet kEmojiLead = "\xF0\xF0";
 constexpr ByteSet kSurrogateLead = "\xED\xED";
 constexpr ByteSet kHighSurrogate = "\xA0\xAF";
@@ -30,12 +30,12 @@ constexpr ByteSet kLowSurrogate = "\xB0\xBF";
 
 // Leads whose character with A0 is likely: no-break space, a grave, S caron, Pi, Er, Arabic zero; then most scripts.
 constexpr std::array kSpaceForA0{
-    BytePattern{"\xC2\xC3\xC5\xC5\xCE\xCE\xD0\xD0\xD9\xD9", kSpace},
-    BytePattern{"\xE2\xE3", kSpace, kTailBesideSpace},
-    BytePattern{"\xE0\xE3", kTailBesideSpace, kSpace},
-    BytePattern{kEmojiLead, kSpace, kTail, kTail},
-    BytePattern{kEmojiLead, kTail, kSpace, kTail},
-    BytePattern{kEmojiLead, kTail, kTail, kSpace},
+    BytePattern{"\xC2\xC3\xC5\xC5\xCE\xCE\xD0\xD0\xD9\xD9", kSpaceByte},
+    BytePattern{"\xE2\xE3", kSpaceByte, kTailBesideSpace},
+    BytePattern{"\xE0\xE3", kTailBesideSpace, kSpaceByte},
+    BytePattern{kEmojiLead, kSpaceByte, kTail, kTail},
+    BytePattern{kEmojiLead, kTail, kSpaceByte, kTail},
+    BytePattern{kEmojiLead, kTail, kTail, kSpaceByte},
 };
 
 constexpr std::array kLossy{
@@ -43,11 +43,11 @@ constexpr std::array kLossy{
     BytePattern{"\xC2\xC3", "\x3F\x3F"},
     BytePattern{kSurrogateLead, kHighSurrogate, kLost, kSurrogateLead, kLowSurrogate, kAnyLostOrTail},
     BytePattern{kSurrogateLead, kHighSurrogate, kAnyLostOrTail, kSurrogateLead, kLowSurrogate, kLost},
-    BytePattern{kLead3, kLost, kLostOrTail},
-    BytePattern{kLead3, kLostOrTail, kLost},
-    BytePattern{kLead4, kLost, kLostOrTail, kLostOrTail},
-    BytePattern{kLead4, kLostOrTail, kLost, kLostOrTail},
-    BytePattern{kLead4, kLostOrTail, kLostOrTail, kLost},
+    BytePattern{kLeadOf3, kLost, kLostOrTail},
+    BytePattern{kLeadOf3, kLostOrTail, kLost},
+    BytePattern{kLeadOf4, kLost, kLostOrTail, kLostOrTail},
+    BytePattern{kLeadOf4, kLostOrTail, kLost, kLostOrTail},
+    BytePattern{kLeadOf4, kLostOrTail, kLostOrTail, kLost},
     BytePattern{"\x1A\x1A"},
 };
 
@@ -130,7 +130,7 @@ std::string replace_lossy_sequences(std::string_view bytes) {
 
 std::optional<std::u32string> decode_utf8_variants(std::string_view bytes) {
   return decode_utf8(substitute(bytes, kVariants, [](std::string_view found, std::string& out) {
-    if (found.size() == kLongest) append_pair(found, out);
+    if (found.size() == kLongestSequence) append_pair(found, out);
     else out += '\0';
   }));
 }

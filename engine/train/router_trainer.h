@@ -17,11 +17,14 @@ namespace vorta::engine {
 struct RouterTraining {
   TrainOptions options;
   std::filesystem::path model;   // folder in the diffusers layout, frozen
+  /// In place of the model's transformer, e.g. a student. A recipe beside it gives the timesteps, one a step in turn,
+  /// and flow matching is left out: a student of few steps does not predict the flow.
+  std::filesystem::path transformer;
   ClipSize clip = kEmbeddedClip;
   AttentionGeometry geometry;    // latent_shape is taken from the clip
   PoolOptions pool;
   int64_t batch = 1;
-  int64_t max_tokens = kEmbeddedTextRows;
+  int64_t max_tokens = 0;  // of a caption; 0: as the model folder's defaults say
   double flow_weight = 1;
   double regularisation = 0.02;
   double last_layer = 20;

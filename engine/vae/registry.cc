@@ -8,6 +8,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/vae/hunyuan_vae.h"
 #include "engine/vae/vae.h"
 #include "engine/vae/wan_vae.h"
 #include "engine/weights/weights.h"
@@ -18,12 +19,26 @@ namespace {
 std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options,
                                    WeightOrigin origin) {
   const WanVaeConfig config = read_wan_vae_config(dir / "config.json");
-  const TensorMap tensors = origin == WeightOrigin::kRandom ? WanVae::random_weights(config, at::detail::createCPUGenerator(0))
-                                                            : read_weight_folder(dir);
+  const at::Device made_on = placement.device.is_meta() ? placement.device : at::Device(at::kCPU);
+  const TensorMap tensors =
+      origin == WeightOrigin::kRandom
+          ? WanVae::random_weights(config, at::detail::createCPUGenerator(0), WanVae::Init::kIdentity, made_on)
+          : read_weight_folder(dir);
   return std::make_unique<WanVae>(config, WeightReader(tensors, dir.string(), placement), placement.dtype, options);
 }
 
-constexpr std::array<RegistryEntry<VaeFactory>, 1> kTable{{
+std::unique_ptr<VideoVae> load_hunyuan(const std::filesystem::path& dir, const Placement& placement,
+                                       const VaeOptions& options, WeightOrigin origin) {
+  const std::filesystem::path file = dir / "config.json";
+  const HunyuanVaeConfig config = parse_hunyuan_vae_config(read_json_file(file), file.string() + "#");
+  const TensorMap tensors = origin == WeightOrigin::kRandom
+                                ? HunyuanVae::random_weights(config, at::detail::createCPUGenerator(0))
+                                : read_weight_folder(dir);
+  return std::make_unique<HunyuanVae>(config, WeightReader(tensors, dir.string(), placement), placement.dtype, options);
+}
+
+constexpr std::array<RegistryEntry<VaeFactory>, 2> kTable{{
+    {"AutoencoderKLHunyuanVideo", "HunyuanVideo: causal, 8x8 in space and 4 in time, 16 channels", load_hunyuan},
     {"AutoencoderKLWan", "Wan 2.1: causal, 8x8 in space and 4 in time, 16 channels", load_wan},
 }};
 

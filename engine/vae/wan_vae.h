@@ -52,9 +52,10 @@ class WanVae final : public VideoVae {
 
   /// A model of random weights. kDefault: PyTorch's default for convolutions. kIdentity: convolutions start near "copy
   /// the shared channels", small noise in the latent (log-variance -6): training from the default start stalls.
+  /// On the meta device tensors have shapes alone.
   enum class Init { kDefault, kIdentity };
   static TensorMap random_weights(const WanVaeConfig& config, const at::Generator& generator,
-                                  Init init = Init::kIdentity);
+                                  Init init = Init::kIdentity, at::Device device = at::kCPU);
 
   at::Tensor decode_raw(const at::Tensor& latents) const override;
   at::Tensor decode_unclamped(const at::Tensor& latents) const override;

@@ -20,8 +20,8 @@ constexpr double kLogVarianceBias = -6.0;
 
 class Initializer {
  public:
-  Initializer(const WanVaeConfig& config, at::Generator generator, WanVae::Init init)
-      : config_(config), generator_(std::move(generator)), init_(init) {}
+  Initializer(const WanVaeConfig& config, at::Generator generator, WanVae::Init init, at::Device device)
+      : config_(config), generator_(std::move(generator)), init_(init), options_(at::TensorOptions().dtype(at::kFloat).device(device)) {}
 
   TensorMap run() {
     encoder();
@@ -99,7 +99,7 @@ class Initializer {
   void gamma(const std::string& name, int64_t channels, int64_t axes) {
     std::vector<int64_t> shape(axes, 1);
     shape[0] = channels;
-    out_[name + ".gamma"] = at::ones(shape, at::kFloat);
+    out_[name + ".gamma"] = at::ones(shape, options_);
   }
 
   void conv3(const std::string& name, int64_t in, int64_t out, Role role) { conv(name, {out, in, 3, 3, 3}, role); }
@@ -109,14 +109,14 @@ class Initializer {
     for (std::size_t axis = 1; axis < shape.size(); ++axis) fan_in *= shape[axis];
     const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
     if (init_ == WanVae::Init::kDefault) {
-      out_[name + ".weight"] = at::empty(shape, at::kFloat).uniform_(-bound, bound, generator_);
-      out_[name + ".bias"] = at::empty({shape[0]}, at::kFloat).uniform_(-bound, bound, generator_);
+      out_[name + ".weight"] = at::empty(shape, options_).uniform_(-bound, bound, generator_);
+      out_[name + ".bias"] = at::empty({shape[0]}, options_).uniform_(-bound, bound, generator_);
       return;
     }
-    at::Tensor weight = at::empty(shape, at::kFloat).normal_(0.0, bound, generator_);
+    at::Tensor weight = at::empty(shape, options_).normal_(0.0, bound, generator_);
     lean(weight, role);
     out_[name + ".weight"] = weight;
-    out_[name + ".bias"] = at::zeros({shape[0]}, at::kFloat);
+    out_[name + ".bias"] = at::zeros({shape[0]}, options_);
   }
 
   // Adds `value` to the diagonal of the shared channels in the tap `where` (the trailing indices of the weight).
@@ -174,14 +174,15 @@ class Initializer {
   const WanVaeConfig& config_;
   at::Generator generator_;
   WanVae::Init init_;
+  at::TensorOptions options_;
   TensorMap out_;
 };
 
 }  // namespace
 
-TensorMap WanVae::random_weights(const WanVaeConfig& config, const at::Generator& generator, Init init) {
+TensorMap WanVae::random_weights(const WanVaeConfig& config, const at::Generator& generator, Init init, at::Device device) {
   const at::NoGradGuard no_grad;
-  return Initializer(config, generator, init).run();
+  return Initializer(config, generator, init, device).run();
 }
 
 }  // namespace vorta::engine

@@ -29,19 +29,6 @@ void refuse_other_formats(std::string_view file, std::string_view where) {
   throw DataError(where, "not a torch.save file: it does not begin like a zip archive");
 }
 
-// The archive's one top folder, with its slash.
-std::string find_root(const ZipArchive& zip, std::string_view where) {
-  std::string root;
-  for (const auto& [name, unused] : zip.entries()) {
-    const auto slash = name.find('/');
-    if (slash == std::string::npos || std::string_view(name).substr(slash) != kPickleName) continue;
-    if (!root.empty()) throw DataError(where, "two data.pkl in one archive");
-    root = name.substr(0, slash + 1);
-  }
-  if (root.empty()) throw DataError(where, "a zip archive without data.pkl: torch.save did not write it");
-  return root;
-}
-
 [[noreturn]] void fail(std::string_view where, const PickledTensor& view, std::string_view message) {
   throw DataError(where, fmt::format("tensor \"{}\": {}", view.name, message));
 }
@@ -65,7 +52,25 @@ int64_t checked_extent(const PickledTensor& view, std::string_view where) {
   return extent;
 }
 
-// The bytes of the storage that the view spans.
+void check_byte_order(const ZipArchive& zip, const std::string& root, std::string_view where) {
+  const std::string name = root + "byteorder";
+  if (zip.has(name) && zip.read(name) != "little") throw DataError(where, "big-endian tensors are not read");
+}
+
+}  // namespace
+
+std::string find_archive_root(const ZipArchive& zip, std::string_view where) {
+  std::string root;
+  for (const auto& [name, unused] : zip.entries()) {
+    const auto slash = name.find('/');
+    if (slash == std::string::npos || std::string_view(name).substr(slash) != kPickleName) continue;
+    if (!root.empty()) throw DataError(where, "two data.pkl in one archive");
+    root = name.substr(0, slash + 1);
+  }
+  if (root.empty()) throw DataError(where, "a zip archive without data.pkl: torch.save did not write it");
+  return root;
+}
+
 std::string_view checked_span(const PickledTensor& view, std::string_view storage, std::string_view where) {
   const int64_t bytes_each = element_type_info(view.type).bytes;
   const auto elements = static_cast<int64_t>(storage.size()) / bytes_each;
@@ -86,17 +91,10 @@ std::string_view checked_span(const PickledTensor& view, std::string_view storag
                         static_cast<std::size_t>((extent + 1) * bytes_each));
 }
 
-void check_byte_order(const ZipArchive& zip, const std::string& root, std::string_view where) {
-  const std::string name = root + "byteorder";
-  if (zip.has(name) && zip.read(name) != "little") throw DataError(where, "big-endian tensors are not read");
-}
-
-}  // namespace
-
 std::vector<ArchivedTensor> parse_torch_archive(std::string_view file, std::string_view where) {
   refuse_other_formats(file, where);
   const ZipArchive zip(file, std::string(where));
-  const std::string root = find_root(zip, where);
+  const std::string root = find_archive_root(zip, where);
   check_byte_order(zip, root, where);
   const auto pickle = zip.read(root + "data.pkl");
   if (pickle.size() > kMaxPickleBytes) {

@@ -135,9 +135,7 @@ uint64_t ZipArchive::read_directory_entry(uint64_t offset, uint64_t limit) {
     at = field_end;
   }
   if (number(offset + 8, 2) & kEncryptedFlag) fail(fmt::format("entry \"{}\" is encrypted", name));
-  if (number(offset + 10, 2) != 0 || packed != entry.size) {
-    fail(fmt::format("entry \"{}\" is compressed; torch.save stores its entries as they are", name));
-  }
+  entry.compressed = number(offset + 10, 2) != 0 || packed != entry.size;
   if (!entries_.emplace(name, entry).second) fail(fmt::format("entry \"{}\" is there twice", name));
   return offset + total;
 }
@@ -146,6 +144,7 @@ std::string_view ZipArchive::read(const std::string& name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) fail(fmt::format("entry \"{}\" is missing", name));
   const Entry& entry = found->second;
+  if (entry.compressed) fail(fmt::format("entry \"{}\" is compressed; torch.save stores its entries as they are", name));
   slice(entry.header_offset, kLocalHeaderBytes, "a local header");
   if (number(entry.header_offset, 4) != kLocalHeader) fail(fmt::format("entry \"{}\" has no local header", name));
   const uint64_t name_bytes = number(entry.header_offset + 26, 2);

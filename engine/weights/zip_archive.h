@@ -8,15 +8,15 @@
 
 namespace vorta::engine {
 
-/// The entries of a zip file whose entries are stored without compression, as torch.save writes them. ZIP64 is
+/// The entries of a zip file that are stored without compression, as torch.save writes them. ZIP64 is
 /// understood (APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 to 4.3.16).
 class ZipArchive {
  public:
   /// Views `file`, which must outlive the archive. `where` is the path for messages.
-  /// @throws DataError when the directory is damaged, an entry is compressed, encrypted, double, or outside the file.
+  /// @throws DataError when the directory is damaged, an entry is encrypted, double, or outside the file.
   ZipArchive(std::string_view file, std::string where);
 
-  /// Content by name. @throws DataError when its CRC is wrong or there is none of that name.
+  /// Content by name. @throws DataError when it is compressed, its CRC is wrong, or there is none of that name.
   std::string_view read(const std::string& name) const;
   bool has(const std::string& name) const { return entries_.contains(name); }
 
@@ -24,6 +24,7 @@ class ZipArchive {
     uint64_t header_offset;
     uint64_t size;
     uint32_t crc;
+    bool compressed = false;  // cannot be read: the source code in a TorchScript archive
   };
   const std::map<std::string, Entry>& entries() const { return entries_; }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>
@@ -17,10 +18,19 @@
 namespace vorta::harness {
 namespace {
 
+// Items that a variant is run on.
+size_t runs_of(const Plan& plan, size_t variant) {
+  size_t runs = 0;
+  for (const PlanItem& item : plan.items) {
+    for (const Case& one : item.cases) runs += one.variant == variant ? 1 : 0;
+  }
+  return runs;
+}
+
 // Operations of one generation by variant of the suite; 0 for variants that the plan leaves out.
 std::vector<double> print_cost(const SuiteSpec& spec, const Plan& plan, int64_t rounds, VideoEngine& engine) {
   std::vector<double> by_variant(spec.variants.size(), 0.0);
-  double total = 0.0;
+  double total = 0.0, reference = 0.0;
   for (const Case& one : plan.items.front().cases) {
     const Variant& variant = spec.variants[one.variant];
     const VideoOrder order{&spec, &variant, &spec.prompts.front(), one.seed};
@@ -28,12 +38,17 @@ std::vector<double> print_cost(const SuiteSpec& spec, const Plan& plan, int64_t 
     const engine::PlanSummary cost = engine.plan(order);
     const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
     by_variant[one.variant] = flops;
-    total += flops * static_cast<double>(plan.items.size());
-    fmt::print("  {:<12} {}x{}x{}, {} tokens, {} steps: {} a video, predicted speed-up of a step {:.2f}x\n",
+    const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
+    total += flops * static_cast<double>(runs_of(plan, one.variant));
+    if (variant.name == spec.reference) reference = cost.denoise_flops();
+    fmt::print("  {:<18} {}x{}x{}, {} tokens, {}, {:g} evaluations: {} a trial, predicted speed-up of a step {:.2f}x{}\n",
                variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
-               cost.step_flops.size(), flops_text(flops), cost.speedup());
+               is_partial ? fmt::format("{} of {} steps timed", cost.step_flops.size(), cost.schedule_steps)
+                          : fmt::format("{} steps", cost.step_flops.size()),
+               cost.forwards, flops_text(flops), cost.speedup(),
+               reference > 0 ? fmt::format(", of denoising {:.2f}x over {}", reference / cost.denoise_flops(), spec.reference) : "");
     if (variant.cache.name == "none") continue;
-    fmt::print("  {:<12} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
+    fmt::print("  {:<18} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
                static_cast<double>(cost.cache_bytes) / (1 << 20), cost.cache_is_static ? "" : "; the figures above are without it");
   }
   fmt::print("  {} in all timed trials, warm-up and profiles apart\n", flops_text(total * static_cast<double>(rounds)));
@@ -63,6 +78,13 @@ void print_forecast(const SuiteSpec& spec, const Plan& plan, const PlanQuestion&
   if (whole) fmt::print("  about {} in all, loading apart\n", duration_text(total));
 }
 
+void print_controls(const SuiteSpec& spec) {
+  for (const Variant& variant : spec.variants) {
+    if (variant.control_for.empty()) continue;
+    fmt::print("  control {}: {} steps, for {}\n", variant.name, variant.config.steps, fmt::join(variant.control_for, ", "));
+  }
+}
+
 }  // namespace
 
 int print_plan(const SuiteSpec& spec, const PlanQuestion& question) {
@@ -72,6 +94,7 @@ int print_plan(const SuiteSpec& spec, const PlanQuestion& question) {
   fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {} warm-up a variant, {} profiled\n",
              spec.name, spec.title, plan.items.size(), plan.case_count(), rounds,
              spec.measurement.warmup, spec.measurement.profile ? "each variant once" : "nothing");
+  if (spec.weights == "random") fmt::print("random weights: latency and memory alone, nothing about quality\n");
   for (const PlanItem& item : plan.items) {
     fmt::print("  {} seed {}:", spec.prompts[item.prompt].id, item.seed);
     for (const Case& one : item.cases) fmt::print(" {}[{}]", spec.variants[one.variant].name, one.hash.substr(0, 8));
@@ -81,7 +104,9 @@ int print_plan(const SuiteSpec& spec, const PlanQuestion& question) {
   if (spec.measurement.minutes > 0) fmt::print("meant to take {:g} minutes on two cores\n", spec.measurement.minutes);
   std::vector<double> flops;
   try {
-    flops = print_cost(spec, plan, rounds, *make_pipeline_engine());
+    const auto engine = make_pipeline_engine(engine::Loading::kWhenNeeded);
+    flops = print_cost(spec, plan, rounds, *engine);
+    if (spec.measurement.controls) print_controls(with_planned_controls(spec, *engine));
   } catch (const DataError& error) {  // a plan can be checked where the weights are not
     fmt::print("  no cost estimate: {}\n", error.what());
   }

@@ -19,7 +19,8 @@
 #include "engine/base/registry.h"
 #include "engine/base/utf8.h"
 #include "engine/media/video_file.h"
-#include "engine/pipeline/pipeline.h"
+#include "engine/pipeline/pipeline_family.h"
+#include "engine/pipeline/sampling.h"
 #include "engine/text/clean_prompt.h"
 #include "engine/weights/safetensors.h"
 #include "harness/cli/exit_codes.h"
@@ -35,18 +36,26 @@ namespace fs = std::filesystem;
 
 /// The flags as given; what is absent takes the model folder's default.
 struct GenerateFlags {
-  std::string model, published_model, routers, resume, attention, cache = "none", cache_options = "{}", scheduler, dtype;
+  std::string model, published_model, transformer, routers, resume, attention, cache = "none", cache_options = "{}", scheduler, dtype;
   std::string device = "auto";
-  std::string prompt, negative_prompt, prompt_file, latents;
+  std::string prompt, negative_prompt, prompt_file, prompt_embeds, latents;
   std::string output, output_dir, output_type = "video", timings;
   std::optional<int64_t> frames, height, width, steps, max_sequence_length;
   std::optional<double> guidance, flow_shift, fps;
+  double true_guidance = 1.0;
+  std::string vae_tiling = "reference";
   std::vector<int64_t> video_size;
   std::optional<double> tau;
   std::vector<double> route_fractions;
+  std::vector<std::string> loras;
+  std::string lora_mode = "merged", recipe;
+  bool strict = false;
+  std::string route_table, save_routes, offload = "none", quantization = "none";
+  std::optional<int64_t> timed_steps;
   bool random_weights = false;
   uint64_t seed = 1234;
   bool has_prompt = false;
+  bool has_negative_prompt = false;
   bool cpu_offload = false;
   bool native_attention = false;
 };
@@ -54,6 +63,23 @@ struct GenerateFlags {
 constexpr RegistryEntry<c10::ScalarType> kDtypes[] = {
     {"bfloat16", "text encoder and transformer in bfloat16, VAE in float32", c10::ScalarType::BFloat16},
     {"float32", "everything in float32", c10::ScalarType::Float},
+};
+
+constexpr RegistryEntry<engine::TileVae> kTilings[] = {
+    {"off", "never", engine::TileVae::kNever},
+    {"on", "always", engine::TileVae::kAlways},
+    {"reference", "as the model's reference does", engine::TileVae::kAsReference},
+};
+
+constexpr RegistryEntry<engine::Offload> kOffloads[] = {
+    {"none", "every network stays where it computes", engine::Offload::kKeepLoaded},
+    {"components", "each network is loaded for its stage and released after it", engine::Offload::kStageByStage},
+    {"layers", "the transformer's blocks stay in the host's memory and visit the device in turn", engine::Offload::kLayerByLayer},
+};
+
+constexpr RegistryEntry<engine::Quantization> kQuantizations[] = {
+    {"none", "as --dtype says", engine::Quantization::kNone},
+    {"fp8", "linear layers of the transformer's blocks in e4m3, a scale a row", engine::Quantization::kFp8},
 };
 
 struct Job {
@@ -65,6 +91,13 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--model", f.model, "pipeline folder in the diffusers layout (default: embedded)");
   sub.add_option("--pretrained_model_path", f.published_model,
                  "the same; chooses the defaults of the published inference script (which is given it twice)");
+  sub.add_option("--transformer", f.transformer, "transformer folder in place of the model's, looked for inside it first, e.g. student");
+  sub.add_option("--lora", f.loras, "FILE.safetensors[:SCALE] of low-rank changes to the transformer; may be given several times")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  sub.add_option("--lora-mode", f.lora_mode, "merged into the weights, or runtime: beside them")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"merged", "runtime"}));
+  sub.add_flag("--strict", f.strict, "refuse a LoRA file with keys that the model has no place for");
   sub.add_option("--routers,--resume_dir", f.routers,
                  "folder of a router checkpoint (config.json, ckpt/step-*/router.pt)");
   sub.add_option("--resume", f.resume, "checkpoint in that folder, e.g. ckpt/step-000100 (default: the latest)");
@@ -76,6 +109,8 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--route-fractions", f.route_fractions, "shares of dense, coreset and sliding heads instead of routers, e.g. 0,0.5,0.5")
       ->expected(3)
       ->delimiter(',');
+  sub.add_option("--route-table,--route_table", f.route_table, "a file of routes instead of routers, as --save-routes writes it");
+  sub.add_option("--save-routes", f.save_routes, "writes the branch of every head at every step to this JSON file");
   sub.add_flag("--random-weights,--random_weights", f.random_weights,
                "weights of the model's configurations, not of its files: for latency alone");
   sub.add_option("--cache", f.cache, "a row of `vorta-bench list caches`")->capture_default_str();
@@ -83,7 +118,13 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--dtype", f.dtype, "float32 or bfloat16 (default: float32; bfloat16 with the published flags)");
   sub.add_option("--device", f.device, "auto (a GPU where one can be used), cpu or cuda")->capture_default_str();
   sub.add_flag("--enable_cpu_offload,--enable-cpu-offload", f.cpu_offload,
-               "load each network for its stage and release it after");
+               "the same as --offload components: each network is loaded for its stage and released after it");
+  sub.add_option("--offload", f.offload,
+                 "none; components; or layers: the transformer's blocks stream from the host's (pinned) memory, so that 14B runs in 24 GB")
+      ->capture_default_str();
+  sub.add_option("--quantization", f.quantization,
+                 "none or fp8: the blocks' linear layers in 8-bit floating point with a scale a row; emulated, and no faster, before Hopper")
+      ->capture_default_str();
 }
 
 void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
@@ -91,8 +132,16 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--height", f.height, "pixels");
   sub.add_option("--width", f.width, "pixels");
   sub.add_option("--video_size,--video-size", f.video_size, "frames, height and width at once")->expected(3);
+  sub.add_option("--recipe", f.recipe, "how a few-step student is sampled: a row of `vorta-bench list recipes`, or a JSON file (default: the one beside the weights)");
   sub.add_option("--steps,--num_inference_steps", f.steps, "denoising steps");
-  sub.add_option("--guidance,--cfg_scale", f.guidance, "classifier-free guidance; one pass a step when <= 1");
+  sub.add_option("--timed-steps,--timed_steps", f.timed_steps,
+                 "stop after so many steps and extrapolate their time to the schedule (with --output-type latent)")
+      ->check(CLI::PositiveNumber);
+  sub.add_option("--guidance,--cfg_scale", f.guidance,
+                 "classifier-free guidance, one pass a step when <= 1; HunyuanVideo: the guidance it is told");
+  sub.add_option("--true-guidance,--true_cfg_scale", f.true_guidance,
+                 "HunyuanVideo: classifier-free guidance beside it, with --negative-prompt; two passes a step when > 1")
+      ->capture_default_str();
   sub.add_option("--flow-shift,--noise_scheduler_shift", f.flow_shift, "shift of the noise schedule");
   sub.add_option("--scheduler", f.scheduler, "unipc or euler (default: as scheduler_config.json says)");
   sub.add_option("--seed", f.seed, "of the initial noise, drawn on the CPU")
@@ -108,12 +157,17 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
       ->check(CLI::PositiveNumber);
   sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt,
                  "what it should not show (with guidance > 1)");
+  sub.add_option("--prompt-embeds", f.prompt_embeds,
+                 "text features instead of a prompt: safetensors with the keys `prompt_embeds` [1, S, M], `prompt_attention_mask` "
+                 "[1, S] and `pooled_prompt_embeds` [1, P] where the model takes them, and the same with `negative_` in front");
   sub.add_option("--val_data_json_file,--prompt-file", f.prompt_file,
                  "JSON list of {\"caption\": ...}: one video each");
   sub.add_option("--output", f.output, "FILE.mp4, or FILE.safetensors (keys `video` [F,3,Y,X] in 0..1, or `latents`)");
   sub.add_option("--output_dir,--output-dir", f.output_dir,
                  "folder for 000-slug-of-the-prompt.mp4; files there are skipped");
   sub.add_option("--output-type", f.output_type, "video or latent")->capture_default_str();
+  sub.add_option("--vae-tiling", f.vae_tiling, "spatial tiles of the VAE: on, off or reference (HunyuanVideo on, Wan off)")
+      ->capture_default_str();
   sub.add_option("--timings", f.timings, "JSON file: seconds of each step and stage of the last video made");
   sub.add_option("--fps,--output_fps", f.fps, "frames a second of the MP4");
   sub.add_option_function<std::string>(
@@ -122,17 +176,26 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
       ->trigger_on_parse();
 }
 
+/// Those of its sampling, where neither flags nor a recipe say otherwise.
+engine::GenerationDefaults published_sampling(engine::GenerationDefaults defaults, const fs::path& model) {
+  const engine::PublishedScript& script = engine::find_pipeline_family(model).published;
+  defaults.steps = script.steps;
+  defaults.guidance = script.guidance;
+  defaults.flow_shift = script.flow_shift;
+  defaults.scheduler = script.scheduler;
+  return defaults;
+}
+
 void apply_published_defaults(GenerateFlags& f) {
   if (!f.model.empty()) throw ConfigError("--model", "expected either --model or --pretrained_model_path");
   f.model = f.published_model;
-  // Defaults of scripts/wan/inference.py; the model card's command gives the rest.
-  if (f.video_size.empty() && !f.frames && !f.height && !f.width) f.video_size = {77, 720, 1280};
-  if (!f.steps) f.steps = 50;
-  if (!f.guidance) f.guidance = 5.0;
-  if (!f.flow_shift) f.flow_shift = 5.0;
-  if (!f.fps) f.fps = 15.0;
+  // Defaults of the model's published inference script; the model card's command gives the rest.
+  const engine::PublishedScript& script = engine::find_pipeline_family(f.model).published;
+  if (f.video_size.empty() && !f.frames && !f.height && !f.width) {
+    f.video_size.assign(script.video_size.begin(), script.video_size.end());
+  }
+  if (!f.fps) f.fps = script.fps;
   if (f.dtype.empty()) f.dtype = "bfloat16";
-  if (f.scheduler.empty()) f.scheduler = "unipc";
   if (f.attention.empty()) f.attention = f.native_attention ? "dense" : "vorta";
 }
 
@@ -189,6 +252,10 @@ std::vector<Job> collect_jobs(const GenerateFlags& f) {
     throw ConfigError("--negative-prompt", "expected UTF-8 text, found bytes that are not UTF-8");
   }
   if (f.has_prompt) prompts.insert(prompts.begin(), f.prompt);
+  if (!f.prompt_embeds.empty()) {
+    if (!prompts.empty()) throw ConfigError("--prompt-embeds", "expected either text features or prompts");
+    prompts.emplace_back();
+  }
   if (prompts.empty()) throw ConfigError("--prompt", "expected a prompt, or captions in --val_data_json_file");
   if (f.output.empty() == f.output_dir.empty()) {
     throw ConfigError("--output", "expected either --output FILE or --output_dir FOLDER");
@@ -223,6 +290,10 @@ void check_output_kind(const GenerateFlags& f) {
 engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::GenerationDefaults& defaults) {
   engine::PipelineConfig config;
   config.model_dir = f.model;
+  config.transformer_dir = f.transformer;
+  for (const std::string& text : f.loras) config.loras.push_back(engine::parse_lora_file(text, "--lora"));
+  config.lora_mode = f.lora_mode == "runtime" ? engine::LoraMode::kAtRunTime : engine::LoraMode::kMerged;
+  config.strict_loras = f.strict;
   config.routers_dir = f.routers;
   if (!f.resume.empty()) config.resume = f.resume;
   if (f.native_attention && !f.attention.empty() && f.attention != "dense") {
@@ -231,7 +302,7 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   config.attention = f.native_attention ? "dense" : f.attention;
   if (config.attention.empty()) config.attention = f.routers.empty() ? "dense" : "vorta";
   if (config.routers_dir.empty() && config.attention != "dense") {
-    config.routers_dir = engine::find_bundled_routers(f.model);
+    config.routers_dir = engine::bundled_routers(config);
   }
   config.dtype = find_entry(std::span<const RegistryEntry<c10::ScalarType>>(kDtypes), "--dtype",
                             f.dtype.empty() ? "float32" : f.dtype)
@@ -244,13 +315,49 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   }
   config.cache = f.cache;
   config.cache_options = f.cache_options;
-  config.steps = f.steps.value_or(defaults.steps);
-  config.guidance = f.guidance.value_or(defaults.guidance);
+  engine::choose_sampling(config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe"}, defaults);
+  config.true_guidance = f.true_guidance;
+  if (f.true_guidance > 1 && !f.has_negative_prompt && f.prompt_embeds.empty()) {
+    log_warn("--true-guidance has no effect without --negative-prompt");
+    config.true_guidance = 1;
+  }
+  config.tile_vae = find_entry(std::span<const RegistryEntry<engine::TileVae>>(kTilings), "--vae-tiling", f.vae_tiling).make;
+  if (!f.prompt_embeds.empty()) config.text = engine::TextSource::kGiven;
   config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
-  config.flow_shift = f.flow_shift ? f.flow_shift : defaults.flow_shift;
-  config.scheduler = f.scheduler;
-  config.offload = f.cpu_offload ? engine::Offload::kStageByStage : engine::Offload::kKeepLoaded;
+  config.offload = find_entry(std::span<const RegistryEntry<engine::Offload>>(kOffloads), "--offload", f.offload).make;
+  if (f.cpu_offload && config.offload == engine::Offload::kKeepLoaded) config.offload = engine::Offload::kStageByStage;
+  config.quantization =
+      find_entry(std::span<const RegistryEntry<engine::Quantization>>(kQuantizations), "--quantization", f.quantization).make;
+  if (!f.route_table.empty()) {
+    if (config.attention != "vorta") throw ConfigError("--route-table", "is for --attention vorta");
+    if (config.route_fractions) throw ConfigError("--route-table", "expected either --route-table or --route-fractions");
+    config.route_file = f.route_table;
+  }
   return config;
+}
+
+engine::GivenText read_prompt_embeds(const fs::path& path) {
+  const engine::SafetensorsFile file = engine::read_safetensors(path);
+  const auto tensor = [&](const std::string& key) {
+    const auto found = file.tensors.find(key);
+    return found == file.tensors.end() ? at::Tensor() : found->second;
+  };
+  const auto text = [&](const std::string& prefix) {
+    return engine::TextCondition(tensor(prefix + "prompt_embeds"), tensor(prefix + "prompt_attention_mask"),
+                                 tensor(prefix + "pooled_prompt_embeds"));
+  };
+  engine::GivenText given{text(""), text("negative_")};
+  for (const auto& [one, required] : {std::pair(&given.positive, true), std::pair(&given.negative, false)}) {
+    if (!one->tokens.defined() && !required) continue;
+    const bool right = one->tokens.defined() && one->tokens.dim() == 3 && one->tokens.size(0) == 1 &&
+                       (!one->mask.defined() || one->mask.sizes() == one->tokens.sizes().slice(0, 2)) &&
+                       (!one->pooled.defined() || (one->pooled.dim() == 2 && one->pooled.size(0) == 1));
+    if (!right) {
+      throw DataError(path.string(), "expected `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and "
+                                     "`pooled_prompt_embeds` [1, P] where they are there");
+    }
+  }
+  return given;
 }
 
 engine::GenerationRequest request_of(const GenerateFlags& f, const engine::GenerationDefaults& defaults) {
@@ -264,7 +371,9 @@ engine::GenerationRequest request_of(const GenerateFlags& f, const engine::Gener
   request.width = sized ? f.video_size[2] : f.width.value_or(defaults.width);
   request.negative_prompt = f.negative_prompt;
   request.seed = f.seed;
+  request.timed_steps = f.timed_steps;
   request.output = f.output_type == "latent" ? engine::Output::kLatents : engine::Output::kVideo;
+  if (!f.prompt_embeds.empty()) request.text = read_prompt_embeds(f.prompt_embeds);
   if (f.latents.empty()) return request;
   const engine::SafetensorsFile file = engine::read_safetensors(f.latents);
   const auto found = file.tensors.find("latents");
@@ -275,8 +384,9 @@ engine::GenerationRequest request_of(const GenerateFlags& f, const engine::Gener
 
 void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& config) {
   const auto& size = plan.size;
-  log_info(fmt::format("{} frames of {}x{}: latents {}, {} tokens; {} steps, {} passes each", size.frames, size.height,
-                       size.width, to_string(size.latents), size.tokens.tokens(), plan.step_flops.size(), plan.passes));
+  log_info(fmt::format("{} frames of {}x{}: latents {}, {} tokens; {} steps, {} passes each{}", size.frames, size.height,
+                       size.width, to_string(size.latents), size.tokens.tokens(), plan.step_flops.size(), plan.passes,
+                       config.recipe ? ", by the recipe " + config.recipe->name : ""));
   const auto counts = plan.routes->counts();
   const double total = static_cast<double>(counts[0] + counts[1] + counts[2]);
   const auto percent = [&](engine::Branch branch) {
@@ -294,6 +404,21 @@ void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& con
 }
 
 // What the cache did: one letter a forward, for all blocks computed, some of them or some of their parts, or none.
+/// Forwards that ran, against those that the plan said; a forward in part has no number of its own.
+void log_evaluations(const std::vector<engine::CacheCall>& calls, const engine::PlanSummary& plan) {
+  double ran = 0;
+  for (const engine::CacheCall& call : calls) {
+    const auto count = [&](engine::BlockAction action) {
+      return static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), action));
+    };
+    if (count(engine::BlockAction::kPartly) > 0) return;
+    const double share = call.blocks.empty() ? 1 : count(engine::BlockAction::kComputed) / static_cast<double>(call.blocks.size());
+    ran += (call.pass == engine::GuidancePass::kBoth ? 2 : 1) * share;
+  }
+  log_info(plan.cache_is_static ? fmt::format("evaluations of the network: {:g} predicted, {:g} measured", plan.forwards, ran)
+                                : fmt::format("evaluations of the network: {:g} of {:g}", ran, plan.forwards));
+}
+
 void log_cache_calls(const std::vector<engine::CacheCall>& calls) {
   std::string letters;
   for (const engine::CacheCall& call : calls) {
@@ -323,6 +448,20 @@ void write_result(const engine::GenerationResult& result, const fs::path& path, 
   engine::write_mp4(path, frames);
 }
 
+void log_attention(const engine::AttentionCalls& calls) {
+  std::string names;
+  for (const auto& [name, count] : calls) names += fmt::format("{}{} ({} calls)", names.empty() ? "" : ", ", name, count);
+  if (!names.empty()) log_info("self attention computed by " + names);
+}
+
+// Seconds of the whole schedule by the planned work of its steps.
+void log_extrapolation(const engine::PlanSummary& plan, const ProgressBar& progress) {
+  double timed = 0;
+  for (const double seconds : progress.step_seconds()) timed += seconds;
+  log_info(fmt::format("{} of {} steps timed: {:.2f} s; extrapolated to all steps: {:.2f} s of denoising", plan.step_flops.size(),
+                       plan.schedule_steps, timed, timed * plan.schedule_flops / plan.denoise_flops()));
+}
+
 void write_timings(const ProgressBar& progress, const fs::path& path) {
   const nlohmann::json timings{{"step_seconds", progress.step_seconds()}, {"stage_seconds", progress.stage_seconds()}};
   write_file_atomically(path, timings.dump(1) + "\n");
@@ -333,14 +472,17 @@ int generate(GenerateFlags f) {
   check_output_kind(f);
   const std::vector<Job> jobs = collect_jobs(f);
   if (f.model.empty()) f.model = engine::find_embedded_model().string();
-  const engine::GenerationDefaults defaults = engine::read_generation_defaults(f.model);
+  engine::GenerationDefaults defaults = engine::read_generation_defaults(f.model);
+  if (!f.published_model.empty()) defaults = published_sampling(std::move(defaults), f.model);
   const engine::PipelineConfig config = pipeline_config(f, defaults);
   engine::GenerationRequest request = request_of(f, defaults);
   const fs::path folder = f.output_dir.empty() ? fs::absolute(f.output).parent_path() : fs::path(f.output_dir);
   require_writable(folder, !f.output_dir.empty());
 
   engine::Pipeline pipeline = engine::Pipeline::load(config);
-  log_plan(pipeline.plan(request), config);
+  const engine::PlanSummary plan = pipeline.plan(request);
+  log_plan(plan, config);
+  if (!f.save_routes.empty()) write_file_atomically(f.save_routes, engine::route_file_text(*plan.routes));
   for (size_t i = 0; i < jobs.size(); ++i) {
     if (!f.output_dir.empty() && is_there(jobs[i].output)) {
       log_info(fmt::format("{} exists, skipped", jobs[i].output.string()));
@@ -349,7 +491,12 @@ int generate(GenerateFlags f) {
     request.prompt = jobs[i].prompt;
     ProgressBar progress(jobs.size() > 1 ? fmt::format("[{}/{}] ", i + 1, jobs.size()) : "");
     const engine::GenerationResult result = pipeline.generate(request, &progress);
-    if (config.cache != "none") log_cache_calls(result.cache_calls);
+    if (config.cache != "none") {
+      log_cache_calls(result.cache_calls);
+      log_evaluations(result.cache_calls, plan);
+    }
+    log_attention(result.attention_calls);
+    if (request.timed_steps) log_extrapolation(plan, progress);
     write_result(result, jobs[i].output, f.fps.value_or(defaults.fps));
     if (!f.timings.empty()) write_timings(progress, f.timings);
     std::cout << jobs[i].output.string() << std::endl;
@@ -368,6 +515,7 @@ std::function<int()> add_generate(CLI::App& sub) {
   add_text_and_output_flags(sub, *flags);
   return [flags, &sub] {
     flags->has_prompt = sub.count("--prompt") > 0;
+    flags->has_negative_prompt = sub.count("--negative-prompt") > 0;
     return generate(*flags);
   };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <array>
@@ -11,11 +12,13 @@
 #include "engine/base/nearest.h"
 #include "engine/base/error.h"
 #include "engine/models/video_dit.h"
+#include "engine/schedule/recipe.h"
 #include "engine/schedule/sampler.h"
 #include "harness/cli/exit_codes.h"
 #include "harness/cli/verbs.h"
 #include "harness/suite/suite_spec.h"
 #include "metrics/core/metric.h"
+#include "metrics/core/scorer.h"
 
 namespace vorta::harness {
 namespace {
@@ -38,6 +41,26 @@ void print_metrics() {
   }
 }
 
+void print_recipes() {
+  for (const std::string& name : engine::recipe_names()) {
+    const engine::SamplingRecipe recipe = engine::load_recipe(name, "list");
+    std::vector<std::string> sigmas;
+    for (const double sigma : recipe.sigmas) sigmas.push_back(fmt::format("{:.7g}", sigma));
+    print_row(name, fmt::format("{} [{}]", recipe.description, fmt::join(sigmas, " ")));
+  }
+}
+
+void print_dimensions() {
+  const auto weights = metrics::ScorerWeights::from_environment();
+  for (const auto& dimension : metrics::dimension_table()) {
+    const auto missing = weights.missing(dimension.weights);
+    const std::string state = dimension.make == nullptr ? "not built in"
+                              : missing.empty()         ? "can be measured"
+                                                        : fmt::format("weights missing: {}", fmt::join(missing, ", "));
+    print_row(dimension.name, fmt::format("{} [{}; {}]", dimension.description, metrics::to_string(dimension.profile), state));
+  }
+}
+
 struct Family {
   std::string_view name;
   void (*print)();
@@ -49,7 +72,9 @@ constexpr std::array kFamilies{
     Family{"attentions", [] { print_table(engine::attention_backends()); }},
     Family{"caches", [] { print_table(engine::step_caches()); }},
     Family{"samplers", [] { print_table(engine::samplers()); }},
+    Family{"recipes", &print_recipes},
     Family{"metrics", &print_metrics},
+    Family{"dimensions", &print_dimensions},
 };
 
 int list(const std::string& wanted) {
@@ -70,7 +95,7 @@ int list(const std::string& wanted) {
 
 std::function<int()> add_list(CLI::App& sub) {
   auto family = std::make_shared<std::string>();
-  sub.add_option("family", *family, "suites, models, attentions, caches, samplers or metrics (default: all)");
+  sub.add_option("family", *family, "suites, models, attentions, caches, samplers, recipes, metrics or dimensions (default: all)");
   return [family] { return list(*family); };
 }
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
@@ -32,6 +33,9 @@ struct Options {
   fs::path out;
   std::vector<std::string> only;
   std::vector<std::string> set;
+  std::optional<int64_t> timed_steps;
+  std::string offload, quantization;
+  bool random_weights = false;
   bool dry_run = false;
   bool retry_failed = false;
   bool no_report = false;
@@ -107,13 +111,25 @@ int run_in_workers(const Options& options, const SuiteSpec& spec, const fs::path
 
 int run(const Options& options) {
   if (options.suite == kKernelSuite) return run_kernel_benchmarks(options);
-  const SuiteSpec spec = load_suite(options.suite, options.set);
+  std::vector<std::string> overrides = options.set;
+  if (options.random_weights) overrides.emplace_back(kRandomWeights);
+  if (options.timed_steps) {
+    overrides.push_back(fmt::format("timed_steps={}", *options.timed_steps));
+    overrides.emplace_back("output=latents");
+  }
+  if (!options.offload.empty()) overrides.push_back("offload=" + options.offload);
+  if (!options.quantization.empty()) overrides.push_back("quantization=" + options.quantization);
+  SuiteSpec spec = load_suite(options.suite, overrides);
   check_known_names(spec);
   const fs::path out_dir = options.out.empty() ? fs::path("runs") / spec.name : options.out;
   std::optional<Shard> shard;
   if (!options.shard.empty()) shard = parse_shard(options.shard);
   if (options.dry_run) return print_plan(spec, {options.only, shard, options.rounds, history_of(options, out_dir)});
-  if (options.isolate) return run_in_workers(options, spec, out_dir);
+  if (options.isolate) {
+    Options isolated = options;
+    isolated.set = overrides;  // workers take every change as --set
+    return run_in_workers(isolated, spec, out_dir);
+  }
   if (options.progress_fd >= 0) die_with_parent();
   RunOptions run_options;
   run_options.out_dir = out_dir;
@@ -121,9 +137,11 @@ int run(const Options& options) {
   run_options.only = options.only;
   run_options.retry_failed = options.retry_failed;
   run_options.arguments = {"run", "--suite", options.suite};
-  for (const std::string& assignment : options.set) {
-    run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
+  for (const std::string& assignment : overrides) {
+    if (assignment == kRandomWeights) run_options.arguments.emplace_back("--random-weights");
+    else run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
   }
+  for (const std::string& name : options.only) run_options.arguments.insert(run_options.arguments.end(), {"--only", name});
   run_options.environment = environment_row();
   run_options.rounds = options.rounds;
   run_options.shard = shard;
@@ -131,6 +149,7 @@ int run(const Options& options) {
   if (!build.is_object()) throw ConfigError("--build", "expected a JSON object");
   run_options.build_json = canonical_json(build);
   const auto engine = make_pipeline_engine();
+  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine);
   RunSummary summary;
   try {
     summary = run_suite(spec, run_options, *engine);
@@ -162,6 +181,13 @@ std::function<int()> add_run(CLI::App& sub) {
   sub.add_option("--set", options->set,
                  "Change a key of the suite: steps=4, variants.3.attention.options.tau=0.5 (repeatable)")
       ->take_all();
+  sub.add_flag("--random-weights", options->random_weights,
+               "Weights of the model's configurations, not of its files: latency alone, without metrics and claims about quality");
+  sub.add_option("--timed-steps", options->timed_steps,
+                 "Stop after so many steps, and extrapolate to the schedule; every row says so (needs a suite without metrics, or --random-weights)")
+      ->check(CLI::PositiveNumber);
+  sub.add_option("--offload", options->offload, "none, components (networks wait in turn) or layers (blocks stream from the host's memory)");
+  sub.add_option("--quantization", options->quantization, "none or fp8, for every variant");
   sub.add_flag("--dry-run", options->dry_run, "Print the plan and stop");
   sub.add_flag("--retry-failed", options->retry_failed, "Do the failed trials of an earlier call again");
   sub.add_option("--rounds", options->rounds, "Timed trials a case, each round with its own profile, instead of the suite's number; a later "

@@ -2,14 +2,16 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fmt/format.h>
+#include <map>
 #include <memory>
 #include <optional>
 #include <sstream>
 #include <string>
 
 #include "engine/base/error.h"
-#include "engine/pipeline/model_folder.h"
+#include "engine/pipeline/sampling.h"
 #include "engine/train/base_trainer.h"
+#include "engine/train/distiller.h"
 #include "engine/train/model_judge.h"
 #include "engine/train/router_trainer.h"
 #include "engine/train/vae_trainer.h"
@@ -23,8 +25,7 @@ using namespace engine;  // NOLINT(google-build-using-namespace): this file only
 
 struct JudgeArguments {
   ModelJudging judging;
-  std::optional<int64_t> steps;
-  std::optional<double> guidance, flow_shift;
+  AskedSampling asked;
   std::string dtype = "float32";
 };
 
@@ -33,9 +34,10 @@ struct TrainArguments {
   VaeTraining vae;
   BaseTraining base;
   RouterTraining router;
+  DistillTraining distill;
   JudgeArguments judge;
   std::vector<std::string> stages;
-  std::string optimizer = "muon";
+  std::string optimizer = "muon", distill_optimizer = "adamw";
 };
 
 void add_common(CLI::App& app, TrainOptions& options) {
@@ -151,6 +153,7 @@ void add_router(CLI::App& app, RouterTraining& router) {
   add_clip(app, router.clip);
   add_pool(app, router.pool);
   app.add_option("--model", router.model, "Folder of the trained model, diffusers layout")->required();
+  app.add_option("--transformer", router.transformer, "Transformer folder in place of the model's; with a recipe beside it: its timesteps alone");
   app.add_option("--batch", router.batch)->capture_default_str();
   app.add_option("--coreset-window", router.geometry.coreset_window, "Tokens: frames height width")->capture_default_str();
   app.add_option("--reduction-rate", router.geometry.reduction_rate)->capture_default_str();
@@ -158,6 +161,38 @@ void add_router(CLI::App& app, RouterTraining& router) {
   app.add_option("--tile", router.geometry.tile, "Tokens: frames height width")->capture_default_str();
   app.add_option("--regularisation", router.regularisation)->capture_default_str();
   app.add_option("--distillation", router.last_layer)->capture_default_str();
+}
+
+const std::map<std::string, DistillMethod> kDistillMethods{{"consistency", DistillMethod::kConsistency},
+                                                           {"matching", DistillMethod::kMatching}};
+
+void add_distill(CLI::App& app, TrainArguments& arguments) {
+  DistillTraining& distill = arguments.distill;
+  distill.options.learning_rate = {2e-4, 50, 0.5, 0.05};
+  distill.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
+  distill.options.average_decay = 0.99;
+  add_common(app, distill.options);
+  add_clip(app, distill.clip);
+  add_pool(app, distill.pool);
+  add_replicas(app, distill.options);
+  app.add_option("--model", distill.model, "Folder of the teacher, diffusers layout")->required();
+  app.add_option("--init", distill.initial_student, "Transformer folder to start from (default: the teacher's)");
+  app.add_option("--method", distill.method, "consistency (phased) or matching (of distributions)")
+      ->transform(CLI::CheckedTransformer(kDistillMethods));
+  app.add_option("--batch", distill.batch, "Clips a micro-batch")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--student-steps", distill.student_steps, "Steps of the student")->capture_default_str();
+  app.add_option("--flow-shift", distill.flow_shift, "Shift of the student's sigmas and of the teacher's grid")->capture_default_str();
+  app.add_option("--guidance", distill.guidance, "Of the teacher")->capture_default_str();
+  app.add_option("--teacher-steps", distill.teacher_steps, "Euler steps of the teacher's grid")->capture_default_str();
+  app.add_option("--hops", distill.hops, "consistency: teacher's steps before the student's own jump")->capture_default_str();
+  app.add_option("--huber", distill.huber)->capture_default_str();
+  app.add_option("--critic-steps", distill.critic_steps, "matching: steps of the critic for one of the student")->capture_default_str();
+  app.add_option("--match-shift", distill.match_shift, "matching: shift of the noise at which both are compared")->capture_default_str();
+  app.add_option("--optimizer", arguments.distill_optimizer, "adamw, or muon for the matrices inside blocks")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"muon", "adamw"}));
+  app.add_option("--average", distill.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
+  app.add_option("--evaluation-prompts", distill.evaluation_prompts)->capture_default_str();
 }
 
 void add_judge(CLI::App& app, JudgeArguments& arguments) {
@@ -169,10 +204,12 @@ void add_judge(CLI::App& app, JudgeArguments& arguments) {
   app.add_option("--attention", judging.pipeline.attention)->capture_default_str();
   app.add_option("--prompts", judging.prompts, "Held-out captions")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--first", judging.first, "Number of the first one")->capture_default_str();
-  app.add_option("--steps", arguments.steps, "Default: the model's");
-  app.add_option("--guidance", arguments.guidance, "Default: the model's");
-  app.add_option("--flow-shift", arguments.flow_shift, "Default: the model's");
-  app.add_option("--scheduler", judging.pipeline.scheduler, "Default: the model's");
+  app.add_option("--steps", arguments.asked.steps, "Default: the model's");
+  app.add_option("--guidance", arguments.asked.guidance, "Default: the model's");
+  app.add_option("--flow-shift", arguments.asked.flow_shift, "Default: the model's");
+  app.add_option("--scheduler", arguments.asked.scheduler, "Default: the model's");
+  app.add_option("--transformer", judging.pipeline.transformer_dir, "Transformer folder in place of the model's, e.g. a student");
+  app.add_option("--recipe", arguments.asked.recipe, "Sampling recipe (default: the one beside the weights)");
   app.add_option("--dtype", arguments.dtype)->capture_default_str();
   app.add_option("--device", judging.pipeline.device, "auto, cpu or cuda")->capture_default_str();
   add_clip(app, judging.clip);
@@ -183,13 +220,11 @@ int judge(JudgeArguments& arguments) {
   PipelineConfig& pipeline = judging.pipeline;
   if (pipeline.model_dir.empty()) pipeline.model_dir = find_embedded_model();
   const GenerationDefaults defaults = read_generation_defaults(pipeline.model_dir);
-  pipeline.steps = arguments.steps.value_or(defaults.steps);
-  pipeline.guidance = arguments.guidance.value_or(defaults.guidance);
-  pipeline.flow_shift = arguments.flow_shift ? arguments.flow_shift : defaults.flow_shift;
+  choose_sampling(pipeline, arguments.asked, defaults);
   pipeline.max_sequence_length = defaults.max_sequence_length;
   pipeline.dtype = parse_train_dtype(arguments.dtype);
   if (pipeline.routers_dir.empty() && pipeline.attention != "dense") {
-    pipeline.routers_dir = find_bundled_routers(pipeline.model_dir);
+    pipeline.routers_dir = bundled_routers(pipeline);
   }
   const CheckerScore score = judge_model(judging);
   std::printf("of %lld held-out captions: color %.0f %%, shape and color %.0f %%, motion %.0f %%, relation %.0f %%\n",
@@ -212,13 +247,15 @@ std::function<int()> add_train(CLI::App& sub) {
   CLI::App* vae = sub.add_subcommand("vae", "the video autoencoder");
   CLI::App* base = sub.add_subcommand("base", "transformer and text encoder, on encoded clips");
   CLI::App* router = sub.add_subcommand("router", "VORTA's routers, on a frozen model");
+  CLI::App* distill = sub.add_subcommand("distill", "a student of few steps, guidance folded in");
   CLI::App* judged = sub.add_subcommand("judge", "clips of held-out captions, judged by the checker");
   sub.require_subcommand(1);
   add_vae(*vae, *arguments);
   add_base(*base, *arguments);
   add_router(*router, arguments->router);
+  add_distill(*distill, *arguments);
   add_judge(*judged, arguments->judge);
-  return [arguments, vae, base, judged] {
+  return [arguments, vae, base, distill, judged] {
     if (judged->parsed()) return judge(arguments->judge);
     if (vae->parsed()) {
       if (!arguments->stages.empty()) arguments->vae.stages.clear();
@@ -228,6 +265,10 @@ std::function<int()> add_train(CLI::App& sub) {
     if (base->parsed()) {
       if (arguments->optimizer == "muon") arguments->base.options.muon.emplace();
       return report(arguments->base.options, train_base(arguments->base));
+    }
+    if (distill->parsed()) {
+      if (arguments->distill_optimizer == "muon") arguments->distill.options.muon.emplace();
+      return report(arguments->distill.options, train_student(arguments->distill));
     }
     return report(arguments->router.options, train_routers(arguments->router));
   };

@@ -21,5 +21,7 @@ std::function<int()> add_train(CLI::App& sub);
 std::function<int()> add_compare(CLI::App& sub);
 std::function<int()> add_gate(CLI::App& sub);
 std::function<int()> add_db(CLI::App& sub);
+std::function<int()> add_calibrate(CLI::App& sub);
+std::function<int()> add_score(CLI::App& sub);
 
 }  // namespace vorta::harness

@@ -353,6 +353,8 @@ void CuptiSession::scope_end() {
   state_->current_scope = state_->scopes.current();
 }
 
+void CuptiSession::scope_work(const ScopeWork& work) { state_->scopes.work(work); }
+
 GpuTrace CuptiSession::finish() {
   VORTA_CHECK(state_->is_recording, "finish() is called once");
   CUcontext context = nullptr;

@@ -33,6 +33,7 @@ class CuptiSession final : public ScopeListener {
 
   void scope_begin(std::string_view name) override;
   void scope_end() override;
+  void scope_work(const ScopeWork& work) override;
 
   /// Waits for the GPU, stops recording and returns what was seen. Call once, on the thread that called start().
   /// @throws MachineError when the GPU or CUPTI failed meanwhile.

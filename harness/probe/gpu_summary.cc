@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace vorta::harness {
@@ -32,6 +33,7 @@ int64_t length_of_union(std::vector<Interval> intervals) {
 struct Kernels {
   std::vector<int64_t> durations;  // ns
   int64_t total = 0;
+  ScopeWork work;
   void add(int64_t ns) {
     durations.push_back(ns);
     total += ns;
@@ -42,6 +44,12 @@ struct KernelKey {
   int64_t name = -1;
   std::string part, route;
   auto operator<=>(const KernelKey&) const = default;
+};
+
+// The kernel that does an operator's work, so far.
+struct Worker {
+  Kernels* kernels = nullptr;  // in a std::map: it stays where it is
+  int64_t ns = -1;
 };
 
 struct StepSum {
@@ -58,6 +66,7 @@ class Summary {
     profile_.dropped_records = trace_.dropped_records;
     for (const GpuRecord& record : trace_.records) add(record);
     profile_.busy_ns = length_of_union(std::move(all_));
+    share_out_work();
     for (auto& [key, kernels] : kernels_) profile_.kernels.push_back(kernel_row(key, kernels));
     std::stable_sort(profile_.kernels.begin(), profile_.kernels.end(), [](const auto& a, const auto& b) { return a.total_ns > b.total_ns; });
     for (auto& [place, row] : places_) profile_.places.push_back(std::move(row));
@@ -89,11 +98,40 @@ class Summary {
     if (place.step >= 0) add_to_step(record, place, ns);
     if (record.work != GpuWork::kKernel) return;
     if (place.is_nowhere()) profile_.unattributed_ns += ns;
-    kernels_[{record.name, place.part, place.route}].add(ns);
+    Kernels& same = kernels_[{record.name, place.part, place.route}];
+    same.add(ns);
+    note_operator(record, same, ns);
     reports::GpuPlaceRow& row = places_[place];
     row.stage = place.stage, row.step = place.step, row.layer = place.layer, row.part = place.part, row.route = place.route;
     ++row.kernels;
     row.total_ns += ns;
+  }
+
+  // The outermost operator around a scope whose work is known (it counts what it calls inside); -1: none.
+  int64_t operator_of(int64_t scope) const {
+    int64_t found = -1;
+    for (; scope >= 0; scope = trace_.scopes.at(static_cast<size_t>(scope)).parent) {
+      if (trace_.scopes.at(static_cast<size_t>(scope)).work.is_known()) found = scope;
+    }
+    return found;
+  }
+
+  // An operator may launch helpers around the kernel that does its work: the longest one counts.
+  void note_operator(const GpuRecord& record, Kernels& kernels, int64_t ns) {
+    const int64_t where = record.capture_scope >= 0 ? record.capture_scope : record.scope;
+    const int64_t which = operator_of(where);
+    if (which < 0) return;
+    Worker& worker = workers_[{which, record.scope}];  // a graph's node works once for each replay
+    if (ns < worker.ns) return;
+    worker = {&kernels, ns};
+  }
+
+  void share_out_work() {
+    for (const auto& [call, worker] : workers_) {
+      const ScopeWork& work = trace_.scopes.at(static_cast<size_t>(call.first)).work;
+      worker.kernels->work.flops += work.flops;
+      worker.kernels->work.bytes += work.bytes;
+    }
   }
 
   void add_to_step(const GpuRecord& record, const Place& place, int64_t ns) {
@@ -118,6 +156,8 @@ class Summary {
     row.min_ns = ns.front();
     row.median_ns = ns[ns.size() / 2];
     row.max_ns = ns.back();
+    row.flops = kernels.work.flops;
+    row.bytes = kernels.work.bytes;
     return row;
   }
 
@@ -125,6 +165,7 @@ class Summary {
   reports::GpuProfile profile_;
   std::vector<Interval> all_;
   std::map<KernelKey, Kernels> kernels_;
+  std::map<std::pair<int64_t, int64_t>, Worker> workers_;  // by operator and launching scope
   std::map<Place, reports::GpuPlaceRow> places_;
   std::map<int64_t, StepSum> steps_;
 };

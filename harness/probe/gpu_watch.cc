@@ -45,6 +45,10 @@ void GpuWatch::scope_end() {
   for (size_t i = state_->listeners.size(); i-- > 0;) state_->listeners[i]->scope_end();
 }
 
+void GpuWatch::scope_work(const ScopeWork& work) {
+  for (ScopeListener* listener : state_->listeners) listener->scope_work(work);
+}
+
 GpuWatch::Seen GpuWatch::finish() {
   Seen seen;
   std::vector<reports::GpuCounterRow> counters;

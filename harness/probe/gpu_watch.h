@@ -19,6 +19,7 @@ class GpuWatch final : public ScopeListener {
 
   void scope_begin(std::string_view name) override;
   void scope_end() override;
+  void scope_work(const ScopeWork& work) override;
 
   struct Seen {
     GpuTrace trace;

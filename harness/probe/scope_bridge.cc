@@ -5,21 +5,34 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <string>
 
 #include "engine/base/error.h"
+#include "harness/probe/operator_flops.h"
 
 namespace vorta::harness {
 namespace {
 
 thread_local ScopeListener* hearing = nullptr;  // LibTorch's callbacks are plain functions
 
+// Remembers that a scope was told of, so that its end is too.
+struct Told final : at::ObserverContext {};
+
 std::unique_ptr<at::ObserverContext> on_scope_begin(const at::RecordFunction& scope) {
-  if (hearing != nullptr) hearing->scope_begin(scope.name());
-  return nullptr;
+  if (hearing == nullptr) return nullptr;
+  if (scope.scope() == at::RecordScope::USER_SCOPE) {
+    hearing->scope_begin(scope.name());
+    return std::make_unique<Told>();
+  }
+  const ScopeWork work = operator_work(scope.name(), scope);
+  if (!work.is_known()) return nullptr;
+  hearing->scope_begin(std::string("op/").append(scope.name()));
+  hearing->scope_work(work);
+  return std::make_unique<Told>();
 }
 
-void on_scope_end(const at::RecordFunction& /*scope*/, at::ObserverContext* /*context*/) {
-  if (hearing != nullptr) hearing->scope_end();
+void on_scope_end(const at::RecordFunction& /*scope*/, at::ObserverContext* context) {
+  if (hearing != nullptr && context != nullptr) hearing->scope_end();
 }
 
 }  // namespace
@@ -27,7 +40,9 @@ void on_scope_end(const at::RecordFunction& /*scope*/, at::ObserverContext* /*co
 ScopeBridge::ScopeBridge(ScopeListener& listener) {
   VORTA_CHECK(hearing == nullptr, "one scope bridge a thread");
   hearing = &listener;
-  handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&on_scope_begin, &on_scope_end).scopes({at::RecordScope::USER_SCOPE}));
+  handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&on_scope_begin, &on_scope_end)
+                                           .needsInputs(true)
+                                           .scopes({at::RecordScope::FUNCTION, at::RecordScope::USER_SCOPE}));
 }
 
 ScopeBridge::~ScopeBridge() {

@@ -9,7 +9,8 @@
 namespace vorta::harness {
 
 /// Tells a listener of the engine's own scopes on this thread ("vorta::layer/3", "vorta::route/sliding", ...) from
-/// construction to destruction. They are LibTorch's user scopes; operators are not told.
+/// construction to destruction: LibTorch's user scopes; and of the operators whose work operator_work() knows, with that
+/// work.
 class ScopeBridge {
  public:
   explicit ScopeBridge(ScopeListener& listener);  // must outlive the bridge; one bridge a thread

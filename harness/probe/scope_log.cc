@@ -57,7 +57,7 @@ Place place_of_replay(const Place& launched, const Place& captured) {
 int64_t ScopeLog::begin(std::string_view name, int64_t now_ns) {
   const int64_t parent = current();
   const Place outer = parent < 0 ? Place{} : scopes_[static_cast<size_t>(parent)].place;
-  scopes_.push_back({.parent = parent, .name = std::string(name), .place = place_inside(outer, name), .begin_ns = now_ns, .end_ns = 0});
+  scopes_.push_back({.parent = parent, .name = std::string(name), .place = place_inside(outer, name), .begin_ns = now_ns, .end_ns = 0, .work = {}});
   open_.push_back(static_cast<int64_t>(scopes_.size()) - 1);
   return open_.back();
 }
@@ -66,6 +66,11 @@ void ScopeLog::end(int64_t now_ns) {
   VORTA_CHECK(!open_.empty(), "a scope ends that did not begin");
   scopes_[static_cast<size_t>(open_.back())].end_ns = now_ns;
   open_.pop_back();
+}
+
+void ScopeLog::work(const ScopeWork& work) {
+  VORTA_CHECK(!open_.empty(), "work without a scope");
+  scopes_[static_cast<size_t>(open_.back())].work = work;
 }
 
 std::vector<Scope> ScopeLog::take(int64_t now_ns) {

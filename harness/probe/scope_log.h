@@ -14,14 +14,23 @@ namespace vorta::harness {
 /// CLOCK_REALTIME, which NTP may step.
 int64_t probe_clock_ns();
 
+struct ScopeWork {
+  double flops = 0;
+  double bytes = 0;
+  bool is_known() const { return flops > 0 || bytes > 0; }
+};
+
 /// Hears scopes begin and end on the generating thread, properly nested. Names: "stage/denoise" and "step/3" from the
 /// pipeline's observer; "vorta::layer/7", "vorta::route/sliding" and parts such as "vorta::self_attention" from the
-/// engine's own scopes.
+/// engine's own scopes; "op/..." from operators whose work is known.
 class ScopeListener {
  public:
   virtual ~ScopeListener() = default;
   virtual void scope_begin(std::string_view name) = 0;
   virtual void scope_end() = 0;
+  /// The innermost open scope is an operator ("op/aten::addmm") that does this work: arithmetic, and bytes of operands and
+  /// results once each.
+  virtual void scope_work(const ScopeWork& /*work*/) {}
 };
 
 /// The names of the scopes around a point. Absent: "" or -1.
@@ -49,6 +58,7 @@ struct Scope {
   Place place;
   int64_t begin_ns = 0;
   int64_t end_ns = 0;
+  ScopeWork work = {};
 };
 
 /// All scopes of one generation, in the order they began. Not thread-safe: scopes belong to one thread.
@@ -58,6 +68,8 @@ class ScopeLog {
   int64_t begin(std::string_view name, int64_t now_ns);
   /// Closes the innermost open scope. @throws InternalError when none is open.
   void end(int64_t now_ns);
+  /// Work of the innermost open scope. @throws InternalError when none is open.
+  void work(const ScopeWork& work);
   /// Index of the innermost open scope, or -1.
   int64_t current() const { return open_.empty() ? -1 : open_.back(); }
   /// Closes what an exception left open and hands the scopes over.

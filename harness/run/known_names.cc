@@ -11,6 +11,8 @@
 #include "engine/base/error.h"
 #include "engine/cache/step_cache.h"
 #include "engine/base/nearest.h"
+#include "engine/pipeline/sampling.h"
+#include "engine/schedule/recipe.h"
 #include "engine/schedule/sampler.h"
 #include "metrics/core/metric.h"
 
@@ -18,6 +20,17 @@ namespace vorta::harness {
 namespace {
 
 using nlohmann::json;
+
+// Models of suites/shapes: configurations without weights.
+std::vector<std::string> shape_names() {
+  std::vector<std::string> names;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(suites_dir() / "shapes", none)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 template <typename Table>
 std::vector<std::string> names_of(const Table& table) {
@@ -40,11 +53,12 @@ class KnownNames {
       require(variant + "/attention/name", "attention", attentions_);
       require(variant + "/cache/name", "cache", caches_);
       check_cache_options(variant + "/cache");
+      check_recipe_name(variant + "/recipe");
       require(variant + "/config/sampler", "sampler", samplers_);
       require_name_or_folder(variant + "/attention/options/routers", "routers");
     }
     require("/base/sampler", "sampler", samplers_);
-    require_name_or_folder("/model", "model");
+    require_name_or_folder("/model", "model", shapes_);
     require_name_or_folder("/routers", "routers");
   }
 
@@ -63,20 +77,37 @@ class KnownNames {
     const json::json_pointer at(pointer);
     if (!suite_.contains(at)) return;
     const json& cache = suite_.at(at);
-    engine::make_step_cache(cache.at("name").get<std::string>(), cache.value("options", json::object()), where_ + pointer + "/options");
+    const std::string where = where_ + pointer + "/options";
+    json options = cache.value("options", json::object());
+    if (options.contains("calibration")) options = engine::cache_options_of(options.dump(), where, model_folder());
+    engine::make_step_cache(cache.at("name").get<std::string>(), options, where);
   }
 
-  void require_name_or_folder(const std::string& pointer, std::string_view kind) const {
+  std::filesystem::path model_folder() const {
+    const auto& model = suite_.at("model").get_ref<const std::string&>();
+    return model == "embedded" ? engine::find_embedded_model() : std::filesystem::path(model);
+  }
+
+  // A file may be missing here: it fails its cases.
+  void check_recipe_name(const std::string& pointer) const {
+    const json::json_pointer at(pointer);
+    if (!suite_.contains(at) || suite_.at(at).get_ref<const std::string&>().ends_with(".json")) return;
+    require(pointer, "recipe", engine::recipe_names());
+  }
+
+  void require_name_or_folder(const std::string& pointer, std::string_view kind, std::vector<std::string> known = {}) const {
     const json::json_pointer at(pointer);
     if (!suite_.contains(at)) return;
     const std::filesystem::path folder(suite_.at(at).get_ref<const std::string&>());
     std::error_code ignored;
     if (folder.has_parent_path() || std::filesystem::is_directory(folder, ignored)) return;
-    require(pointer, kind, {"embedded"});
+    known.insert(known.begin(), "embedded");
+    require(pointer, kind, known);
   }
 
   json suite_;
   std::string where_;
+  std::vector<std::string> shapes_ = shape_names();
   std::vector<std::string> attentions_ = names_of(engine::attention_backends());
   std::vector<std::string> caches_ = names_of(engine::step_caches());
   std::vector<std::string> samplers_ = names_of(engine::samplers());

@@ -10,10 +10,12 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
+#include "engine/base/sha256.h"
+#include "engine/pipeline/sampling.h"
+#include "harness/plan/controls.h"
 #include "harness/probe/machine.h"
 #include "harness/run/video_engine.h"
 #include "reports/store/run_store.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -22,14 +24,23 @@ namespace {
 constexpr std::string_view kEmbedded = "embedded";
 
 fs::path model_folder(const SuiteSpec& suite) {
-  return suite.model == kEmbedded ? engine::find_embedded_model() : fs::path(suite.model);
+  if (suite.model == kEmbedded) return engine::find_embedded_model();
+  const fs::path shape = shape_folder(suite.model);
+  return shape.empty() ? fs::path(suite.model) : shape;
 }
 
-fs::path routers_folder(const SuiteSpec& suite, const Variant& variant) {
+engine::Offload offload_named(const std::string& name) {
+  static const std::map<std::string, engine::Offload> kOffloads{{"none", engine::Offload::kKeepLoaded},
+                                                                {"components", engine::Offload::kStageByStage},
+                                                                {"layers", engine::Offload::kLayerByLayer}};
+  return kOffloads.at(name);  // the schema lets no other through
+}
+
+fs::path routers_folder(const SuiteSpec& suite, const Variant& variant, const engine::PipelineConfig& config) {
   if (variant.attention.name == "dense") return {};
   const std::string& named = variant.attention.routers.empty() ? suite.routers : variant.attention.routers;
   if (!named.empty() && named != kEmbedded) return named;
-  const fs::path bundled = engine::find_bundled_routers(model_folder(suite));
+  const fs::path bundled = engine::bundled_routers(config);
   if (bundled.empty()) throw DataError(model_folder(suite).string(), "no routers/ beside the model; name a folder under \"routers\"");
   return bundled;
 }
@@ -62,16 +73,41 @@ std::string weights_fingerprint(const fs::path& folder) {
     stream.read(edges.data(), head);
     stream.seekg(std::max<std::streamoff>(head, size - kEdge));
     stream.read(edges.data() + head, static_cast<std::streamoff>(edges.size()) - head);
-    parts.push_back({fs::relative(file, folder, code).generic_string(), static_cast<int64_t>(size), reports::sha256_hex(edges)});
+    parts.push_back({fs::relative(file, folder, code).generic_string(), static_cast<int64_t>(size), sha256_hex(edges)});
   }
   return reports::json_hash(canonical_json(parts)).substr(0, 16);
+}
+
+// A file that lies beside the suite, or as it stands.
+std::string beside(const SuiteSpec& suite, const std::string& name) {
+  std::error_code ignored;
+  const fs::path file = suite.source.parent_path() / name;
+  return !name.empty() && fs::path(name).is_relative() && fs::exists(file, ignored) ? file.string() : name;
+}
+
+// The suite's base stands where a recipe says nothing; what the variant itself says must agree with it.
+void choose_student(const SuiteSpec& suite, const Variant& variant, engine::GenerationDefaults defaults, engine::PipelineConfig& config) {
+  config.transformer_dir = beside(suite, variant.student.transformer);
+  for (const std::string& text : variant.student.loras) {
+    engine::LoraFile file = engine::parse_lora_file(text, "variant " + variant.name + ", loras");
+    file.path = beside(suite, file.path.string());
+    config.loras.push_back(std::move(file));
+  }
+  if (variant.config.steps > 0) defaults.steps = variant.config.steps;
+  if (variant.config.guidance) defaults.guidance = *variant.config.guidance;
+  if (variant.config.flow_shift) defaults.flow_shift = variant.config.flow_shift;
+  defaults.scheduler = variant.config.sampler;
+  engine::AskedSampling asked{.steps = {}, .guidance = variant.own.guidance, .flow_shift = variant.own.flow_shift,
+                              .scheduler = variant.own.sampler, .recipe = beside(suite, variant.student.recipe),
+                              .where = "variant " + variant.name + ", recipe"};
+  if (variant.own.steps > 0) asked.steps = variant.own.steps;
+  engine::choose_sampling(config, asked, defaults);
 }
 
 engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& variant) {
   const engine::GenerationDefaults defaults = engine::read_generation_defaults(model_folder(suite));
   engine::PipelineConfig config;
   config.model_dir = model_folder(suite);
-  config.routers_dir = routers_folder(suite, variant);
   config.attention = variant.attention.name;
   config.dtype = variant.config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
   config.device = variant.config.device;
@@ -79,11 +115,14 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
   config.cache_options = variant.cache.options_json;
   config.cache_where = "variant " + variant.name + ", cache options";
   if (variant.attention.tau) config.tau = *variant.attention.tau;
-  config.steps = variant.config.steps > 0 ? variant.config.steps : defaults.steps;
-  config.guidance = variant.config.guidance.value_or(defaults.guidance);
+  config.route_fractions = variant.attention.route_fractions;
+  if (!variant.attention.route_table.empty()) config.route_file = suite.source.parent_path() / variant.attention.route_table;
+  if (suite.weights == "random") config.weights = engine::WeightOrigin::kRandom;
+  config.offload = offload_named(variant.config.offload);
+  if (variant.config.quantization == "fp8") config.quantization = engine::Quantization::kFp8;
   config.max_sequence_length = defaults.max_sequence_length;
-  config.flow_shift = variant.config.flow_shift ? variant.config.flow_shift : defaults.flow_shift;
-  config.scheduler = variant.config.sampler;
+  choose_student(suite, variant, defaults, config);
+  config.routers_dir = routers_folder(suite, variant, config);
   return config;
 }
 
@@ -97,18 +136,30 @@ engine::GenerationRequest request_of(const VideoOrder& order) {
   request.height = config.height > 0 ? config.height : defaults.height;
   request.width = config.width > 0 ? config.width : defaults.width;
   request.seed = order.seed;
+  if (order.suite->output == "latents") request.output = engine::Output::kLatents;
+  if (config.timed_steps > 0) request.timed_steps = config.timed_steps;
   return request;
+}
+
+std::string kernel_names(const engine::AttentionCalls& calls) {
+  std::string names;
+  for (const auto& [name, count] : calls) names += (names.empty() ? "" : ", ") + name;
+  return names;
 }
 
 class PipelineEngine final : public VideoEngine {
  public:
+  explicit PipelineEngine(engine::Loading loading) : loading_(loading) {}
+
   void prepare(const VideoOrder& order) override {
     if (pipelines_.contains(order.variant->name)) return;
     const engine::PipelineConfig config = pipeline_config(*order.suite, *order.variant);
-    const int64_t each = weight_bytes(config.model_dir);
-    const int64_t half = machine_memory_bytes() / 2;
-    if (static_cast<int64_t>(pipelines_.size() + 1) * each > half) pipelines_.clear();
-    pipelines_.emplace(order.variant->name, engine::Pipeline::load(config));
+    const engine::Pipeline* donor = nullptr;
+    for (const auto& [name, pipeline] : pipelines_) {
+      if (engine::shares_networks(config, pipeline.config())) donor = &pipeline;
+    }
+    if (donor == nullptr) make_room(config);
+    pipelines_.emplace(order.variant->name, engine::Pipeline::load(config, loading_, donor));
   }
 
   engine::PlanSummary plan(const VideoOrder& order) override { return loaded(order).plan(request_of(order)); }
@@ -116,11 +167,21 @@ class PipelineEngine final : public VideoEngine {
   std::string device(const VideoOrder& order) override { return loaded(order).device().str(); }
 
   at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
-    return loaded(order).generate(request_of(order), observer).video;
+    engine::GenerationResult result = loaded(order).generate(request_of(order), observer);
+    calls_ = std::move(result.cache_calls);
+    attention_kernels_ = kernel_names(result.attention_calls);
+    return order.suite->output == "latents" ? result.latents : result.video;
   }
+
+  std::string attention_kernels() override { return attention_kernels_; }
+
+  std::vector<engine::CacheCall> calls() const override { return calls_; }
 
   std::string model_json(const SuiteSpec& suite) override {
     const fs::path folder = model_folder(suite);
+    if (suite.weights == "random") {
+      return canonical_json({{"name", suite.model}, {"folder", folder.filename().string()}, {"weights", "random"}});
+    }
     const nlohmann::json model{{"name", suite.model},
                                {"folder", folder.filename().string()},
                                {"weights_bytes", weight_bytes(folder)},
@@ -129,17 +190,36 @@ class PipelineEngine final : public VideoEngine {
   }
 
  private:
+  void make_room(const engine::PipelineConfig& config) {
+    const bool unknown = config.weights == engine::WeightOrigin::kRandom;  // their size is in no file
+    const int64_t each = weight_bytes(config.model_dir);
+    if (unknown || static_cast<int64_t>(pipelines_.size() + 1) * each > machine_memory_bytes() / 2) pipelines_.clear();
+  }
+
   engine::Pipeline& loaded(const VideoOrder& order) {
     const auto found = pipelines_.find(order.variant->name);
     VORTA_CHECK(found != pipelines_.end(), "prepare() comes before plan() and generate()");
     return found->second;
   }
 
+  engine::Loading loading_;
   std::map<std::string, engine::Pipeline> pipelines_;
+  std::vector<engine::CacheCall> calls_;
+  std::string attention_kernels_;
 };
 
 }  // namespace
 
-std::unique_ptr<VideoEngine> make_pipeline_engine() { return std::make_unique<PipelineEngine>(); }
+SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine) {
+  const SuiteSpec asked = spec;
+  return with_controls(std::move(spec), [&](const Variant& variant) -> std::optional<double> {
+    const VideoOrder order{&asked, &variant, &asked.prompts.front(), asked.seeds.front()};
+    engine.prepare(order);
+    const engine::PlanSummary plan = engine.plan(order);
+    return plan.cache_is_static ? std::optional(plan.denoise_flops()) : std::nullopt;
+  });
+}
+
+std::unique_ptr<VideoEngine> make_pipeline_engine(engine::Loading loading) { return std::make_unique<PipelineEngine>(loading); }
 
 }  // namespace vorta::harness

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/run/plan_rows.h"
 
+#include <array>
+
 namespace vorta::harness {
 
 std::vector<reports::RouteRow> route_rows(const engine::PlanSummary& plan) {
@@ -23,6 +25,18 @@ std::vector<uint8_t> route_bytes(const engine::PlanSummary& plan) {
   return plan.routes ? plan.routes->routes : std::vector<uint8_t>{};
 }
 
+std::vector<reports::CallRow> call_rows(const std::vector<engine::CacheCall>& calls) {
+  constexpr std::array<const char*, 3> kPasses{"positive", "negative", "both"};
+  constexpr std::array<char, 3> kLetters{'X', 'p', '.'};  // by BlockAction
+  std::vector<reports::CallRow> rows;
+  for (const engine::CacheCall& call : calls) {
+    reports::CallRow row{call.step, kPasses[static_cast<size_t>(call.pass)], "", call.signal};
+    for (const engine::BlockAction action : call.blocks) row.blocks += kLetters[static_cast<size_t>(action)];
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
 std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan, const std::optional<MeasuredWork>& measured) {
   const double steps = static_cast<double>(plan.step_flops.size());
   const double passes = static_cast<double>(plan.passes);
@@ -39,9 +53,11 @@ std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& p
                                            row("flops/text", "FLOP", plan.text_flops), row("flops/vae", "FLOP", plan.vae_flops),
                                            row("flops/total", "FLOP", total),         row("speedup/step", "x", plan.speedup()),
                                            row("speedup/e2e", "x", dense_total / total),
-                                           row("density/attention", "1", attention / dense_attention)};
+                                           row("density/attention", "1", attention / dense_attention),
+                                           row("evaluations", "1", plan.forwards),
+                                           row("cache/bytes", "B", static_cast<double>(plan.cache_bytes))};
   // A cache that decides while sampling leaves only what it does not touch to predict.
-  if (!plan.cache_is_static) return {rows[2], rows[3]};
+  if (!plan.cache_is_static) return {rows[2], rows[3], rows[9]};
   if (measured) {
     rows[0].measured = measured->attention_flops;
     rows[4].measured = measured->total_flops;

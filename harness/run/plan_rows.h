@@ -20,6 +20,9 @@ std::vector<reports::RouteRow> route_rows(const engine::PlanSummary& plan);
 /// The route table as the store keeps it: steps x layers x heads branch numbers.
 std::vector<uint8_t> route_bytes(const engine::PlanSummary& plan);
 
+/// Forwards of a generation as the store keeps them.
+std::vector<reports::CallRow> call_rows(const std::vector<engine::CacheCall>& calls);
+
 /// What the plan predicts for one generation, beside what an observed one executed.
 std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan, const std::optional<MeasuredWork>& measured);
 

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/base/sha256.h"
 #include "harness/run/profile.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/Device.h>
 
 #include <algorithm>
 
+#include "harness/probe/gpu_ceilings.h"
 #include "harness/probe/gpu_watch.h"
 #include "harness/probe/operator_profile.h"
 #include "harness/probe/scope_bridge.h"
 #include "harness/probe/stage_clock.h"
 #include "metrics/core/frames_input.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::harness {
 namespace {
@@ -43,15 +45,18 @@ double step_ns(const std::vector<reports::SampleRow>& samples) {
 ProfiledTrial profile_generation(VideoEngine& engine, const VideoOrder& order) {
   ProfiledTrial out;
   StageClock clock;
+  // Before anything listens: its products are none of the generation's.
+  std::vector<reports::GpuCeilingRow> ceilings = measure_gpu_ceilings(c10::Device(engine.device(order)));
   OperatorProfile profile;
   const at::Tensor video = engine.device(order) == "cpu" ? engine.generate(order, &clock) : generate_watched(engine, order, clock, out);
   ObservedWork observed = profile.finish();
+  if (out.result.gpu.profile) out.result.gpu.profile->ceilings = std::move(ceilings);
   out.work = {observed.attention_flops, observed.attention_flops + observed.other_flops};
   out.result.samples = clock.samples();
   out.result.memory.push_back({"tensor", observed.peak_tensor_bytes});
   out.result.ranges = std::move(observed.ranges);
   const at::Tensor bytes = metrics::eight_bit(video).contiguous();
-  out.result.output_sha256 = reports::sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
+  out.result.output_sha256 = sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
   return out;
 }
 

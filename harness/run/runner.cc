@@ -4,7 +4,9 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -12,6 +14,8 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
+#include "engine/base/sha256.h"
+#include "harness/probe/device_memory.h"
 #include "harness/probe/gpu_sampler.h"
 #include "harness/probe/process_memory.h"
 #include "harness/probe/stage_clock.h"
@@ -23,7 +27,6 @@
 #include "harness/run/video_files.h"
 #include "harness/stats/paired.h"
 #include "metrics/core/frames_input.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -40,6 +43,26 @@ void make_writable_folder(const fs::path& folder) {
   if (code) throw DataError(folder.string(), "the output folder cannot be made: " + code.message());
 }
 
+// Finite latents of a suite that stops there.
+void verify_latents(const at::Tensor& latents) {
+  if (latents.defined() && latents.dim() == 5 && at::isfinite(latents).all().item<bool>()) return;
+  throw engine::NotFiniteError("verify", "expected finite latents [B, C, T, H, W]");
+}
+
+// Times of a generation that stopped early, as such; and what the whole schedule would take by the planned work of its
+// steps. No "denoise" and no "e2e": those are times of whole generations.
+void extrapolate(const engine::PlanSummary& plan, std::vector<reports::SampleRow>& samples) {
+  std::erase_if(samples, [](const reports::SampleRow& sample) { return sample.stage == "e2e"; });
+  const double factor = plan.schedule_flops / plan.denoise_flops();
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].stage != "denoise") continue;
+    samples[i].stage = "denoise_timed";
+    const double all = static_cast<double>(samples[i].host_ns) * factor;
+    samples.push_back({.stage = "denoise_extrapolated", .step = -1, .host_ns = static_cast<int64_t>(all), .bytes = {}});
+    return;
+  }
+}
+
 // Throws DataError unless `frames` are finite and of the planned size.
 void verify_frames(const at::Tensor& frames, const engine::VideoSize& size) {
   metrics::check_frames(frames, "verify");
@@ -52,7 +75,7 @@ void verify_frames(const at::Tensor& frames, const engine::VideoSize& size) {
 // The clock, and a sign of life after each step and stage.
 class BeatingClock final : public engine::PipelineObserver {
  public:
-  BeatingClock(StageClock& clock, const Heartbeat& heart) : clock_(clock), heart_(heart) {}
+  BeatingClock(engine::PipelineObserver& clock, const Heartbeat& heart) : clock_(clock), heart_(heart) {}
   void stage_begin(engine::Stage stage) override { clock_.stage_begin(stage); }
   void stage_end(engine::Stage stage) override {
     clock_.stage_end(stage);
@@ -65,7 +88,7 @@ class BeatingClock final : public engine::PipelineObserver {
   }
 
  private:
-  StageClock& clock_;
+  engine::PipelineObserver& clock_;
   const Heartbeat& heart_;
 };
 
@@ -123,7 +146,7 @@ class Runner {
 
   // Parts of one suite on one kind of machine are one run.
   std::string shared_key() const {
-    return "parts-" + reports::sha256_hex(reports::json_hash(spec_.resolved_json) + reports::json_hash(options_.environment.identity_json) +
+    return "parts-" + sha256_hex(reports::json_hash(spec_.resolved_json) + reports::json_hash(options_.environment.identity_json) +
                                           options_.build_json).substr(0, 26);
   }
 
@@ -220,8 +243,9 @@ class Runner {
       prepare(one);
       const reports::TrialResult result = timed_trial(one, trial, clock);
       store_.finish_trial(id, result);
-      log_info(fmt::format("{} p{:02} seed {}: {:.2f} s", spec_.variants[one.variant].name, one.prompt, one.seed,
-                           seconds(result.samples.back().host_ns)));
+      const char* kind = result.setup && result.setup->is_partial() ? " for all steps, extrapolated" : "";
+      log_info(fmt::format("{} p{:02} seed {}: {:.2f} s{}", spec_.variants[one.variant].name, one.prompt, one.seed,
+                           seconds(result.samples.back().host_ns), kind));
     } catch (...) {
       reports::ErrorRow error = describe_error(std::current_exception());
       error.stage = clock.last_stage();
@@ -247,9 +271,9 @@ class Runner {
   void prepare(const Case& one) {
     engine_.prepare(order(one));
     watch_power(one);
-    sizes_[one.variant] = engine_.plan(order(one)).size;
+    plans_[one.variant] = engine_.plan(order(one));
     if (!described_.contains(one.variant)) {
-      const engine::PlanSummary plan = engine_.plan(order(one));
+      const engine::PlanSummary& plan = plans_.at(one.variant);
       store_.set_routes(run_, case_ids_.at(one.variant), route_rows(plan), route_bytes(plan));
       store_.set_predictions(run_, case_ids_.at(one.variant), prediction_rows(plan, std::nullopt));
       described_.insert(one.variant);
@@ -258,16 +282,27 @@ class Runner {
     for (int64_t i = 0; i < spec_.measurement.warmup; ++i) warm_up(one);
   }
 
+  bool makes_latents() const { return spec_.output == "latents"; }
+  // What must be equal from one generation of a case to the next.
+  at::Tensor comparable(const at::Tensor& made) const { return makes_latents() ? made : metrics::eight_bit(made); }
+
+  reports::TrialSetup setup_of(const Case& one, const engine::PlanSummary& plan) const {
+    const GenerationConfig& config = spec_.variants[one.variant].config;
+    const auto steps = static_cast<int64_t>(plan.step_flops.size());
+    return {.weights = spec_.weights, .timed_steps = steps, .schedule_steps = std::max(steps, plan.schedule_steps), .forwards = plan.passes,
+            .attention_kernels = engine_.attention_kernels(), .offload = config.offload, .quantization = config.quantization};
+  }
+
   void warm_up(const Case& one) {
     StageClock untimed;
     BeatingClock beating(untimed, heart_);
-    remember_output(one, metrics::eight_bit(engine_.generate(order(one), &beating)));
+    remember_output(one, comparable(engine_.generate(order(one), &beating)));
   }
 
   // Every generation of a case in this process, warm-up or timed, must give the same frames. Returns their hash.
   std::string remember_output(const Case& one, const at::Tensor& frames) {
-    const at::Tensor bytes = frames.contiguous();
-    const std::string hash = reports::sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
+    const at::Tensor bytes = frames.cpu().contiguous();
+    const std::string hash = sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
     const auto [first, is_new] = outputs_.try_emplace(one.hash, hash);
     if (!is_new && first->second != hash) {
       throw engine::NotFiniteError("verify", "two generations of the same prompt and seed differ");
@@ -279,19 +314,27 @@ class Runner {
     reports::TrialResult result;
     const bool fresh_peak = reset_peak_rss();
     const int64_t begin_ns = probe_clock_ns();
+    StageMemory memory(engine_.device(order(one)), clock);
     const auto begin = std::chrono::steady_clock::now();
-    BeatingClock beating(clock, heart_);
-    const at::Tensor video = engine_.generate(order(one), &beating);
+    BeatingClock beating(memory, heart_);
+    const at::Tensor made = engine_.generate(order(one), &beating);
     const auto end_to_end = std::chrono::steady_clock::now() - begin;
+    result.memory = memory.peaks();
     result.gpu.power = power_between(one, begin_ns, probe_clock_ns());
     const auto peak = peak_rss_bytes();
     if (fresh_peak && peak) result.memory.push_back({"host_rss", *peak});
     result.samples = clock.samples();
     result.samples.push_back({.stage = "e2e", .step = -1, .host_ns = end_to_end.count(), .bytes = {}});
 
-    verify_frames(video, sizes_.at(one.variant));
-    const at::Tensor frames = metrics::eight_bit(video);
+    if (traced_.insert(one.variant).second) store_.set_calls(run_, case_ids_.at(one.variant), call_rows(engine_.calls()));
+    const engine::PlanSummary& plan = plans_.at(one.variant);
+    result.setup = setup_of(one, plan);
+    if (result.setup->is_partial()) extrapolate(plan, result.samples);
+    if (makes_latents()) verify_latents(made);
+    else verify_frames(made, plan.size);
+    const at::Tensor frames = comparable(made);
     result.output_sha256 = remember_output(one, frames);
+    if (makes_latents()) return result;
     result.scores = score_alone(spec_, frames);
     const VideoLook look{spec_.variants[one.variant].config.fps, spec_.measurement.filmstrip_columns};
     result.artefacts = write_video_files(options_.out_dir, name(one, trial.repeat), frames, look);
@@ -305,6 +348,7 @@ class Runner {
   // Scores that compare with the reference wait until the whole item is generated. What is missing is worked out from the
   // database, so a run that was killed between generating and scoring catches up here.
   void score_item(const PlanItem& item, int64_t repeat) {
+    if (makes_latents()) return;
     const auto reference = std::find_if(item.cases.begin(), item.cases.end(), [&](const Case& one) { return is_reference(one); });
     for (const Case& one : item.cases) {
       const auto state = store_.find_trial(key(one, TrialRole::kTiming, repeat));
@@ -332,6 +376,7 @@ class Runner {
     const PlanItem& item = plan_.items.front();
     for (const Case* each : in_order(item, static_cast<uint64_t>(round))) {
       const Case& one = *each;
+      if (!spec_.variants[one.variant].profile) continue;
       const TrialKey trial = key(one, TrialRole::kProfile, round);
       if (!to_do(trial)) {
         ++reused_;
@@ -346,6 +391,7 @@ class Runner {
         const engine::PlanSummary plan = engine_.plan(order(one));
         const int64_t begin_ns = probe_clock_ns();
         ProfiledTrial profiled = profile_generation(engine_, order(one));
+        profiled.result.setup = setup_of(one, plan);
         add_gpu_rows(one, begin_ns, profiled);
         store_.finish_trial(id, profiled.result);
         store_.set_predictions(run_, case_ids_.at(one.variant), prediction_rows(plan, profiled.work));
@@ -368,6 +414,13 @@ class Runner {
     if (!gpu->note.empty()) log_warn(fmt::format("profile of {}: {}", variant, gpu->note));
     log_info(fmt::format("profile of {}: {} kernels, {:.3f} s of GPU time, overhead {}", variant, gpu->kernel_count,
                          seconds(gpu->kernel_ns), gpu->overhead ? fmt::format("{:.3f}x", *gpu->overhead) : "unknown"));
+    int64_t in_layers = 0, traced = 0;
+    for (const reports::GpuStepRow& step : gpu->steps) in_layers += step.layer_ns, traced += step.span_ns;
+    if (traced > 0) {
+      const double share = static_cast<double>(in_layers) / static_cast<double>(traced);
+      log_info(fmt::format("profile of {}: kernel time by layer sums to {:.1f} % of the traced steps ({} 3 %)", variant, 100 * share,
+                           std::abs(share - 1) <= 0.03 ? "within" : "not within"));
+    }
     if (!profiled.trace) return;
     const std::vector<GpuSample> samples = sampler_ ? sampler_->samples() : std::vector<GpuSample>{};
     profiled.result.artefacts.push_back(
@@ -403,7 +456,9 @@ class Runner {
     }
     if (!spec_.measurement.profile || plan_.items.empty()) return out;
     for (int64_t round = 0; round < (options_.rounds > 0 ? rounds_ : 1); ++round) {
-      for (const Case& one : plan_.items.front().cases) count(key(one, TrialRole::kProfile, round));
+      for (const Case& one : plan_.items.front().cases) {
+        if (spec_.variants[one.variant].profile) count(key(one, TrialRole::kProfile, round));
+      }
     }
     return out;
   }
@@ -418,8 +473,8 @@ class Runner {
   reports::RunId run_ = 0;
   std::map<size_t, reports::CaseId> case_ids_;                           // by variant
   std::map<std::pair<size_t, uint64_t>, reports::ItemId> item_ids_;      // by prompt and seed
-  std::map<size_t, engine::VideoSize> sizes_;                            // by variant
-  std::set<size_t> warm_, described_;                                    // variants
+  std::map<size_t, engine::PlanSummary> plans_;                          // by variant
+  std::set<size_t> warm_, described_, traced_;                           // variants
   std::set<size_t> told_quarantine_;                                     // variants
   std::map<std::string, std::string> outputs_;                           // hash of the frames, by case
   int64_t reused_ = 0;

@@ -27,16 +27,24 @@ class VideoEngine {
   virtual void prepare(const VideoOrder& order) = 0;
   /// Sizes, routes and predicted work. Needs prepare().
   virtual engine::PlanSummary plan(const VideoOrder& order) = 0;
-  /// -> frames [F, 3, Y, X] float 0..1. Needs prepare().
+  /// -> frames [F, 3, Y, X] float 0..1; of a suite whose output is latents [1, C, T, H, W]. Needs prepare().
   virtual at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) = 0;
+  /// Every forward of the last generation, in order.
+  virtual std::vector<engine::CacheCall> calls() const { return {}; }
   /// Where the work is done: "cpu", or "cuda:0" where the GPU probes have something to watch. Needs prepare().
   virtual std::string device(const VideoOrder& /*order*/) { return "cpu"; }
+  /// What computed the self attentions of the last generation: "grouped_attention/sm90, sdpa/cudnn"; "" where not known.
+  virtual std::string attention_kernels() { return ""; }
   /// JSON object of scalars: name, folder, sizes, fingerprint of the weights.
   virtual std::string model_json(const SuiteSpec& suite) = 0;
 };
 
-/// Drives engine/pipeline. Keeps one pipeline per variant loaded while their weights fit into half of this machine's
-/// memory, else only the last one. `model`: "embedded" or a folder.
-std::unique_ptr<VideoEngine> make_pipeline_engine();
+/// with_controls by the plans that `engine` makes of the suite's variants.
+SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine);
+
+/// Drives engine/pipeline. Variants with the same networks share them. Others stay loaded beside each other while their
+/// weights fit into half of this machine's memory, else (and where weights are random) only the last one. `model`: "embedded", a name in suites/shapes or a folder.
+/// Loading::kWhenNeeded: to plan, not to generate.
+std::unique_ptr<VideoEngine> make_pipeline_engine(engine::Loading loading = engine::Loading::kAtOnce);
 
 }  // namespace vorta::harness

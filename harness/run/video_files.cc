@@ -6,10 +6,10 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/sha256.h"
 #include "engine/media/image_file.h"
 #include "engine/media/video_file.h"
 #include "engine/weights/safetensors.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -38,7 +38,7 @@ void make_parent(const fs::path& file) {
 
 reports::ArtefactRow artefact(const fs::path& run_dir, const char* kind, const fs::path& relative, const char* mime) {
   return {kind, relative.generic_string(), mime, static_cast<int64_t>(fs::file_size(run_dir / relative)),
-          reports::sha256_hex(read_file(run_dir / relative))};
+          sha256_hex(read_file(run_dir / relative))};
 }
 
 }  // namespace

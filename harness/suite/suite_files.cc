@@ -88,6 +88,39 @@ fs::path find_suite(std::string_view name_or_file) {
   throw ConfigError("--suite", unknown_name_message("suite", name_or_file, std::move(known)));
 }
 
+fs::path shape_folder(std::string_view model) {
+  const fs::path name{model};
+  std::error_code ignored;
+  if (model.empty() || name.has_parent_path() || name.is_absolute() || model.front() == '.') return {};
+  const fs::path folder = suites_dir() / "shapes" / name;
+  return fs::is_regular_file(folder / "model_index.json", ignored) ? folder : fs::path();
+}
+
+bool is_about_quality(std::string_view quantity) {
+  for (const std::string_view prefix : {"speedup/", "seconds/", "ratio/", "peak/"}) {
+    if (quantity.starts_with(prefix)) return false;
+  }
+  return true;
+}
+
+std::vector<std::string> use_random_weights(nlohmann::json& suite) {
+  if (!suite.is_object()) throw ConfigError("--random-weights", "the suite is not a JSON object");
+  suite["weights"] = "random";
+  suite["output"] = "latents";
+  suite["metrics"] = nlohmann::json::array();
+  std::vector<std::string> gone;
+  if (!suite.contains("claims") || !suite["claims"].is_array()) return gone;
+  nlohmann::json kept = nlohmann::json::array();
+  for (const nlohmann::json& claim : suite["claims"]) {
+    const bool is_quality = claim.is_object() && claim.contains("quantity") && claim["quantity"].is_string() &&
+                            is_about_quality(claim["quantity"].get_ref<const std::string&>());
+    if (is_quality) gone.push_back(claim.value("key", "?"));
+    else kept.push_back(claim);
+  }
+  suite["claims"] = std::move(kept);
+  return gone;
+}
+
 void apply_override(nlohmann::json& suite, std::string_view assignment) {
   if (assignment.size() > kLongestAssignment) {
     throw ConfigError("--set", fmt::format("expected at most {} bytes, found {}", kLongestAssignment, assignment.size()));
@@ -100,7 +133,8 @@ void apply_override(nlohmann::json& suite, std::string_view assignment) {
   if (!suite.is_object()) throw ConfigError("--set", "the suite is not a JSON object");
   std::vector<std::string> path = split(assignment.substr(0, equals), '.');
   static const std::vector<std::string> kBaseKeys{"frames",     "height",  "width", "steps", "guidance",
-                                                  "flow_shift", "sampler", "dtype", "device", "fps"};
+                                                  "flow_shift", "sampler", "dtype", "device", "fps",
+                                                  "timed_steps", "offload", "quantization"};
   if (std::find(kBaseKeys.begin(), kBaseKeys.end(), path.front()) != kBaseKeys.end()) path.insert(path.begin(), "base");
   nlohmann::json* node = &suite;
   for (const std::string& key : path) node = &child(*node, key, assignment);

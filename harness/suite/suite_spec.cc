@@ -9,6 +9,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/log.h"
 #include "engine/base/nearest.h"
 #include "engine/base/utf8.h"
 #include "harness/suite/sweep.h"
@@ -54,15 +55,41 @@ void read_config(const json& object, const std::string& where, GenerationConfig&
   config.dtype = reader.string("dtype", config.dtype);
   config.device = reader.string("device", config.device);
   config.fps = reader.number("fps", config.fps);
+  config.timed_steps = reader.integer("timed_steps", config.timed_steps);
+  config.offload = reader.string("offload", config.offload);
+  config.quantization = reader.string("quantization", config.quantization);
   reader.finish();
+}
+
+std::array<double, 3> read_fractions(ObjectReader& reader, const json& list) {
+  std::array<double, 3> shares{};
+  if (!list.is_array() || list.size() != shares.size()) {
+    reader.fail("route_fractions", "expected three numbers: the shares of dense, coreset and sliding heads");
+  }
+  double sum = 0;
+  for (size_t i = 0; i < shares.size(); ++i) {
+    if (!list[i].is_number()) reader.fail("route_fractions", "expected numbers");
+    shares[i] = list[i].get<double>();
+    if (!(shares[i] >= 0) || shares[i] > 1e6) reader.fail("route_fractions", "expected numbers from 0 up");
+    sum += shares[i];
+  }
+  if (!(sum > 0)) reader.fail("route_fractions", "expected a share above 0");
+  return shares;
 }
 
 AttentionChoice read_attention(const json& object, const std::string& where) {
   ObjectReader reader(object, where);
-  AttentionChoice choice{.name = reader.string("name"), .tau = {}, .routers = {}};
+  AttentionChoice choice{.name = reader.string("name")};
   if (const json* options = reader.value("options")) {
     ObjectReader fields(*options, reader.pointer("options"));
-    if (choice.name == "vorta") choice.tau = optional_number(fields, "tau");
+    if (choice.name == "vorta") {
+      choice.tau = optional_number(fields, "tau");
+      choice.route_table = fields.string("route_table", "");
+      if (const json* shares = fields.value("route_fractions")) choice.route_fractions = read_fractions(fields, *shares);
+      if (choice.route_fractions && !choice.route_table.empty()) {
+        fields.fail("route_table", "expected either a table of routes or fractions");
+      }
+    }
     if (choice.name != "dense") choice.routers = fields.string("routers", "");
     fields.finish();
   }
@@ -78,14 +105,33 @@ CacheChoice read_cache(const json& object, const std::string& where) {
   return choice;
 }
 
+StudentChoice read_student(ObjectReader& reader) {
+  StudentChoice choice;
+  choice.transformer = reader.string("transformer", "");
+  choice.recipe = reader.string("recipe", "");
+  if (const json* files = optional_array(reader, "loras")) {
+    for (const json& file : *files) {
+      if (!file.is_string()) reader.fail("loras", fmt::format("expected \"FILE\" or \"FILE:SCALE\", found {}", file.dump()));
+      choice.loras.push_back(file.get<std::string>());
+    }
+  }
+  return choice;
+}
+
 Variant read_variant(const json& object, const std::string& where, const GenerationConfig& base) {
   ObjectReader reader(object, where);
   Variant variant{
-      .name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .cache = {}, .config = base};
+      .name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .cache = {}, .student = {}, .config = base};
   variant.attention =
       read_attention(required(reader, "attention", json::value_t::object, "an object"), reader.pointer("attention"));
   if (const json* cache = reader.value("cache")) variant.cache = read_cache(*cache, reader.pointer("cache"));
-  if (const json* config = reader.value("config")) read_config(*config, reader.pointer("config"), variant.config);
+  variant.student = read_student(reader);
+  if (const json* config = reader.value("config")) {
+    read_config(*config, reader.pointer("config"), variant.config);
+    read_config(*config, reader.pointer("config"), variant.own);
+  }
+  variant.prompts = reader.integer("prompts", 0);
+  variant.profile = reader.boolean("profile", true);
   reader.finish();
   return variant;
 }
@@ -140,6 +186,7 @@ Measurement read_measurement(const json& object, const std::string& where) {
   Measurement out;
   out.warmup = reader.integer("warmup", out.warmup);
   out.trials = reader.integer("trials", out.trials);
+  out.controls = reader.boolean("controls", out.controls);
   out.profile = reader.boolean("profile", out.profile);
   out.filmstrip_columns = reader.integer("filmstrip_columns", out.filmstrip_columns);
   out.minutes = reader.number("minutes", out.minutes);
@@ -203,6 +250,8 @@ SuiteSpec read_suite(const json& suite, const std::string& where) {
   spec.routers = reader.string("routers", "");
   spec.negative_prompt = reader.string("negative_prompt", "");
   spec.reference = reader.string("reference");
+  spec.weights = reader.string("weights", spec.weights);
+  spec.output = reader.string("output", spec.output);
   spec.seeds = read_seeds(reader);
   GenerationConfig base;
   read_config(required(reader, "base", json::value_t::object, "an object"), reader.pointer("base"), base);
@@ -216,6 +265,32 @@ SuiteSpec read_suite(const json& suite, const std::string& where) {
   read_lists(reader, spec);
   reader.finish();
   return spec;
+}
+
+// What a run without finished videos cannot say: its suite must not ask for it.
+void check_latency_alone(const SuiteSpec& spec, const std::string& where) {
+  const auto fail = [&](const std::string& pointer, const std::string& message) { throw ConfigError(where + pointer, message); };
+  const bool random = spec.weights == "random", latents = spec.output == "latents";
+  const char* why = random ? "random weights say nothing about quality" : "latents are not scored";
+  if ((random || latents) && !spec.metrics.empty()) fail("/metrics/0", fmt::format("expected no metrics: {}", why));
+  for (size_t i = 0; i < spec.claims.size(); ++i) {
+    if ((random || latents) && is_about_quality(spec.claims[i].quantity)) {
+      fail(fmt::format("/claims/{}/quantity", i), fmt::format("expected a claim about speed: {}", why));
+    }
+  }
+  for (size_t i = 0; i < spec.variants.size(); ++i) {
+    const Variant& variant = spec.variants[i];
+    if (variant.config.timed_steps == 0) continue;
+    const std::string name = fmt::format("variant \"{}\"", variant.name);
+    if (!latents) fail("/output", fmt::format("expected \"latents\": the first steps of {} make no video", name));
+    if (variant.cache.name != "none") {
+      fail(fmt::format("/variants/{}/cache", i), "expected no cache with timed_steps: the first steps say nothing about one");
+    }
+    if (variant.config.steps > 0 && variant.config.timed_steps > variant.config.steps) {
+      fail("/base/timed_steps", fmt::format("expected at most the {} steps of {}, found {}", variant.config.steps, name,
+                                            variant.config.timed_steps));
+    }
+  }
 }
 
 // What neither types nor the schema can say: names must be unique and must exist.
@@ -233,6 +308,10 @@ void check_names(const SuiteSpec& spec, const std::string& where) {
       throw ConfigError(fmt::format("{}/prompts/{}/text", where, i), "is used twice");
     }
     if (!ids.insert(prompt.id).second) throw ConfigError(fmt::format("{}/prompts/{}/id", where, i), "is used twice");
+  }
+  for (size_t i = 0; i < spec.variants.size(); ++i) {
+    if (spec.variants[i].name != spec.reference || spec.variants[i].prompts == 0) continue;
+    throw ConfigError(fmt::format("{}/variants/{}/prompts", where, i), "the reference is compared with everywhere: it needs all prompts");
   }
   if (!variants.contains(spec.reference)) {
     throw ConfigError(where + "/reference",
@@ -263,13 +342,17 @@ const Variant& SuiteSpec::variant(std::string_view wanted) const {
 SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::string>& overrides) {
   const fs::path source = find_suite(name_or_file);
   json suite = read_json_file(source);
-  for (const std::string& assignment : overrides) apply_override(suite, assignment);
+  for (const std::string& assignment : overrides) {
+    if (assignment != kRandomWeights) apply_override(suite, assignment);
+    else for (const std::string& key : use_random_weights(suite)) log_info(fmt::format("random weights: the claim \"{}\" is left out", key));
+  }
   const std::string where = source.string() + "#";
   if (suite.is_object()) inline_prompts(suite, source);
   if (suite.is_object()) expand_sweep(suite, where);
   SuiteSpec spec = read_suite(suite, where);  // first: it names unknown keys with the nearest known one
   check_schema(suite, source.string());
   check_names(spec, where);
+  check_latency_alone(spec, where);
   spec.source = source;
   spec.resolved_json = canonical_json(suite);
   return spec;

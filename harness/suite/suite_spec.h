@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
@@ -25,6 +26,9 @@ struct GenerationConfig {
   std::string dtype = "float32";     // or "bfloat16"
   std::string device = "auto";       // a GPU where one can be used; or "cpu", "cuda"
   double fps = 16;                   // of the MP4 files only
+  int64_t timed_steps = 0;           // stop after so many steps, and extrapolate to the schedule; 0: all run
+  std::string offload = "none";      // or "components", "layers"
+  std::string quantization = "none"; // or "fp8"
 };
 
 /// The method under test and the options that belong to it.
@@ -32,6 +36,8 @@ struct AttentionChoice {
   std::string name = {};           // a row of the table of attention backends
   std::optional<double> tau = {};  // vorta
   std::string routers = {};        // sliding, coreset, vorta; empty: the suite's
+  std::string route_table = {};    // vorta: a file of routes, beside the suite; instead of routers
+  std::optional<std::array<double, 3>> route_fractions = {};  // vorta: dense, coreset, sliding; instead of routers
 };
 
 /// The cache of the denoising steps; its options are the cache's own, checked when a run begins.
@@ -40,12 +46,26 @@ struct CacheChoice {
   std::string options_json = "{}";
 };
 
+/// What a few-step student needs: its weights, and how they are sampled. See engine/pipeline/sampling.h.
+struct StudentChoice {
+  std::string transformer = {};         // a folder, looked for inside the model's first
+  std::vector<std::string> loras = {};  // FILE[:SCALE]
+  std::string recipe = {};              // a name or a file; empty: the one beside the weights
+
+  bool any() const { return !transformer.empty() || !loras.empty() || !recipe.empty(); }
+};
+
 struct Variant {
   std::string name = {};
   std::string description = {};
   AttentionChoice attention = {};
   CacheChoice cache = {};
+  StudentChoice student = {};
   GenerationConfig config = {};  // the suite's base with this variant's own values on top
+  GenerationConfig own = {};     // those alone: what a recipe may not contradict
+  int64_t prompts = 0;           // how many of the suite's prompts it is run on, from the first; 0: all
+  bool profile = true;           // whether it has a profiled trial where the suite has any
+  std::vector<std::string> control_for = {};  // see with_controls: variants of the same predicted cost
 };
 
 struct Prompt {
@@ -57,6 +77,7 @@ struct Prompt {
 struct Measurement {
   int64_t warmup = 1;             // whole generations before a variant's first timed one, in every process
   int64_t trials = 1;             // timed generations of each (variant, prompt, seed)
+  bool controls = false;          // adds what with_controls says
   bool profile = true;            // one more generation of each variant with the operator profile on
   int64_t filmstrip_columns = 8;
   double minutes = 0;             // what the suite is meant to take on two cores; 0: not said
@@ -71,6 +92,8 @@ struct SuiteSpec {
   std::string routers;
   std::string negative_prompt;
   std::string reference;  // name of a variant
+  std::string weights = "files";  // or "random": latency alone, no scores and no claims about quality
+  std::string output = "video";   // or "latents": no decoder, no files, no scores
   std::vector<Prompt> prompts;
   std::vector<uint64_t> seeds;
   std::vector<Variant> variants;
@@ -86,7 +109,7 @@ struct SuiteSpec {
 
 /// Reads and checks a suite. `name_or_file`: a file that exists, or a name in the folder of suites. `overrides`:
 /// "key=value" with a dotted path from the root ("base.steps=4", "variants.3.attention.options.tau=0.4"; a key of `base`
-/// may stand alone), value in JSON or plain text. ConfigError with "file#/json/pointer" for unknown keys (nearest known
+/// may stand alone), value in JSON or plain text; kRandomWeights does what use_random_weights says. ConfigError with "file#/json/pointer" for unknown keys (nearest known
 /// named), wrong types, values out of range, names that do not exist; DataError for files that cannot be read or are not
 /// JSON.
 SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::string>& overrides = {});
@@ -97,6 +120,17 @@ std::filesystem::path find_suite(std::string_view name_or_file);
 std::vector<std::filesystem::path> suite_files();
 /// Where suites/ is: $VORTA_DATA_DIR when set, else the source tree this program was built from.
 std::filesystem::path suites_dir();
+
+/// The folder that the name of a model of suites/shapes means (configurations without weights); empty for other names.
+std::filesystem::path shape_folder(std::string_view model);
+
+/// The override that use_random_weights stands behind: no key=value.
+inline constexpr std::string_view kRandomWeights = "random-weights";
+/// What `--random-weights` makes of a suite: random weights, latents, no metrics, no claims about quality. Returns the
+/// keys of the claims that went. ConfigError when it is no JSON object.
+std::vector<std::string> use_random_weights(nlohmann::json& suite);
+/// Whether a claim's quantity is about quality rather than speed or memory.
+bool is_about_quality(std::string_view quantity);
 
 /// Applies one "key=value" to a suite's JSON. ConfigError when it is not of that form, not UTF-8, longer than 16 KiB, or
 /// leads through a non-container.

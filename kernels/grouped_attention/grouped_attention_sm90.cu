@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pairs of blocks, one block a multiprocessor, walk over work items of 128 queries a block. In each,
-// a producer warp copies key and value blocks into a ring of shared memory, and two warpgroups of 64
-// queries multiply. While a warpgroup takes the softmax of one block, the tensor cores work on its next
-// scores, on its last weighted values and on the other warpgroup.
+// Pairs of blocks, one block a multiprocessor, walk over work items of 128 queries a block. In
+// each, a producer warp copies key and value blocks into a ring of shared memory, and two
+// warpgroups of 64 queries multiply. While a warpgroup takes the softmax of one block, the tensor
+// cores work on its next scores, on its last weighted values and on the other warpgroup.
 #include "kernels/grouped_attention/grouped_attention_sm90.h"
 #include "kernels/launch/hopper.cuh"
 #include "kernels/launch/launch.cuh"
@@ -13,18 +13,18 @@
 
 #include <algorithm>
 
+#define VORTA_TURNS_FUNCTION __host__ __device__ __forceinline__
+#include "kernels/grouped_attention/turns.h"
+
 namespace vorta::kernels {
 namespace {
 
-constexpr int kHeadDim = 128;
-constexpr int kHalfColumns = 64;  // 128 bytes: the widest row that the copy engine swizzles
-constexpr int kHalves = kHeadDim / kHalfColumns;
-constexpr int kRowBytes = kHalfColumns * 2;
+constexpr int kPartColumns = 64;  // 128 bytes: the widest row that the copy engine swizzles
+constexpr int kRowBytes = kPartColumns * 2;
 constexpr int kWarpgroupThreads = 128;
 constexpr int kConsumers = 2;  // warpgroups
 constexpr int kThreads = (1 + kConsumers) * kWarpgroupThreads;
 constexpr int kWarpgroupRows = kSm90QueryRows / kConsumers;
-constexpr int kWarpgroupQueryBytes = kWarpgroupRows * kHeadDim * 2;
 constexpr int kSwizzleBytes = 1024;  // alignment of every operand
 constexpr int kMaxHeads = 128;
 constexpr int kProducerRegisters = 40;  // 128 * (40 + 2 * 232) = 64,512 of 65,536
@@ -51,6 +51,7 @@ struct KernelParams {
   const int32_t* rows;
   int32_t item_count;
   int32_t long_items;
+  int32_t long_weight;
   int32_t head_count;
   int32_t batch;
   float log2_scale;
@@ -59,16 +60,22 @@ struct KernelParams {
   int16_t heads[kMaxHeads];
 };
 
-// The ring in shared memory.
 constexpr int kKeys = kSm90KeyBlock;
-constexpr int kStages = 4;  // a block of keys or one of values each
-constexpr int kHalfBytes = kKeys * kRowBytes;
-constexpr int kStageBytes = kHalves * kHalfBytes;
-constexpr int kQueryBytes = kConsumers * kWarpgroupQueryBytes;
-constexpr int kBarriersAt = kQueryBytes + kStages * kStageBytes;
-constexpr int kSharedBytes =
-    kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
-static_assert(kSharedBytes <= 227 * 1024, "what a block of an H100 may have");
+constexpr int kStages = 4;  // of the ring in shared memory: a block of keys or one of values each
+constexpr int kPartBytes = kKeys * kRowBytes;  // of a stage: the rows' next 64 columns
+
+/// Sizes that follow from the width of a head.
+template <int kHeadDim>
+struct Sizes {
+  static constexpr int kColumnParts = kHeadDim / kPartColumns;
+  static constexpr int kWarpgroupQueryBytes = kWarpgroupRows * kHeadDim * 2;
+  static constexpr int kStageBytes = kColumnParts * kPartBytes;
+  static constexpr int kQueryBytes = kConsumers * kWarpgroupQueryBytes;
+  static constexpr int kBarriersAt = kQueryBytes + kStages * kStageBytes;
+  static constexpr int kSharedBytes =
+      kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
+  static_assert(kSharedBytes <= 227 * 1024, "what a block of an H100 may have");
+};
 
 /// Where a warpgroup, or the producer, stands in the ring.
 struct RingPosition {
@@ -83,15 +90,19 @@ struct RingPosition {
 };
 
 /// Shared memory: queries of both warpgroups, the stages, then full[kStages] and empty[kStages].
+template <int kHeadDim>
 struct Shared {
+  using Size = Sizes<kHeadDim>;
   uint32_t base;
   VORTA_DEVICE uint32_t queries(int consumer) const {
-    return base + consumer * kWarpgroupQueryBytes;
+    return base + consumer * Size::kWarpgroupQueryBytes;
   }
-  VORTA_DEVICE uint32_t stage(int index) const { return base + kQueryBytes + index * kStageBytes; }
-  VORTA_DEVICE uint32_t full(int index) const { return base + kBarriersAt + index * 8; }
+  VORTA_DEVICE uint32_t stage(int index) const {
+    return base + Size::kQueryBytes + index * Size::kStageBytes;
+  }
+  VORTA_DEVICE uint32_t full(int index) const { return base + Size::kBarriersAt + index * 8; }
   VORTA_DEVICE uint32_t empty(int index) const {
-    return base + kBarriersAt + (kStages + index) * 8;
+    return base + Size::kBarriersAt + (kStages + index) * 8;
   }
 };
 
@@ -101,8 +112,12 @@ struct Work {
   int batch;
 };
 
-VORTA_DEVICE int work_count(const KernelParams& params) {
-  return params.item_count * params.head_count * params.batch;
+// The turns of this pair of blocks.
+VORTA_DEVICE Turns turns_of(const KernelParams& params) {
+  const int head_batches = params.head_count * params.batch;
+  return {params.long_items * head_batches, (params.item_count - params.long_items) * head_batches,
+          params.long_weight, static_cast<int>(blockIdx.x / kSm90Parts),
+          static_cast<int>(gridDim.x / kSm90Parts)};
 }
 
 // Long items of all heads come first; then head by head, so that the blocks running together share
@@ -140,16 +155,20 @@ VORTA_DEVICE BlockBoxes load_boxes(const KernelParams& params, int block, int la
   return {__shfl_sync(~0u, word, 31), word};
 }
 
+template <int kHeadDim>
 VORTA_DEVICE void copy_block(const KernelParams& params,
-                             const Shared& shared,
+                             const Shared<kHeadDim>& shared,
                              RingPosition& at,
                              const CUtensorMap* maps,
                              const BlockBoxes& boxes,
                              const Work& work,
                              bool same_keys,
                              int lane) {
+  constexpr int kColumnParts = Sizes<kHeadDim>::kColumnParts;
   barrier_wait(shared.empty(at.stage), at.phase ^ 1);
-  if (lane == 0) barrier_arrive_expecting(shared.full(at.stage), kStageBytes);
+  if (lane == 0) {
+    barrier_arrive_expecting(shared.full(at.stage), Sizes<kHeadDim>::kStageBytes);
+  }
   __syncwarp();
   const int box_bytes = params.box_rows[boxes.box_class] * kRowBytes;
   if (lane < params.block_boxes[boxes.box_class]) {
@@ -157,24 +176,29 @@ VORTA_DEVICE void copy_block(const KernelParams& params,
     const uint32_t to = shared.stage(at.stage) + lane * box_bytes;
     if (!same_keys) {
 #pragma unroll
-      for (int half = 0; half < kHalves; ++half) {
-        copy_box(to + half * kHalfBytes, map, shared.full(at.stage), half * kHalfColumns,
+      for (int part = 0; part < kColumnParts; ++part) {
+        copy_box(to + part * kPartBytes, map, shared.full(at.stage), part * kPartColumns,
                  boxes.first_row, work.head, work.batch);
       }
-    } else {  // each block of the pair reads one half for both
-      const int half = cluster_rank();
-      copy_box_to_cluster(to + half * kHalfBytes, map, shared.full(at.stage), half * kHalfColumns,
+    } else if (kColumnParts == kSm90Parts) {  // each block of the pair reads one part for both
+      const int part = cluster_rank();
+      copy_box_to_cluster(to + part * kPartBytes, map, shared.full(at.stage), part * kPartColumns,
                           boxes.first_row, work.head, work.batch, 3);
+    } else if (cluster_rank() == at.stage % kSm90Parts) {  // the blocks take turns
+      copy_box_to_cluster(to, map, shared.full(at.stage), 0, boxes.first_row, work.head, work.batch,
+                          3);
     }
   }
   at.advance();
 }
 
 // The order in which the consumers read: keys run one block ahead of values.
-VORTA_DEVICE void produce(const KernelParams& params, const Shared& shared, int lane) {
+template <int kHeadDim>
+VORTA_DEVICE void produce(const KernelParams& params, const Shared<kHeadDim>& shared, int lane) {
   RingPosition at;
-  const int total = work_count(params);
-  for (int index = blockIdx.x / kSm90Parts; index < total; index += gridDim.x / kSm90Parts) {
+  const Turns turns = turns_of(params);
+  int turn = 0;
+  for (int index = turns.at(0); index < turns.jobs(); index = turns.at(++turn)) {
     const Work work = work_at(params, index);
     const int first_part = work.item * kSm90Parts;
     const Sm90ItemPart item = load_part(params, first_part + cluster_rank());
@@ -197,6 +221,7 @@ VORTA_DEVICE void produce(const KernelParams& params, const Shared& shared, int 
 
 /// A warpgroup's thread holds two rows, `lane / 4` and 8 below, of every accumulator: four numbers
 /// for each 8 columns, in columns 2 (lane % 4) and the next.
+template <int kHeadDim>
 struct Consumer {
   static constexpr int kScores = kKeys / 2;
   static constexpr int kKeySteps = kKeys / 16;
@@ -210,17 +235,17 @@ struct Consumer {
   VORTA_DEVICE void issue_scores(uint32_t queries, uint32_t keys) {
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
-      const int half = step / 4, within = step % 4 * 32;
+      const int part = step / 4, within = step % 4 * 32;
       const uint64_t a =
-          shared_operand(queries, 0) + operand_step(half * kWarpgroupRows * kRowBytes + within);
-      const uint64_t b = shared_operand(keys, 0) + operand_step(half * kHalfBytes + within);
+          shared_operand(queries, 0) + operand_step(part * kWarpgroupRows * kRowBytes + within);
+      const uint64_t b = shared_operand(keys, 0) + operand_step(part * kPartBytes + within);
       ScoreProduct<kKeys>::issue(scores, a, b, step > 0);
     }
     warpgroup_commit();
   }
 
   VORTA_DEVICE void issue_values(uint32_t values, int accumulate) {
-    const uint64_t operand = shared_operand(values, kHalfBytes);
+    const uint64_t operand = shared_operand(values, kPartBytes);
 #pragma unroll
     for (int step = 0; step < kKeySteps; ++step) {
       issue_value_product(sums, weights[step], operand + operand_step(step * 16 * kRowBytes),
@@ -380,19 +405,21 @@ struct Consumer {
   }
 };
 
-// Starts the copies of a warpgroup's 64 rows, 16 threads a row; the layout is the copy engine's
-// 128-byte swizzle.
+// Starts the copies of a warpgroup's 64 rows, a thread for every 16 bytes of a row; the layout is
+// the copy engine's 128-byte swizzle.
+template <int kHeadDim>
 VORTA_DEVICE void load_queries(
     const KernelParams& params, const Work& work, const int32_t* rows, uint32_t to, int thread) {
   const __nv_bfloat16* head =
       params.q.data + work.batch * params.q.batch_stride + work.head * params.q.head_stride;
-  const int chunk = thread % 16, half = chunk / 8;
+  constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kWarpgroupThreads / kChunks;
+  const int chunk = thread % kChunks, part = chunk / 8;
 #pragma unroll
-  for (int i = 0; i < kWarpgroupRows / 8; ++i) {
-    const int row = thread / 16 + 8 * i;
+  for (int i = 0; i < kWarpgroupRows / kRowsAtOnce; ++i) {
+    const int row = thread / kChunks + kRowsAtOnce * i;
     const int source = __ldg(rows + row);
     const uint32_t at =
-        half * kWarpgroupRows * kRowBytes + row * kRowBytes + ((chunk % 8) ^ (row % 8)) * 16;
+        part * kWarpgroupRows * kRowBytes + row * kRowBytes + ((chunk % 8) ^ (row % 8)) * 16;
     copy_16_bytes(to + at,
                   head + (source < 0 ? ~source : source) * params.q.row_stride + chunk * 8);
   }
@@ -407,8 +434,9 @@ VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params,
          work.head * params.out.head_stride + target * params.out.row_stride;
 }
 
+template <int kHeadDim>
 VORTA_DEVICE void consume(const KernelParams& params,
-                          const Shared& shared,
+                          const Shared<kHeadDim>& shared,
                           int consumer,
                           int thread) {
   const int lane = thread % 32, warp = thread / 32;
@@ -440,16 +468,23 @@ VORTA_DEVICE void consume(const KernelParams& params,
     return out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row);
   };
 
-  const int total = work_count(params);
-  int index = blockIdx.x / kSm90Parts;
+  const auto load = [&](const Work& of) {
+    load_queries<kHeadDim>(params, of, rows_of(of), queries, thread);
+  };
+
+  const Turns turns = turns_of(params);
+  const int total = turns.jobs();
+  int turn = 0;
+  int index = turns.at(0);
   if (index < total) {
     work = work_at(params, index);
-    load_queries(params, work, rows_of(work), queries, thread);
+    load(work);
   }
   while (index < total) {
     const Sm90ItemPart item = load_part(params, work.item * kSm90Parts + part);
-    const int next_index = index + gridDim.x / kSm90Parts;
-    const Work next_work = next_index < total ? work_at(params, next_index) : work;
+    const int next_index = turns.at(++turn);
+    const bool goes_on = next_index < total;
+    const Work next_work = goes_on ? work_at(params, next_index) : work;
     wait_for_own_copies();
     named_barrier_sync(own_barrier, kWarpgroupThreads);
 
@@ -468,13 +503,13 @@ VORTA_DEVICE void consume(const KernelParams& params,
           }
         }
       }
-      if (next_index < total) load_queries(params, next_work, rows_of(next_work), queries, thread);
+      if (goes_on) load(next_work);
       index = next_index;
       work = next_work;
       continue;
     }
 
-    Consumer state;
+    Consumer<kHeadDim> state;
     const Sm90KeyBlockRows* blocks = params.blocks + item.first_block;
     wait_full(at);
     warpgroup_fence();
@@ -509,7 +544,7 @@ VORTA_DEVICE void consume(const KernelParams& params,
 
     // The queries are used up: their successors arrive during the rest.
     named_barrier_sync(own_barrier, kWarpgroupThreads);
-    if (next_index < total) load_queries(params, next_work, rows_of(next_work), queries, thread);
+    if (goes_on) load(next_work);
     wait_full(at);
     warpgroup_fence();
     state.issue_values(shared.stage(at.stage), item.block_count > 1);
@@ -524,11 +559,12 @@ VORTA_DEVICE void consume(const KernelParams& params,
   }
 }
 
+template <int kHeadDim>
 __global__ void __launch_bounds__(kThreads, 1)
     attention_kernel(const __grid_constant__ KernelParams params) {
   extern __shared__ char unaligned[];
-  const Shared shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes *
-                      kSwizzleBytes};
+  const Shared<kHeadDim> shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes *
+                                kSwizzleBytes};
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       barrier_init(shared.full(i), 1);
@@ -540,10 +576,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int warpgroup = same_in_all_lanes(threadIdx.x / kWarpgroupThreads);
   if (warpgroup == 0) {
     give_registers<kProducerRegisters>();
-    if (threadIdx.x < 32) produce(params, shared, threadIdx.x);
+    if (threadIdx.x < 32) produce<kHeadDim>(params, shared, threadIdx.x);
   } else {
     take_registers<kConsumerRegisters>();
-    consume(params, shared, warpgroup - 1, threadIdx.x % kWarpgroupThreads);
+    consume<kHeadDim>(params, shared, warpgroup - 1, threadIdx.x % kWarpgroupThreads);
   }
   cluster_sync();  // the other block may still write here
 }
@@ -581,7 +617,8 @@ bool encode_map(const GroupedAttentionArgs& args,
   for (int64_t i = 0; i < args.head_count; ++i) {
     heads = std::max(heads, 1 + (args.heads == nullptr ? static_cast<int32_t>(i) : args.heads[i]));
   }
-  const cuuint64_t sizes[] = {kHeadDim, static_cast<cuuint64_t>(args.key_rows),
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(args.head_dim),
+                              static_cast<cuuint64_t>(args.key_rows),
                               static_cast<cuuint64_t>(heads), static_cast<cuuint64_t>(args.batch)};
   // The stride of an axis of one entry is never used, but may not be zero.
   const auto bytes = [](int64_t stride) {
@@ -589,7 +626,7 @@ bool encode_map(const GroupedAttentionArgs& args,
   };
   const cuuint64_t strides[] = {bytes(view.row_stride), bytes(view.head_stride),
                                 bytes(view.batch_stride)};
-  const cuuint32_t box[] = {kHalfColumns, static_cast<cuuint32_t>(box_rows), 1, 1};
+  const cuuint32_t box[] = {kPartColumns, static_cast<cuuint32_t>(box_rows), 1, 1};
   const cuuint32_t steps[] = {1, 1, 1, 1};
   return encode_tensor_map()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, view.data, sizes, strides,
                              box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
@@ -619,6 +656,7 @@ bool fill_params(const GroupedAttentionArgs& args,
   params.rows = tables + plan.rows_at;
   params.item_count = plan.item_count;
   params.long_items = plan.long_items;
+  params.long_weight = plan.long_weight;
   params.head_count = static_cast<int32_t>(args.head_count);
   params.batch = static_cast<int32_t>(args.batch);
   params.log2_scale = args.scale * kLog2E;
@@ -628,8 +666,10 @@ bool fill_params(const GroupedAttentionArgs& args,
   return true;
 }
 
+template <int kHeadDim>
 KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t stream) {
-  if (cudaFuncSetAttribute(attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+  constexpr int kSharedBytes = Sizes<kHeadDim>::kSharedBytes;
+  if (cudaFuncSetAttribute(attention_kernel<kHeadDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            kSharedBytes) != cudaSuccess) {
     return launch_status();
   }
@@ -644,15 +684,15 @@ KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t strea
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = 1;
-  static_cast<void>(
-      cudaLaunchKernelEx(&config, attention_kernel, params));  // launch_status() asks for its error
+  static_cast<void>(cudaLaunchKernelEx(&config, attention_kernel<kHeadDim>,
+                                       params));  // launch_status() asks for its error
   return launch_status();
 }
 
 }  // namespace
 
 bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args, const Stream& stream) {
-  const bool supported = args.dtype == DType::kBFloat16 && args.head_dim == kHeadDim &&
+  const bool supported = args.dtype == DType::kBFloat16 && sm90_takes_head_dim(args.head_dim) &&
                          args.scale > 0 && args.head_count <= kMaxHeads && copyable(args.q) &&
                          copyable(args.k) && copyable(args.v) && copyable(args.out);
   return supported && runs_on_cuda(stream) && cuda_device().major == 9 &&
@@ -669,7 +709,8 @@ KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args,
   if (work == 0) return KernelStatus::kOk;
   KernelParams params;
   if (!fill_params(args, plan, device_tables, params)) return KernelStatus::kUnsupported;
-  return launch(params, work, handle_of(stream));
+  const auto launcher = args.head_dim == 64 ? launch<64> : launch<128>;
+  return launcher(params, work, handle_of(stream));
 }
 
 }  // namespace vorta::kernels

@@ -53,6 +53,7 @@ struct Sm90AttentionPlan {
   int32_t item_count = 0;
   int32_t long_items =
       0;  ///< items at the front that take much longer than the rest: started first, for all heads
+  int32_t long_weight = 1;  ///< how many of the rest take as long as one of them
   int64_t items_at =
       0;  ///< Sm90ItemPart[item_count, 2], in words from the start of the tables; blocks are at 0
   int64_t rows_at =
@@ -62,9 +63,13 @@ struct Sm90AttentionPlan {
   double computed_pairs = 0;  ///< the same with the padding of both
 };
 
+constexpr bool sm90_takes_head_dim(int64_t head_dim) {
+  return head_dim == 64 || head_dim == 128;
+}
+
 /// The plan of `args`' groups, ranges and row maps, which are read here, in host memory; tensors
 /// and heads are not looked at. Empty where the kernel does not apply: dtype other than bfloat16,
-/// head_dim other than 128, row maps that differ between heads or batches, or a key map that breaks
+/// head_dim other than 64 and 128, row maps that differ between heads or batches, or a key map that breaks
 /// pieces of 8 keys apart.
 std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args);
 

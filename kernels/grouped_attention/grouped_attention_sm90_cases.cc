@@ -8,8 +8,6 @@
 namespace vorta::kernels {
 namespace {
 
-constexpr int64_t kHeadDim = 128;
-
 struct TileRun {
   int32_t first;
   int32_t last;
@@ -118,19 +116,19 @@ GroupedAttentionArgs Sm90Case::args() const {
   args.dtype = DType::kBFloat16;
   args.batch = batch;
   args.head_count = heads;
-  args.head_dim = kHeadDim;
+  args.head_dim = head_dim;
   args.query_rows = args.key_rows = rows;
   RowView view;
-  view.batch_stride = heads * rows * kHeadDim;
-  view.head_stride = head_major ? rows * kHeadDim : kHeadDim;
-  view.row_stride = head_major ? kHeadDim : heads * kHeadDim;
+  view.batch_stride = heads * rows * head_dim;
+  view.head_stride = head_major ? rows * head_dim : head_dim;
+  view.row_stride = head_major ? head_dim : heads * head_dim;
   args.q = args.k = args.v = args.out = view;
   if (!query_map.empty()) args.query_map.rows = query_map.data();
   if (!key_map.empty()) args.key_map.rows = key_map.data();
   args.groups = groups.data();
   args.group_count = static_cast<int64_t>(groups.size());
   args.ranges = ranges.data();
-  args.scale = 1.0f / std::sqrt(static_cast<float>(kHeadDim));
+  args.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   return args;
 }
 
@@ -176,14 +174,32 @@ std::vector<Sm90Case> sm90_parity_cases() {
                                     {{4, 3, 4}, {6, 9, 8}, 83, 77}));
   cases.push_back(sm90_sliding_case("tiles of 64", 1, 3, {{5, 4, 6}, {4, 4, 4}}));
   cases.push_back(sm90_sliding_case("tiles of 8", 1, 2, {{5, 4, 6}, {2, 2, 2}}));
+  cases.push_back(
+      sm90_sliding_case("tiles of 160, text for 24 heads", 1, 24, {{3, 3, 5}, {4, 10, 4}, 50, 41}));
+  cases.push_back(sm90_sliding_case("tiles of 45", 2, 2, {{4, 3, 4}, {3, 5, 3}}));
+  const std::size_t wide = cases.size();
+  for (std::size_t i = 0; i < wide; ++i) {
+    cases.push_back(cases[i]);
+    cases.back().name += ", head dim 64";
+    cases.back().head_dim = 64;
+  }
   return cases;
 }
 
 std::vector<Sm90Case> sm90_bench_cases() {
+  const auto narrow = [](const char* name, int64_t heads, int32_t rows) {
+    Sm90Case out = sm90_dense_case(name, 1, heads, rows);
+    out.head_dim = 64;
+    return out;
+  };
   return {sm90_sliding_case("sliding/wan_72000x40", 1, 40, {{4, 5, 10}, {5, 9, 8}}),
           sm90_sliding_case("sliding/hunyuan_108256x24", 1, 24, {{5, 5, 10}, {6, 9, 8}, 256, 256}),
           sm90_dense_case("dense/wan_72000x40", 1, 40, 72000),
-          sm90_dense_case("coreset/wan_36000x40", 1, 40, 36000)};
+          sm90_dense_case("coreset/wan_36000x40", 1, 40, 36000),
+          sm90_sliding_case("sliding/wan_31200x12", 1, 12, {{5, 3, 13}, {4, 10, 4}}),
+          sm90_dense_case("dense/wan_31200x12", 1, 12, 31200),
+          sm90_dense_case("coreset/wan_15600x12", 1, 12, 15600),
+          narrow("dense/32768x24x64", 24, 32768)};
 }
 
 }  // namespace vorta::kernels

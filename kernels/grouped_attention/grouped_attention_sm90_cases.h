@@ -10,21 +10,22 @@
 
 namespace vorta::kernels {
 
-/// A mask and the sizes of the tensors under it, head_dim 128, bfloat16.
+/// A mask and the sizes of the tensors under it, bfloat16.
 struct Sm90Case {
   std::string name;
   int64_t batch = 1;
   int64_t heads = 1;
+  int64_t head_dim = 128;
   int32_t rows = 0;
   std::vector<QueryGroup> groups;
   std::vector<RowRange> ranges;
   std::vector<int32_t> query_map;  ///< empty: the identity
   std::vector<int32_t> key_map;
-  bool head_major = false;  ///< [batch, heads, rows, 128] instead of [batch, rows, heads, 128]
+  bool head_major = false;  ///< [batch, heads, rows, head_dim] instead of [batch, rows, heads, head_dim]
 
   /// All but the tensors' addresses; points into this case.
   GroupedAttentionArgs args() const;
-  int64_t elements() const { return batch * heads * rows * 128; }
+  int64_t elements() const { return batch * heads * rows * head_dim; }
 };
 
 /// Every row sees every row: the dense branch, and the coreset branch on its survivors.
@@ -42,7 +43,8 @@ Sm90Case sm90_sliding_case(std::string name, int64_t batch, int64_t heads, const
 
 /// Small and ragged, for parity.
 std::vector<Sm90Case> sm90_parity_cases();
-/// The published shapes: Wan 2.1 14B at 77 frames and HunyuanVideo at 117, 720p.
+/// The published shapes: Wan 2.1 14B at 77 frames and HunyuanVideo at 117, 720p; Wan 2.1 1.3B at 77
+/// frames, 480p; and heads of 64.
 std::vector<Sm90Case> sm90_bench_cases();
 
 }  // namespace vorta::kernels

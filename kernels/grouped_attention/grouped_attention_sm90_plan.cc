@@ -161,7 +161,8 @@ PlannedPart part_of(const GroupedAttentionArgs& args,
   return planned;
 }
 
-/// Cuts a group into items. What is left over and fits one block goes to `halves`.
+/// Cuts a group into items. What is left over and fits one block goes to `halves`. A second block
+/// with few rows stays with the first: idle warpgroups draw no power, keys read twice do.
 void append_items(const GroupedAttentionArgs& args,
                   const QueryGroup& group,
                   const Sm90ItemPart& keys,
@@ -220,9 +221,16 @@ void write_tables(const std::vector<Sm90KeyBlockRows>& blocks,
   plan.item_count = static_cast<int32_t>(items.size());
   if (!items.empty()) {
     const int32_t usual = length(items[items.size() / 2]);
-    plan.long_items = static_cast<int32_t>(
-        std::count_if(items.begin(), items.end(),
-                      [&](const PlannedItem& item) { return length(item) > 2 * usual; }));
+    const auto rest = std::find_if(items.begin(), items.end(), [&](const PlannedItem& item) {
+      return length(item) <= 2 * usual;
+    });
+    plan.long_items = static_cast<int32_t>(rest - items.begin());
+    int64_t blocks_of_long = 0;
+    for (auto item = items.begin(); item != rest; ++item)
+      blocks_of_long += length(*item);
+    const int64_t blocks_of_usual = int64_t{std::max(usual, 1)} * std::max(plan.long_items, 1);
+    plan.long_weight = static_cast<int32_t>(
+        std::max<int64_t>(1, (blocks_of_long + blocks_of_usual / 2) / blocks_of_usual));
   }
   append_words(blocks, plan.tables);
   std::vector<Sm90ItemPart> parts;
@@ -242,7 +250,7 @@ void write_tables(const std::vector<Sm90KeyBlockRows>& blocks,
 }  // namespace
 
 std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttentionArgs& args) {
-  const bool applies = args.dtype == DType::kBFloat16 && args.head_dim == 128 &&
+  const bool applies = args.dtype == DType::kBFloat16 && sm90_takes_head_dim(args.head_dim) &&
                        same_rows_everywhere(args.query_map) && same_rows_everywhere(args.key_map);
   if (!applies) return std::nullopt;
   Sm90AttentionPlan plan;

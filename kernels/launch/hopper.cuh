@@ -200,6 +200,19 @@ VORTA_DEVICE void issue_value_product(float (&d)[64], const uint32_t (&weights)[
       : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(values), "r"(accumulate));
 }
 
+/// d [64, 64] (+)= weights [64, 16], in registers, . values [16, 64] with contiguous columns.
+VORTA_DEVICE void issue_value_product(float (&d)[32], const uint32_t (&weights)[4], uint64_t values, int accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, "
+      "%14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, "
+      "%28, %29, %30, %31}"
+      ", {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}\n"
+      : VORTA_ACC16(0), VORTA_ACC16(16)
+      : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(values), "r"(accumulate));
+}
+
 #undef VORTA_ACC8
 #undef VORTA_ACC16
 

@@ -152,28 +152,49 @@ __device__ void rotate_pairs(Floats8& x, const float* cosine, const float* sine)
   }
 }
 
-__global__ void rms_norm_kernel(RmsNormRopeArgs args) {
+__device__ float squares_of(const uint4& bits) {
+  const Floats8 x = widen8(bits);
+  float square = 0;
+#pragma unroll
+  for (int i = 0; i < kVectorElements; ++i) square += x.at[i] * x.at[i];
+  return square;
+}
+
+// 1 / rms of the span that each held vector belongs to. A span below the row is held by neighbouring lanes of a warp.
+__device__ void inverse_rms(const RmsNormRopeArgs& args, const Held& held, float (&inverse)[kVectors]) {
   __shared__ float partial[kMaxWarps];
+  const bool whole_row = args.norm_width == args.rows.width;
+  float square[kVectors], of_row = 0;
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) of_row += square[v] = squares_of(held[v]);
+  if (whole_row) of_row = sum_over_block(of_row, partial);
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    if (whole_row) square[v] = of_row;
+    else {
+      const int lanes = static_cast<int>(args.norm_width) / kVectorElements;
+      for (int step = lanes / 2; step > 0; step /= 2) square[v] += __shfl_xor_sync(0xffffffffu, square[v], step);
+    }
+    inverse[v] = 1.0f / sqrtf(square[v] / static_cast<float>(args.norm_width) + args.eps);
+  }
+}
+
+__global__ void rms_norm_kernel(RmsNormRopeArgs args) {
   const Row row(args.rows);
   const int64_t width = args.rows.width;
   Held held;
   load(held, args.x, row, width);
-  float square = 0;
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const Floats8 x = widen8(held[v]);
-#pragma unroll
-    for (int i = 0; i < kVectorElements; ++i) square += x.at[i] * x.at[i];
-  }
-  const float inverse = 1.0f / sqrtf(sum_over_block(square, partial) / static_cast<float>(width) + args.eps);
+  float inverse[kVectors];
+  inverse_rms(args, held, inverse);
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
     if (column(v) >= width) continue;
-    const Floats8 weight = widen8(*reinterpret_cast<const uint4*>(args.weight + column(v)));
+    const int in_span = static_cast<int>(column(v)) % static_cast<int>(args.norm_width);
+    const Floats8 weight = widen8(*reinterpret_cast<const uint4*>(args.weight + in_span));
     Floats8 x = widen8(held[v]);
 #pragma unroll
     for (int i = 0; i < kVectorElements; ++i) {
-      x.at[i] = round_to_bfloat16(round_to_bfloat16(x.at[i] * inverse) * weight.at[i]);
+      x.at[i] = round_to_bfloat16(round_to_bfloat16(x.at[i] * inverse[v]) * weight.at[i]);
     }
     if (args.cosine != nullptr) {
       const int pair = static_cast<int>(column(v)) % static_cast<int>(args.head_dim) / 2;
@@ -212,12 +233,19 @@ KernelStatus layer_norm(const ModulatedLayerNormArgs& args) {
   return launch_status();
 }
 
+// A whole row, or spans that fill 2, 4, .. 32 lanes.
+bool norm_fits(const RmsNormRopeArgs& args) {
+  const int64_t span = args.norm_width;
+  if (span == args.rows.width) return true;
+  return span >= 16 && span <= kWarp * kVectorElements && (span & (span - 1)) == 0 && args.rows.width % span == 0;
+}
+
 KernelStatus rms_norm(const RmsNormRopeArgs& args) {
   const bool rotates = args.cosine != nullptr;
   const bool fits = aligned(args.x) && aligned(args.out) && aligned_16(args.weight) &&
                     (!rotates || (args.head_dim > 0 && args.head_dim % 16 == 0 && aligned_16(args.cosine) &&
                                   aligned_16(args.sine)));
-  if (!supports(args.rows) || !fits) return KernelStatus::kUnsupported;
+  if (!supports(args.rows) || !fits || !norm_fits(args)) return KernelStatus::kUnsupported;
   if (empty(args.rows)) return KernelStatus::kOk;
   rms_norm_kernel<<<grid_of(args.rows), threads_of(args.rows), 0, handle_of(args.rows.stream)>>>(args);
   return launch_status();

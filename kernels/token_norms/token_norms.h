@@ -37,12 +37,14 @@ struct ModulatedLayerNormArgs {
   float eps = 1e-6f;
 };
 
-/// out = rope(round(round(x * rsqrt(mean(x^2) + eps)) * weight)). weight: bfloat16 [width]. cosine, sine: float32
+/// out = rope(round(round(x * rsqrt(mean(x^2) + eps)) * weight)). The mean is over spans of norm_width, which share the
+/// weight: bfloat16 [norm_width]. Wan norms whole rows, HunyuanVideo each head. cosine, sine: float32
 /// [rows_per_batch, head_dim / 2], applied to adjacent pairs of every head; null: no rotation.
 struct RmsNormRopeArgs {
   TokenRows rows;
   RowsView x, out;
   const BFloat16Bits* weight = nullptr;
+  int64_t norm_width = 0;  ///< the row's width, or a divisor that is a multiple of 16 (CUDA: 16, 32, 64, 128 or 256)
   const float* cosine = nullptr;
   const float* sine = nullptr;
   int64_t head_dim = 0;  ///< a multiple of 16 when rotating

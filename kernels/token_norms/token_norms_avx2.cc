@@ -41,10 +41,10 @@ VORTA_AVX2_INLINE __m256 rotate_pairs(__m256 value, const float* cosine, const f
   return _mm256_fmaddsub_ps(value, c, _mm256_mul_ps(swapped, s));
 }
 
-VORTA_AVX2 void rms_row(const RmsNormRopeArgs& args, int64_t row) {
-  const int64_t width = args.rows.width;
-  const BFloat16Bits* x = args.x.data + row * args.x.row_stride;
-  BFloat16Bits* out = args.out.data + row * args.out.row_stride;
+VORTA_AVX2 void rms_span(const RmsNormRopeArgs& args, int64_t row, int64_t first) {
+  const int64_t width = args.norm_width;
+  const BFloat16Bits* x = args.x.data + row * args.x.row_stride + first;
+  BFloat16Bits* out = args.out.data + row * args.out.row_stride + first;
   __m256 square = _mm256_setzero_ps();
   for (int64_t i = 0; i < width; i += kLanesAvx2) {
     const __m256 value = load8(x + i);
@@ -57,11 +57,15 @@ VORTA_AVX2 void rms_row(const RmsNormRopeArgs& args, int64_t row) {
     __m256 value = round8(_mm256_mul_ps(load8(x + i), inverse));
     value = round8(_mm256_mul_ps(value, load8(args.weight + i)));
     if (args.cosine != nullptr) {
-      const int64_t at = table + i % args.head_dim / 2;
+      const int64_t at = table + (first + i) % args.head_dim / 2;
       value = rotate_pairs(value, args.cosine + at, args.sine + at);
     }
     store8(out + i, value);
   }
+}
+
+VORTA_AVX2 void rms_row(const RmsNormRopeArgs& args, int64_t row) {
+  for (int64_t first = 0; first < args.rows.width; first += args.norm_width) rms_span(args, row, first);
 }
 
 VORTA_AVX2 void residual_row(const GatedResidualArgs& args, int64_t row) {
@@ -100,6 +104,9 @@ KernelStatus layer_norm(const ModulatedLayerNormArgs& args) { return for_each_ro
 
 KernelStatus rms_norm(const RmsNormRopeArgs& args) {
   if (args.cosine != nullptr && args.head_dim % 16 != 0) return KernelStatus::kUnsupported;
+  if (args.norm_width < 16 || args.norm_width % 16 != 0 || args.rows.width % args.norm_width != 0) {
+    return KernelStatus::kUnsupported;
+  }
   return for_each_row(args, rms_row);
 }
 

@@ -12,7 +12,8 @@ constexpr std::array kParity{
     TokenNormsCase{"2x7x96", 2, 7, 96, 32, 0},
     TokenNormsCase{"one narrow row", 1, 1, 16, 16, 16},
     TokenNormsCase{"Wan 1.3B, guided", 2, 5, 1536, 128, 3072},
-    TokenNormsCase{"HunyuanVideo", 1, 6, 3072, 128, 0},
+    TokenNormsCase{"HunyuanVideo", 1, 6, 3072, 128, 6144, 128},
+    TokenNormsCase{"heads of 32", 2, 3, 96, 32, 8, 32},
     TokenNormsCase{"Wan 14B", 1, 9, 5120, 128, 64},
     TokenNormsCase{"widest", 2, 3, 8192, 64, 8},
 };
@@ -43,7 +44,8 @@ ModulatedLayerNormArgs layer_norm_args(const TokenNormsCase& which,
 
 RmsNormRopeArgs rms_norm_rope_args(const TokenNormsCase& which, const TokenNormsPointers& at, const Stream& stream) {
   return {.rows = rows_of(which, stream), .x = padded(at.x, which), .out = packed(at.out, which), .weight = at.weight,
-          .cosine = at.cosine, .sine = at.sine, .head_dim = which.head_dim};
+          .norm_width = which.norm_width == 0 ? which.width : which.norm_width, .cosine = at.cosine, .sine = at.sine,
+          .head_dim = which.head_dim};
 }
 
 GatedResidualArgs gated_residual_args(const TokenNormsCase& which,

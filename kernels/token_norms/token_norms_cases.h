@@ -17,6 +17,7 @@ struct TokenNormsCase {
   int64_t width;
   int64_t head_dim;
   int64_t padding;  ///< elements between the rows of x, as when x is a third of q, k and v
+  int64_t norm_width = 0;  ///< of the RMS norm; 0: the row's width
 };
 
 /// Small cases: odd row counts, the narrowest and the widest rows, the published widths.

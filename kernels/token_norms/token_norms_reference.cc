@@ -33,10 +33,15 @@ void rms_norm_rope_reference(const RmsNormRopeArgs& args) {
   std::vector<float> normed(static_cast<std::size_t>(width));
   for (int64_t row = 0; row < args.rows.batch * args.rows.rows_per_batch; ++row) {
     const BFloat16Bits* x = args.x.data + row * args.x.row_stride;
-    double square = 0;
-    for (int64_t i = 0; i < width; ++i) square += std::pow(to_float(x[i]), 2) / static_cast<double>(width);
-    const auto inverse = static_cast<float>(1.0 / std::sqrt(square + args.eps));
-    for (int64_t i = 0; i < width; ++i) normed[i] = rounded(rounded(to_float(x[i]) * inverse) * to_float(args.weight[i]));
+    const int64_t span = args.norm_width;
+    for (int64_t first = 0; first < width; first += span) {
+      double square = 0;
+      for (int64_t i = 0; i < span; ++i) square += std::pow(to_float(x[first + i]), 2) / static_cast<double>(span);
+      const auto inverse = static_cast<float>(1.0 / std::sqrt(square + args.eps));
+      for (int64_t i = 0; i < span; ++i) {
+        normed[first + i] = rounded(rounded(to_float(x[first + i]) * inverse) * to_float(args.weight[i]));
+      }
+    }
     BFloat16Bits* out = args.out.data + row * args.out.row_stride;
     for (int64_t i = 0; i < width; i += 2) {
       float c = 1, s = 0;

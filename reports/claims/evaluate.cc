@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 namespace vorta::reports {
 namespace {
@@ -17,6 +18,34 @@ const Variant* find_variant(const Report& report, std::string_view name) {
 std::optional<Estimate> speedup(const Variant& variant, const std::string& stage) {
   const auto found = variant.speedups.find(stage);
   return found == variant.speedups.end() ? std::nullopt : std::optional(found->second);
+}
+
+// Paired by item, over the items that both variants ran.
+std::optional<Estimate> speedup_over(const Report& report, const Variant& variant, const Variant& base, const std::string& stage) {
+  std::map<int64_t, int64_t> prompt_of;
+  for (const Item& item : report.items) prompt_of[item.id] = item.prompt_id;
+  std::vector<Clustered> ratios;
+  for (const ItemResult& mine : variant.items) {
+    for (const ItemResult& theirs : base.items) {
+      if (mine.item != theirs.item || !mine.seconds.contains(stage) || !theirs.seconds.contains(stage)) continue;
+      ratios.push_back({prompt_of.at(mine.item), theirs.seconds.at(stage) / mine.seconds.at(stage)});
+    }
+  }
+  return ratio_estimate(ratios);
+}
+
+std::optional<Estimate> mean_seconds(const Variant& variant, const std::string& named, const Report& report) {
+  const bool is_forward = named == "forward";
+  if (is_forward && !variant.setup) return std::nullopt;
+  const std::string stage = is_forward ? "step" : named;
+  const double share = is_forward ? 1.0 / static_cast<double>(variant.setup->forwards) : 1.0;
+  std::vector<Clustered> values;
+  for (const ItemResult& result : variant.items) {
+    const auto found = result.seconds.find(stage);
+    const auto item = std::find_if(report.items.begin(), report.items.end(), [&](const Item& one) { return one.id == result.item; });
+    if (found != result.seconds.end() && item != report.items.end()) values.push_back({item->prompt_id, share * found->second});
+  }
+  return mean_estimate(values);
 }
 
 // Measured over predicted step speed-up: the prediction is a constant, so the interval only scales.
@@ -34,10 +63,15 @@ std::optional<Estimate> prediction_ratio(const Variant& variant) {
 std::optional<Estimate> measure(const ClaimRow& claim, const Report& report) {
   const Variant* variant = find_variant(report, claim.variant);
   if (variant == nullptr) return std::nullopt;
-  // Speed-ups and differences are stored against the run's reference only.
-  const bool compares = !claim.reference.empty();
-  if (compares && claim.reference != report.reference_variant) return std::nullopt;
+  // Speed-ups and differences are stored against the run's reference; speed-ups over another variant are paired here.
+  const bool other = !claim.reference.empty() && claim.reference != report.reference_variant;
+  if (other) {
+    const Variant* base = find_variant(report, claim.reference);
+    const bool possible = base != nullptr && claim.quantity.rfind("speedup/", 0) == 0;
+    return possible ? speedup_over(report, *variant, *base, claim.quantity.substr(8)) : std::nullopt;
+  }
   if (claim.quantity.rfind("speedup/", 0) == 0) return speedup(*variant, claim.quantity.substr(8));
+  if (claim.quantity.rfind("seconds/", 0) == 0) return mean_seconds(*variant, claim.quantity.substr(8), report);
   if (claim.quantity == "ratio/measured_to_predicted") return prediction_ratio(*variant);
   const bool delta = claim.quantity.rfind("delta/", 0) == 0;
   const auto score = variant->scores.find(delta ? claim.quantity.substr(6) : claim.quantity);

@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "engine/base/error.h"
+#include "engine/base/sha256.h"
 #include "reports/store/database.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::reports {
 namespace fs = std::filesystem;

@@ -9,6 +9,7 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "reports/claims/evaluate.h"
+#include "reports/query/controls.h"
 #include "reports/query/report.h"
 #include "reports/store/database.h"
 #include "reports/store/gpu_store.h"
@@ -16,7 +17,8 @@
 namespace vorta::reports {
 namespace {
 
-constexpr int64_t kGpuSchema = 2;  // the first with GPU tables
+constexpr int64_t kGpuSchema = 2;    // the first with GPU tables
+constexpr int64_t kSetupSchema = 3;  // the first that says how a trial was made
 
 // Newest attempt of every trial; older attempts stay in the database but not in the tables.
 constexpr std::string_view kNewest =
@@ -208,6 +210,15 @@ void read_profile(const Database& database, int64_t case_id, Variant& variant) {
   }
 }
 
+// Older databases have no such table.
+void read_calls(const Database& database, int64_t case_id, Variant& variant) {
+  Statement known = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'forward_call'");
+  if (!known.step()) return;
+  Statement call = database.prepare("SELECT step, pass, blocks, signal FROM forward_call WHERE case_id = ? ORDER BY ordinal");
+  call.bind(case_id);
+  while (call.step()) variant.calls.push_back({call.integer(0), call.text(1), call.text(2), call.number(3)});
+}
+
 void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
   if (database.schema() < kGpuSchema) return;
   Statement trial = database.prepare(
@@ -217,6 +228,36 @@ void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
     const TrialRole role = parse_trial_role(trial.text(1), database.path().string());
     if (auto profile = read_gpu_profile(database, trial.integer(0))) variant.gpu = std::move(profile);
     if (auto power = read_gpu_power(database, trial.integer(0))) variant.power.push_back({role, trial.integer(2), std::move(*power)});
+  }
+}
+
+void read_setup(const Database& database, int64_t case_id, Variant& variant) {
+  if (database.schema() < kSetupSchema) return;
+  Statement setup = database.prepare(newest(
+      "SELECT weights, timed_steps, schedule_steps, forwards, attention_kernels, offload, quantization FROM newest JOIN trial_setup USING "
+      "(trial_id) WHERE case_id = ? ORDER BY weights = 'random' DESC, attention_kernels = '', trial_id DESC LIMIT 1"));
+  setup.bind(case_id);
+  if (!setup.step()) return;
+  variant.setup = {setup.text(0), setup.integer(1), setup.integer(2), setup.integer(3), setup.text(4), setup.text(5), setup.text(6)};
+  if (!variant.is_random()) return;
+  variant.scores.clear();  // whoever scored such frames: the numbers say nothing
+  for (ItemResult& item : variant.items) item.scores.clear();
+}
+
+void add_warnings(Report& report) {
+  std::string random, partial;
+  for (const Variant& v : report.variants) {
+    if (v.is_random()) random += (random.empty() ? "" : ", ") + v.row.variant;
+    if (v.is_partial()) {
+      partial += fmt::format("{}{} {} of {}", partial.empty() ? "" : ", ", v.row.variant, v.setup->timed_steps, v.setup->schedule_steps);
+    }
+  }
+  if (!random.empty()) {
+    report.warnings.push_back(fmt::format("Random weights: {}. Latency and memory alone; nothing here says anything about quality.", random));
+  }
+  if (!partial.empty()) {
+    report.warnings.push_back(fmt::format("Extrapolated: only the first steps of the schedule were timed ({}); \"{}\" is their time "
+                                          "scaled by the planned work of all steps.", partial, stage_title("denoise_extrapolated")));
   }
 }
 
@@ -254,10 +295,22 @@ void summarise_scores(const std::map<int64_t, int64_t>& prompt_of, Variant& vari
   }
 }
 
+// Forwards that ran, as far as letters tell: a forward in part counts for nothing that is known.
+std::optional<double> evaluations(const Variant& variant) {
+  double sum = 0;
+  for (const CallRow& call : variant.calls) {
+    if (call.blocks.find('p') != std::string::npos || call.blocks.empty()) return std::nullopt;
+    const auto computed = static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), 'X'));
+    sum += (call.pass == "both" ? 2 : 1) * computed / static_cast<double>(call.blocks.size());
+  }
+  return variant.calls.empty() ? std::nullopt : std::optional(sum);
+}
+
 // The plan predicts a speed-up; what was measured for it is ours to fill in.
 void measure_predictions(Variant& variant) {
   for (PredictionRow& row : variant.predictions) {
     constexpr std::string_view kPrefix = "speedup/";
+    if (row.quantity == "evaluations") row.measured = evaluations(variant);
     if (row.measured || row.quantity.rfind(kPrefix, 0) != 0) continue;
     const auto found = variant.speedups.find(row.quantity.substr(kPrefix.size()));
     if (found != variant.speedups.end()) row.measured = found->second.value;
@@ -279,12 +332,15 @@ void read_variants(const Database& database, int64_t run, Report& report) {
     read_scores(database, query.integer(0), variant);
     read_profile(database, query.integer(0), variant);
     read_gpu(database, query.integer(0), variant);
+    read_calls(database, query.integer(0), variant);
+    read_setup(database, query.integer(0), variant);
     summarise_scores(prompt_of, variant);
     report.variants.push_back(std::move(variant));
   }
   const auto reference = std::find_if(report.variants.begin(), report.variants.end(), [](const auto& v) { return v.is_reference; });
   if (reference == report.variants.end()) return;
   const Variant base = *reference;
+  predict_against_reference(report);
   for (Variant& variant : report.variants) {
     pair_with(base, prompt_of, variant);
     measure_predictions(variant);
@@ -295,7 +351,9 @@ void read_variants(const Database& database, int64_t run, Report& report) {
 
 std::string stage_title(const std::string& stage) {
   static const std::map<std::string, std::string> kTitles{{"text", "text encoder"}, {"denoise", "denoising"}, {"vae", "VAE decoder"},
-                                                          {"e2e", "end to end"},    {"step", "one step"},     {"load", "model load"}};
+                                                          {"e2e", "end to end"},    {"step", "one step"},     {"load", "model load"},
+                                                          {"denoise_timed", "timed steps"},
+                                                          {"denoise_extrapolated", "denoising, extrapolated to all steps"}};
   const auto found = kTitles.find(stage);
   return found == kTitles.end() ? stage : found->second;
 }
@@ -309,6 +367,7 @@ Report read_report(const std::filesystem::path& path) {
   const int64_t run = read_run(database, report);
   read_definitions(database, run, report);
   read_variants(database, run, report);
+  add_warnings(report);
   report.claims = evaluate_claims(read_claims(database, run), report);
   return report;
 }

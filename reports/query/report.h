@@ -57,8 +57,15 @@ struct Variant {
   std::vector<RangeRow> operators;               ///< Longest self time first.
   std::vector<RangeRow> layers;                  ///< By layer, then name.
   std::vector<RouteRow> routes;
+  std::vector<CallRow> calls;                    ///< Of one generation, in order.
   std::optional<GpuProfile> gpu;                 ///< Of the profiled trial; absent where none ran on a GPU.
   std::vector<TrialPower> power;                 ///< Of timed and profiled trials on a GPU.
+  std::optional<TrialSetup> setup;               ///< Of the newest trial that left one.
+
+  /// Random weights: no score of such a variant enters a report.
+  bool is_random() const { return setup && setup->is_random(); }
+  /// Only the first steps of the schedule ran.
+  bool is_partial() const { return setup && setup->is_partial(); }
 };
 
 struct Item {
@@ -95,6 +102,7 @@ struct Report {
   std::vector<FailedTrial> failures;
   std::vector<ClaimVerdict> claims;
   std::vector<PublishedRow> published;
+  std::vector<std::string> warnings;  ///< What every format says first: random weights, extrapolated times.
 };
 
 /// Reads run.sqlite (or the folder that holds it), read-only. DataError when it is no result database, is newer than

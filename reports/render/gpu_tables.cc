@@ -36,6 +36,46 @@ Table kernel_table(const Report& report) {
   return table;
 }
 
+std::optional<double> ceiling(const GpuProfile& gpu, std::string_view quantity) {
+  for (const GpuCeilingRow& row : gpu.ceilings) {
+    if (row.quantity == quantity) return row.per_second;
+  }
+  return std::nullopt;
+}
+
+// Which roof is above a kernel: products of 8 bits have one of their own. The vendor's library writes their types "qq".
+std::string_view arithmetic_roof(const Variant& variant, const GpuKernelRow& kernel) {
+  const bool quantized = variant.setup && variant.setup->quantization == "fp8";
+  const bool eight_bits = kernel.name.find("e4m3") != std::string::npos || kernel.name.find("_qq") != std::string::npos;
+  return quantized && eight_bits && ceiling(*variant.gpu, "fp8_flops") ? "fp8_flops" : "bf16_flops";
+}
+
+// A kernel's roof is the lower of what arithmetic and what memory allow: FLOPs and bytes over the ceilings.
+Table roofline_table(const Report& report) {
+  Table table{"gpu-roofline", "Kernels against the roofline",
+              "Useful work that the operators state, over the kernel's time; traffic counts operands and results once. The ceilings were "
+              "measured in the same run: the largest bfloat16 (FP8) matrix product of the vendor's library, and a copy within the GPU's memory. "
+              "Share: time that the nearer ceiling allows over the time taken.",
+              {"variant", "kernel", "part", "branch", "time", "TFLOPS", "TB/s", "bound by", "ceiling", "share"}, {}, 4};
+  for (const Variant& v : report.variants) {
+    if (!v.gpu) continue;
+    const auto copy = ceiling(*v.gpu, "copy_bytes");
+    std::size_t shown = 0;
+    for (const GpuKernelRow& k : v.gpu->kernels) {
+      const auto flops = ceiling(*v.gpu, arithmetic_roof(v, k));
+      if ((k.flops <= 0 && k.bytes <= 0) || !copy || !flops || k.total_ns <= 0 || ++shown > kMostKernels) continue;
+      const double seconds = static_cast<double>(k.total_ns) * 1e-9, by_flops = k.flops / *flops, by_bytes = k.bytes / *copy;
+      const bool is_arithmetic = by_flops >= by_bytes;
+      table.rows.push_back({v.row.variant, k.name, or_dash(k.part), or_dash(k.route), ns_text(k.total_ns),
+                            k.flops > 0 ? fmt::format("{:.1f}", k.flops / seconds * 1e-12) : "-",
+                            k.bytes > 0 ? fmt::format("{:.2f}", k.bytes / seconds * 1e-12) : "-", is_arithmetic ? "arithmetic" : "memory",
+                            is_arithmetic ? fmt::format("{:.0f} TFLOPS", *flops * 1e-12) : fmt::format("{:.2f} TB/s", *copy * 1e-12),
+                            fmt::format("{:.1f} %", 100 * std::max(by_flops, by_bytes) / seconds)});
+    }
+  }
+  return table;
+}
+
 Table place_table(const Report& report) {
   Table table{"gpu-places", "GPU time by part and branch", "Kernel time of the profiled trials, summed over steps and layers.",
               {"variant", "stage", "part", "branch", "kernels", "time", "share"}, {}, 4};
@@ -57,15 +97,23 @@ Table place_table(const Report& report) {
   return table;
 }
 
+// The layers' kernel time within 3 % of the step.
+bool layers_explain(const GpuStepRow& step) {
+  constexpr double kMostMissing = 0.03;
+  const double layers = static_cast<double>(step.layer_ns), span = static_cast<double>(step.span_ns);
+  return span > 0 && layers >= (1 - kMostMissing) * span && layers <= (1 + kMostMissing) * span;
+}
+
 Table step_table(const Report& report) {
   Table table{"gpu-steps", "GPU time by step",
-              "Traced step: from the first kernel's start to the last one's end. Kernel time counts overlapping streams twice.",
-              {"variant", "step", "kernels", "traced step", "busy", "kernel time", "in layers", "in layers ÷ traced step"}, {}, 2};
+              "Traced step: from the first kernel's start to the last one's end. Kernel time counts overlapping streams twice. Within 3 %: "
+              "kernel time by layer sums to the traced step up to 3 %, so the layers explain the step.",
+              {"variant", "step", "kernels", "traced step", "busy", "kernel time", "in layers", "in layers ÷ traced step", "within 3 %"}, {}, 2};
   for (const Variant& v : report.variants) {
     if (!v.gpu) continue;
     for (const GpuStepRow& s : v.gpu->steps) {
       table.rows.push_back({v.row.variant, fmt::format("{}", s.step), fmt::format("{}", s.kernels), ns_text(s.span_ns), ns_text(s.busy_ns),
-                            ns_text(s.kernel_ns), ns_text(s.layer_ns), share_text(s.layer_ns, s.span_ns)});
+                            ns_text(s.kernel_ns), ns_text(s.layer_ns), share_text(s.layer_ns, s.span_ns), layers_explain(s) ? "yes" : "no"});
     }
   }
   return table;
@@ -78,6 +126,46 @@ std::optional<double> planned_flops(const Variant& variant) {
     if (p.quantity == "flops/attention" || p.quantity == "flops/linear") planned = planned.value_or(0) + p.predicted;
   }
   return planned;
+}
+
+// Counted over the denoising steps of a variant: tensor-core operations and DRAM bytes.
+struct Counted {
+  double tensor_flops = 0;
+  double dram_bytes = 0;
+};
+
+std::optional<Counted> counted_work(const Variant& variant) {
+  if (!variant.gpu) return std::nullopt;
+  Counted sum;
+  for (const GpuCounterRow& c : variant.gpu->counters) {
+    if (c.scope.rfind("step/", 0) != 0) continue;
+    if (c.metric.rfind("sm__ops_path_tensor", 0) == 0) sum.tensor_flops += c.value;
+    if (c.metric == "dram__bytes_read.sum" || c.metric == "dram__bytes_write.sum") sum.dram_bytes += c.value;
+  }
+  return sum.tensor_flops > 0 ? std::optional(sum) : std::nullopt;
+}
+
+// Claimed sparsity against what the tensor cores did: both as shares of the reference variant.
+Table sparsity_table(const Report& report) {
+  Table table{"gpu-sparsity", "Claimed sparsity and counted work",
+              "Over the denoising steps, as shares of the reference variant: what the plan says is left of its work, and what the GPU's "
+              "counters saw of tensor-core operations and DRAM traffic.",
+              {"variant", "planned work", "counted tensor-core operations", "counted ÷ planned", "counted DRAM bytes"}, {}, 1};
+  const auto reference = std::find_if(report.variants.begin(), report.variants.end(), [](const Variant& v) { return v.is_reference; });
+  if (reference == report.variants.end()) return table;
+  const auto base = counted_work(*reference);
+  const auto base_plan = planned_flops(*reference);
+  if (!base || !base_plan || *base_plan <= 0) return table;
+  const auto percent = [](double share) { return fmt::format("{:.1f} %", 100 * share); };
+  for (const Variant& v : report.variants) {
+    const auto counted = counted_work(v);
+    const auto planned = planned_flops(v);
+    if (!counted || !planned || *planned <= 0) continue;
+    const double claimed = *planned / *base_plan, seen = counted->tensor_flops / base->tensor_flops;
+    table.rows.push_back({v.row.variant, percent(claimed), percent(seen), percent(seen / claimed),
+                          base->dram_bytes > 0 ? percent(counted->dram_bytes / base->dram_bytes) : "-"});
+  }
+  return table;
 }
 
 Table counter_table(const Report& report) {
@@ -160,7 +248,8 @@ Table note_table(const Report& report) {
 }  // namespace
 
 std::vector<Table> make_gpu_tables(const Report& report) {
-  return {kernel_table(report), place_table(report), step_table(report), counter_table(report), power_table(report), note_table(report)};
+  return {kernel_table(report),  roofline_table(report), place_table(report), step_table(report),
+          counter_table(report), sparsity_table(report), power_table(report), note_table(report)};
 }
 
 }  // namespace vorta::reports

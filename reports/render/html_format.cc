@@ -8,10 +8,10 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/sha256.h"
 #include "reports/render/json_format.h"
 #include "reports/render/renderer.h"
 #include "reports/render/tables.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::reports {
 namespace {
@@ -210,16 +210,19 @@ std::string body(const Report& report, const RenderOptions& options) {
     return node.empty() ? std::string() : node.mapped();
   };
   std::string out = take("speed") + take("claims") + take("published") + take("failures");
-  out += chart("scatter", "Speed-up against quality", "A point a variant; bars are 95 % intervals where there are enough prompts.");
+  out += chart("scatter", "Speed-up against quality", "A point a variant; bars are 95 % intervals where there are enough prompts. The line joins the Pareto front.");
+  out += take("controls") + take("pareto");
   out += take("quality") + gallery(report, options);
   out += chart("stages", "Time by stage", "Timed trials, only the clock on.") + take("stages");
   out += chart("steps", "Time of each denoising step", "Median over prompts and seeds.");
-  out += take("prediction");
+  out += take("prediction") + take("setup");
   out += chart("routes", "Routing: layer by step", "Share of a layer's heads that each branch serves at each step. Routes depend on the "
                "timestep alone.") + take("routes");
+  out += chart("calls", "Calls of the network: block by step", "What the cache did to each block at each step: computed, computed in part, "
+               "skipped. Where it decided on a number, the tooltip has it.") + take("calls");
   out += chart("layers", "Time by layer", "Separate profiled trials.") + take("layers");
   out += chart("operators", "Time by operator", "Separate profiled trials; the ten longest by self time.") + take("operators");
-  for (const char* id : {"gpu-kernels", "gpu-places", "gpu-steps", "gpu-counters", "gpu-power", "gpu-notes"}) out += take(id);
+  for (const char* id : {"gpu-kernels", "gpu-roofline", "gpu-places", "gpu-steps", "gpu-counters", "gpu-sparsity", "gpu-power", "gpu-notes"}) out += take(id);
   out += take("memory") + take("environment") + take("environment-now") + take("model");
   VORTA_CHECK(tables.empty(), "a table has no place on the page");
   return out;
@@ -238,6 +241,12 @@ std::string contents(std::string_view body) {
   return out + "</ul>";
 }
 
+std::string warnings(const Report& report) {
+  std::string out;
+  for (const std::string& warning : report.warnings) out += fmt::format("<p class=\"warning\">{}</p>", escape_html(warning));
+  return out;
+}
+
 }  // namespace
 
 std::string_view chart_library() { return embedded::vega_bundle_js(); }
@@ -249,6 +258,7 @@ std::string render_html(const Report& report, const RenderOptions& options) {
   return fill(embedded::report_page_html(),
               {{"title", escape_html(report.title)},
                {"provenance", escape_html(provenance(report))},
+               {"warnings", warnings(report)},
                {"notes", report.notes.empty() ? "" : fmt::format("<p>{}</p>", escape_html(report.notes))},
                {"version", escape_html(report.tool_version)},
                {"style", std::string(embedded::report_page_css())},

@@ -38,10 +38,15 @@ json of(const ItemResult& item) {
 }
 
 json of(const GpuKernelRow& k) {
-  return {{"name", k.name}, {"part", k.part}, {"route", k.route}, {"calls", k.calls}, {"total_s", static_cast<double>(k.total_ns) * 1e-9},
+  json out = {{"name", k.name}, {"part", k.part}, {"route", k.route}, {"calls", k.calls}, {"total_s", static_cast<double>(k.total_ns) * 1e-9},
           {"min_s", static_cast<double>(k.min_ns) * 1e-9}, {"median_s", static_cast<double>(k.median_ns) * 1e-9},
           {"max_s", static_cast<double>(k.max_ns) * 1e-9}};
+  if (k.flops > 0) out["flops"] = k.flops;
+  if (k.bytes > 0) out["bytes"] = k.bytes;
+  return out;
 }
+
+json of(const GpuCeilingRow& c) { return {{"quantity", c.quantity}, {"per_second", c.per_second}}; }
 
 json of(const GpuPlaceRow& p) {
   return {{"stage", p.stage}, {"step", p.step}, {"layer", p.layer}, {"part", p.part}, {"route", p.route}, {"kernels", p.kernels},
@@ -67,6 +72,8 @@ json of(const TrialPower& p) {
 json of(const GpuProfile& g);
 json of(const Variant& v);
 json of(const RouteRow& r);
+json of(const CallRow& c);
+json of(const ControlComparison& c);
 json of(const PredictionRow& p);
 json of(const MetricDefRow& m);
 json of(const Item& item);
@@ -85,13 +92,23 @@ json of(const RouteRow& r) {
   return {{"step", r.step}, {"layer", r.layer}, {"dense", r.dense_heads}, {"coreset", r.coreset_heads}, {"sliding", r.sliding_heads}};
 }
 
+json of(const CallRow& c) { return {{"step", c.step}, {"pass", c.pass}, {"blocks", c.blocks}, {"signal", c.signal}}; }
+
+json of(const ControlComparison& c) {
+  json scores = json::array();
+  for (const ControlScore& s : c.scores) {
+    scores.push_back({{"metric", s.metric}, {"variant", s.variant}, {"control", s.control}, {"gain", of(s.gain)}, {"verdict", s.verdict}});
+  }
+  return {{"variant", c.variant}, {"control", c.control}, {"seconds_ratio", optional(c.seconds_ratio)}, {"scores", scores}, {"words", c.words}};
+}
+
 json of(const PredictionRow& p) {
   return {{"quantity", p.quantity}, {"unit", p.unit}, {"predicted", p.predicted}, {"measured", optional(p.measured)}};
 }
 
 json of(const GpuProfile& g) {
   return {{"kernels", list(g.kernels)}, {"places", list(g.places)}, {"steps", list(g.steps)}, {"counters", list(g.counters)},
-          {"kernel_count", g.kernel_count}, {"kernel_s", static_cast<double>(g.kernel_ns) * 1e-9}, {"copies", g.copies},
+          {"ceilings", list(g.ceilings)}, {"kernel_count", g.kernel_count}, {"kernel_s", static_cast<double>(g.kernel_ns) * 1e-9}, {"copies", g.copies},
           {"copy_s", static_cast<double>(g.copy_ns) * 1e-9}, {"copy_bytes", g.copy_bytes}, {"busy_s", static_cast<double>(g.busy_ns) * 1e-9},
           {"unattributed_s", static_cast<double>(g.unattributed_ns) * 1e-9}, {"untimed_records", g.untimed_records},
           {"dropped_records", g.dropped_records}, {"overhead", optional(g.overhead)}, {"note", g.note}};
@@ -108,7 +125,11 @@ json of(const Variant& v) {
           {"trials", {{"ok", v.ok}, {"failed", v.failed}, {"skipped", v.skipped}, {"unfinished", v.unfinished}}},
           {"items", list(v.items)}, {"stages_s", stages}, {"speedups", speedups}, {"step_s", v.step_seconds}, {"scores", scores},
           {"peak_bytes", v.peak_bytes}, {"predictions", list(v.predictions)}, {"operators", list(v.operators)},
-          {"layers", list(v.layers)}, {"routes", list(v.routes)}};
+          {"layers", list(v.layers)}, {"routes", list(v.routes)}, {"calls", list(v.calls)}};
+  if (v.setup) {
+    out["setup"] = {{"weights", v.setup->weights}, {"timed_steps", v.setup->timed_steps}, {"schedule_steps", v.setup->schedule_steps}, {"forwards", v.setup->forwards},
+                    {"attention_kernels", v.setup->attention_kernels}, {"offload", v.setup->offload}, {"quantization", v.setup->quantization}};
+  }
   if (v.gpu) out["gpu"] = of(*v.gpu);
   if (!v.power.empty()) out["gpu_power"] = list(v.power);
   return out;
@@ -139,12 +160,14 @@ json of(const PublishedRow& p) { return {{"sentence", p.sentence}, {"value", p.v
 }  // namespace
 
 json report_json(const Report& r) {
-  return {{"format", "vorta-bench report"}, {"format_version", 1}, {"suite", r.suite}, {"title", r.title}, {"provenance", provenance(r)},
+  json out = {{"format", "vorta-bench report"}, {"format_version", 1}, {"suite", r.suite}, {"title", r.title}, {"provenance", provenance(r)},
           {"tool_version", r.tool_version}, {"notes", r.notes}, {"started_utc", r.started_utc}, {"elapsed_s", r.elapsed_seconds},
           {"resumed_count", r.resumed_count}, {"finished", r.finished}, {"reference_variant", r.reference_variant},
           {"model", of(r.model)}, {"environment", of(r.environment)}, {"environment_now", of(r.environment_now)},
           {"metrics", list(r.metrics)}, {"variants", list(r.variants)}, {"items", list(r.items)}, {"failures", list(r.failures)},
-          {"claims", list(r.claims)}, {"published_elsewhere", list(r.published)}};
+          {"claims", list(r.claims)}, {"controls", list(compare_with_controls(r))}, {"pareto", pareto_fronts(r)}, {"published_elsewhere", list(r.published)}};
+  if (!r.warnings.empty()) out["warnings"] = r.warnings;
+  return out;
 }
 
 std::string render_json(const Report& report, const RenderOptions&) {

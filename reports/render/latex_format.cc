@@ -115,7 +115,9 @@ std::string headline(const Report& report) {
     for (const Column& column : columns) cells.push_back(column.cell(i));
     rows.push_back(line(cells));
   }
-  const std::string caption = escape_latex(report.title + ". " + provenance(report)) +
+  std::string warned = report.title + ". ";
+  for (const std::string& warning : report.warnings) warned += warning + " ";  // a table travels without its page
+  const std::string caption = escape_latex(warned + provenance(report)) +
       " Times are medians. Indices are 95\\,\\% intervals over prompts; bold: better than every other variant with its whole interval.";
   return table("headline", caption, "l" + std::string(head.size() - 1, 'r'), line(head), rows);
 }
@@ -139,6 +141,7 @@ std::string detail(const Table& source) {
 
 std::string render_latex(const Report& report, const RenderOptions&) {
   std::string out = "% Written by vorta-bench " + report.tool_version + "; needs \\usepackage{booktabs}.\n";
+  for (const std::string& warning : report.warnings) out += "% " + escape_latex(warning) + "\n";
   out += headline(report);
   for (const Table& source : make_tables(report)) {
     if (std::find(kDetailTables.begin(), kDetailTables.end(), source.id) != kDetailTables.end()) out += detail(source);

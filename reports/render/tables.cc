@@ -10,7 +10,7 @@
 namespace vorta::reports {
 namespace {
 
-constexpr std::array<const char*, 6> kStageOrder{"text", "denoise", "step", "vae", "e2e", "load"};
+constexpr std::array<const char*, 8> kStageOrder{"text", "denoise", "denoise_timed", "step", "denoise_extrapolated", "vae", "e2e", "load"};
 constexpr std::size_t kMostOperators = 15;
 
 // Stages that any variant measured, in reading order, unknown ones last.
@@ -59,6 +59,18 @@ Table speed_table(const Report& report) {
   table.title = "Speed";
   table.note = "Median over prompts and seeds. Speed-ups are paired by prompt and seed with the reference variant: geometric "
                "mean and 95 % interval (Student's t on logarithms over prompts; none below 3 prompts).";
+  return table;
+}
+
+Table setup_table(const Report& report) {
+  Table table{"setup", "How the trials were made", "Attention kernels: what computed the self attentions, as the engine noted while it ran.",
+              {"variant", "weights", "steps timed", "steps of the schedule", "forwards a step", "attention kernels", "offload", "quantization"}, {}, 8};
+  for (const Variant& v : report.variants) {
+    if (!v.setup) continue;
+    const TrialSetup& s = *v.setup;
+    table.rows.push_back({v.row.variant, s.weights, fmt::format("{}", s.timed_steps), fmt::format("{}", s.schedule_steps), fmt::format("{}", s.forwards),
+                          s.attention_kernels.empty() ? "-" : s.attention_kernels, s.offload, s.quantization});
+  }
   return table;
 }
 
@@ -227,7 +239,14 @@ Table make_headline(const Report& report) {
       const auto found = v.stages.find(stage);
       return found == v.stages.end() ? std::string("-") : seconds_text(found->second.median);
     };
-    table.rows.push_back({v.row.variant, time("e2e"), time("step"), speedup_cell(v, "e2e"), speedup_cell(v, "step"), predicted_cell(v), trials_cell(v)});
+    // Where the first steps alone ran, the extrapolated denoising stands for the whole and says so.
+    const char* whole = v.is_partial() ? "denoise_extrapolated" : "e2e";
+    const auto marked = [&v](std::string text) {
+      if (v.is_partial() && text != "-") text += fmt::format(", denoising, extrapolated from {} of {} steps", v.setup->timed_steps, v.setup->schedule_steps);
+      return text;
+    };
+    const std::string name = v.is_random() ? v.row.variant + " (random weights)" : v.row.variant;
+    table.rows.push_back({name, marked(time(whole)), time("step"), speedup_cell(v, whole), speedup_cell(v, "step"), predicted_cell(v), trials_cell(v)});
   }
   return table;
 }
@@ -237,7 +256,9 @@ std::string provenance(const Report& report) {
     const auto found = std::find_if(facts.begin(), facts.end(), [name](const auto& fact) { return fact.first == name; });
     return found == facts.end() ? std::string() : found->second;
   };
-  const std::string model = value(report.model, "name"), machine = value(report.environment, "cpu");
+  const bool on_gpu = std::any_of(report.variants.begin(), report.variants.end(), [](const Variant& v) { return v.gpu || !v.power.empty(); });
+  const std::string model = value(report.model, "name");
+  const std::string machine = on_gpu ? value(report.environment, "gpu") : value(report.environment, "cpu");
   std::string text = fmt::format("Measured {} by vorta-bench {}", report.started_utc, report.tool_version);
   if (!model.empty()) text += fmt::format(" with the model {}", model);
   if (!machine.empty()) text += fmt::format(" on {}", machine);
@@ -248,11 +269,12 @@ std::string provenance(const Report& report) {
 
 std::vector<Table> make_tables(const Report& report) {
   std::vector<Table> tables{speed_table(report), claim_table(report), published_table(report), quality_table(report),
-                            failure_table(report), prediction_table(report), stage_table(report), memory_table(report),
+                            failure_table(report), prediction_table(report), stage_table(report), setup_table(report), memory_table(report),
                             route_table(report), layer_table(report), operator_table(report),
                             fact_table("environment", "Environment", report.environment),
                             fact_table("environment-now", "Environment at the time", report.environment_now),
                             fact_table("model", "Model", report.model)};
+  for (Table& table : make_control_tables(report)) tables.push_back(std::move(table));
   for (Table& table : make_gpu_tables(report)) tables.push_back(std::move(table));
   std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
   return tables;

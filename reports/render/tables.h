@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "reports/query/controls.h"
 #include "reports/query/report.h"
 
 namespace vorta::reports {
@@ -23,6 +24,8 @@ std::vector<Table> make_tables(const Report& report);
 /// Of make_tables, those of the GPU: kernels, kernel time by part and branch, steps, counters, clocks and power. Empty
 /// tables where nothing ran on a GPU.
 std::vector<Table> make_gpu_tables(const Report& report);
+/// Of make_tables, those of caches: variants beside their controls, Pareto fronts, calls of the network.
+std::vector<Table> make_control_tables(const Report& report);
 /// The short table for a terminal: one row a variant.
 Table make_headline(const Report& report);
 /// One line that says where the numbers come from and that the published ones are not ours.

@@ -93,6 +93,8 @@ std::string gpu_csv(const Variant& v) {
     for (const GpuKernelRow& k : g.kernels) {
       const std::string subject = fmt::format("{} [{}/{}]", k.name, k.part, k.route);
       out += csv_line({"gpu_kernel", name, subject, "total", "s", seconds(k.total_ns), {}, {}, k.calls});
+      if (k.flops > 0) out += csv_line({"gpu_kernel", name, subject, "work", "FLOP", k.flops, {}, {}, k.calls});
+      if (k.bytes > 0) out += csv_line({"gpu_kernel", name, subject, "traffic", "B", k.bytes, {}, {}, k.calls});
       out += csv_line({"gpu_kernel", name, subject, "median", "s", seconds(k.median_ns), seconds(k.min_ns), seconds(k.max_ns), k.calls});
     }
     for (const GpuPlaceRow& p : g.places) {
@@ -106,6 +108,7 @@ std::string gpu_csv(const Variant& v) {
       }
     }
     for (const GpuCounterRow& c : g.counters) out += csv_line({"gpu_counter", name, c.scope, c.metric, "", c.value, {}, {}, 1});
+    for (const GpuCeilingRow& c : g.ceilings) out += csv_line({"gpu_ceiling", name, "", c.quantity, "1/s", c.per_second, {}, {}, 1});
     if (g.overhead) out += csv_line({"gpu_profile", name, "", "overhead", "x", *g.overhead, {}, {}, 1});
   }
   for (const TrialPower& p : v.power) {
@@ -125,6 +128,12 @@ std::string variant_csv(const Report& report, const Variant& v) {
       {{"ok", v.ok}, {"failed", v.failed}, {"skipped", v.skipped}, {"unfinished", v.unfinished}}};
   for (const auto& [status, count] : counts) {
     out += csv_line({"trials", name, "", status, "trials", static_cast<double>(count), {}, {}, count});
+  }
+  if (v.setup) {
+    const std::string subject = fmt::format("{} weights; {}; offload {}; quantization {}", v.setup->weights,
+                                            v.setup->attention_kernels, v.setup->offload, v.setup->quantization);
+    out += csv_line({"setup", name, subject, "timed_steps", "steps", static_cast<double>(v.setup->timed_steps), {}, {}, v.ok});
+    out += csv_line({"setup", name, subject, "schedule_steps", "steps", static_cast<double>(v.setup->schedule_steps), {}, {}, v.ok});
   }
   for (const auto& [stage, s] : v.stages) {
     out += csv_line({"time", name, "", stage + "/median", "s", s.median, s.min, s.max, s.count});
@@ -182,6 +191,7 @@ std::string variant_csv(const Report& report, const Variant& v) {
 
 std::string render_markdown(const Report& report, const RenderOptions&) {
   std::string out = fmt::format("# {}\n\n{}\n\n", escape_markdown(report.title), escape_markdown(provenance(report)));
+  for (const std::string& warning : report.warnings) out += fmt::format("**{}**\n\n", escape_markdown(warning));
   if (!report.notes.empty()) out += escape_markdown(report.notes) + "\n\n";
   for (const Table& table : make_tables(report)) out += markdown_table(table);
   out += "## Prompts\n\n";
@@ -207,7 +217,9 @@ std::string render_terminal(const Report& report, const RenderOptions&) {
     }
     return text;
   };
-  std::string out = table.title + "\n" + line(table.columns);
+  std::string out = table.title + "\n";
+  for (const std::string& warning : report.warnings) out += warning + "\n";
+  out += line(table.columns);
   for (const auto& row : table.rows) out += line(row);
   for (const ClaimVerdict& v : report.claims) out += fmt::format("{}: {}\n", v.claim.sentence, v.words);
   for (const PublishedRow& p : report.published) {

@@ -46,6 +46,8 @@ std::span<const Migration> migrations() {
   static const std::array kMigrations{
       Migration{1, embedded::_0001_first_sql()},
       Migration{2, embedded::_0002_gpu_sql()},
+      Migration{3, embedded::_0003_setup_sql()},
+      Migration{4, embedded::_0004_calls_sql()},
       Migration{5, embedded::_0005_history_sql(), drop_unique_suite},
   };
   return kMigrations;

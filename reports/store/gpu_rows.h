@@ -21,6 +21,14 @@ struct GpuKernelRow {
   int64_t min_ns = 0;
   int64_t median_ns = 0;
   int64_t max_ns = 0;
+  double flops = 0;  ///< Work of these calls that the operators around them state; 0: none is known.
+  double bytes = 0;  ///< Operands and results of them, once each.
+};
+
+/// What the GPU reached on work that does nothing else, a second: "bf16_flops", "fp8_flops", "copy_bytes".
+struct GpuCeilingRow {
+  std::string quantity;
+  double per_second = 0;
 };
 
 /// Kernel time of one place. All of "", -1, -1, "", "": launched outside every scope.
@@ -57,6 +65,7 @@ struct GpuProfile {
   std::vector<GpuPlaceRow> places;
   std::vector<GpuStepRow> steps;
   std::vector<GpuCounterRow> counters;
+  std::vector<GpuCeilingRow> ceilings;  ///< Measured beside this trial.
   int64_t kernel_count = 0;
   int64_t kernel_ns = 0;
   int64_t copies = 0;                 ///< Copies and fills.

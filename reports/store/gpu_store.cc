@@ -10,6 +10,13 @@ void insert_rows(const Database& database, int64_t trial, const GpuProfile& prof
     kernel.bind(trial).bind(row.name).bind(row.part).bind(row.route).bind(row.calls).bind(row.total_ns);
     kernel.bind(row.min_ns).bind(row.median_ns).bind(row.max_ns).run();
   }
+  Statement work = database.prepare("INSERT INTO gpu_kernel_work VALUES (?, ?, ?, ?, ?, ?)");
+  for (const GpuKernelRow& row : profile.kernels) {
+    if (row.flops <= 0 && row.bytes <= 0) continue;
+    work.bind(trial).bind(row.name).bind(row.part).bind(row.route).bind(row.flops).bind(row.bytes).run();
+  }
+  Statement ceiling = database.prepare("INSERT INTO gpu_ceiling VALUES (?, ?, ?)");
+  for (const GpuCeilingRow& row : profile.ceilings) ceiling.bind(trial).bind(row.quantity).bind(row.per_second).run();
   Statement place = database.prepare("INSERT INTO gpu_place VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   for (const GpuPlaceRow& row : profile.places) {
     place.bind(trial).bind(row.stage).bind(row.step).bind(row.layer).bind(row.part).bind(row.route);
@@ -21,6 +28,24 @@ void insert_rows(const Database& database, int64_t trial, const GpuProfile& prof
   }
   Statement counter = database.prepare("INSERT INTO gpu_counter VALUES (?, ?, ?, ?)");
   for (const GpuCounterRow& row : profile.counters) counter.bind(trial).bind(row.scope).bind(row.metric).bind(row.value).run();
+}
+
+// Work of kernels and ceilings, which databases of schema 2 have not.
+void read_roofline(const Database& database, int64_t trial, GpuProfile& profile) {
+  constexpr int64_t kRooflineSchema = 3;
+  if (database.schema() < kRooflineSchema) return;
+  Statement work = database.prepare("SELECT name, part, route, flops, bytes FROM gpu_kernel_work WHERE trial_id = ?");
+  work.bind(trial);
+  while (work.step()) {
+    for (GpuKernelRow& row : profile.kernels) {
+      if (row.name != work.text(0) || row.part != work.text(1) || row.route != work.text(2)) continue;
+      row.flops = work.number(3);
+      row.bytes = work.number(4);
+    }
+  }
+  Statement ceiling = database.prepare("SELECT quantity, per_second FROM gpu_ceiling WHERE trial_id = ? ORDER BY quantity");
+  ceiling.bind(trial);
+  while (ceiling.step()) profile.ceilings.push_back({ceiling.text(0), ceiling.number(1)});
 }
 
 void read_rows(const Database& database, int64_t trial, GpuProfile& profile) {
@@ -90,6 +115,7 @@ std::optional<GpuProfile> read_gpu_profile(const Database& database, int64_t tri
   profile.overhead = query.optional_number(9);
   profile.note = query.text(10);
   read_rows(database, trial, profile);
+  read_roofline(database, trial, profile);
   return profile;
 }
 

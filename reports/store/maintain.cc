@@ -11,8 +11,8 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/nearest.h"
+#include "engine/base/sha256.h"
 #include "reports/store/database.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::reports {
 namespace fs = std::filesystem;

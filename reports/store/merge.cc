@@ -7,9 +7,9 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/sha256.h"
 #include "reports/store/database.h"
 #include "reports/store/maintain.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::reports {
 namespace fs = std::filesystem;

@@ -37,8 +37,8 @@ struct EnvironmentRow {
 };
 
 /// A sentence to be tested on the results. `quantity` is "speedup/<stage>" (paired by prompt and seed against
-/// `reference`), "ratio/measured_to_predicted" (measured over predicted speed-up of a step), "delta/<metric key>" (paired
-/// difference to `reference`) or "<metric key>" (mean over items). It holds when its 95 % interval lies in the band.
+/// `reference`), "seconds/<stage>" (mean over items; "seconds/forward": a step's, shared by the transformer's forwards in it), "ratio/measured_to_predicted" (measured over predicted speed-up of a
+/// step), "delta/<metric key>" (paired difference to `reference`) or "<metric key>" (mean over items). It holds when its 95 % interval lies in the band.
 struct ClaimRow {
   std::string key;        ///< Unique in a run, e.g. "vorta-step-speedup".
   std::string sentence;   ///< What is claimed, in words.
@@ -88,7 +88,8 @@ struct ItemRow {
   int64_t seed = 0;
 };
 
-/// A duration on the host clock. Stages: "text", "denoise", "vae", "e2e", "step" (with `step` >= 0), "load".
+/// A duration on the host clock. Stages: "text", "denoise", "vae", "e2e", "step" (with `step` >= 0), "load"; where only the
+/// first steps of a schedule ran, "denoise_timed" and "denoise_extrapolated" stand in place of "denoise" and "e2e".
 struct SampleRow {
   std::string stage;
   int64_t step = -1;             ///< Index of the denoising step, or -1.
@@ -96,7 +97,8 @@ struct SampleRow {
   std::optional<int64_t> bytes;  ///< Bytes live after the stage, where known.
 };
 
-/// Peak of one counter during a trial. Scopes: "host_rss", "tensor", "device".
+/// Peak of one counter during a trial. Scopes: "host_rss", "tensor"; of a GPU's allocator "device" (the whole trial),
+/// "device/<stage>" and "device_reserved" (what it took from the driver).
 struct MemoryPeakRow {
   std::string scope;
   int64_t bytes = 0;
@@ -123,8 +125,17 @@ struct RouteRow {
   int64_t sliding_heads = 0;
 };
 
+/// One forward of the network in a generation; `blocks` has a letter each: X computed, p in part, . skipped.
+struct CallRow {
+  int64_t step = 0;
+  std::string pass;    ///< positive, negative or both
+  std::string blocks;
+  double signal = 0;   ///< what the cache decided on; 0 where it was decided before sampling
+};
+
 /// A quantity that the plan predicts and, where it can be, the run measures. Quantities: "flops/attention",
-/// "flops/linear", "flops/vae", "flops/total", "speedup/step", "speedup/e2e", "density/attention".
+/// "flops/linear", "flops/vae", "flops/total", "speedup/step", "speedup/denoise", "speedup/e2e", "density/attention",
+/// "evaluations" (forwards of the network, those skipped in part counting in part), "cache/bytes".
 struct PredictionRow {
   std::string quantity;
   std::string unit;  ///< "FLOP", "x", "1"
@@ -167,6 +178,20 @@ struct ErrorRow {
   int64_t step = -1;
 };
 
+/// How a trial was made. Trials of old databases have none: weights from files, all steps.
+struct TrialSetup {
+  std::string weights = "files";    ///< Or "random": latency alone, no quality.
+  int64_t timed_steps = 0;          ///< Denoising steps that ran,
+  int64_t schedule_steps = 0;       ///< and those of the schedule.
+  int64_t forwards = 1;             ///< Of the transformer, a step: 2 with guidance.
+  std::string attention_kernels;    ///< What computed the self attentions, by name; "" where not known.
+  std::string offload = "none";
+  std::string quantization = "none";
+
+  bool is_random() const { return weights == "random"; }
+  bool is_partial() const { return timed_steps < schedule_steps; }
+};
+
 /// Everything a finished trial leaves; written in one transaction.
 struct TrialResult {
   std::vector<SampleRow> samples;
@@ -176,6 +201,7 @@ struct TrialResult {
   std::vector<ArtefactRow> artefacts;
   GpuResult gpu = {};  ///< Empty on a machine without a GPU.
   std::string output_sha256 = {};  ///< Of the frames as eight-bit RGB; empty where none were made.
+  std::optional<TrialSetup> setup = {};
 };
 
 }  // namespace vorta::reports

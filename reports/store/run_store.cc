@@ -8,10 +8,10 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/sha256.h"
 #include "reports/store/database.h"
 #include "reports/store/gpu_store.h"
 #include "reports/store/owner.h"
-#include "reports/store/sha256.h"
 
 namespace vorta::reports {
 namespace {
@@ -50,6 +50,12 @@ void insert_artefacts(const Database& database, TrialId trial, const std::vector
   }
 }
 
+void insert_setup(const Database& database, TrialId trial, const TrialSetup& setup) {
+  Statement insert = database.prepare("INSERT INTO trial_setup VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  insert.bind(trial).bind(setup.weights).bind(setup.timed_steps).bind(setup.schedule_steps).bind(setup.forwards);
+  insert.bind(setup.attention_kernels).bind(setup.offload).bind(setup.quantization).run();
+}
+
 void insert_result(const Database& database, TrialId trial, const TrialResult& result) {
   insert_samples(database, trial, result.samples);
   Statement memory = database.prepare("INSERT INTO memory_peak VALUES (?, ?, ?)");
@@ -58,6 +64,7 @@ void insert_result(const Database& database, TrialId trial, const TrialResult& r
   insert_scores(database, trial, result.scores);
   insert_artefacts(database, trial, result.artefacts);
   insert_gpu(database, trial, result.gpu);
+  if (result.setup) insert_setup(database, trial, *result.setup);
   if (result.output_sha256.empty()) return;
   database.prepare("UPDATE trial SET output_sha256 = ? WHERE trial_id = ?").bind(result.output_sha256).bind(trial).run();
 }
@@ -321,6 +328,18 @@ void RunStore::set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>
   }
   if (!route_table.empty()) {
     database.prepare("INSERT OR REPLACE INTO route_table VALUES (?, ?, ?)").bind(run).bind(case_id).bind_blob(route_table).run();
+  }
+  transaction.commit();
+}
+
+void RunStore::set_calls(RunId run, CaseId case_id, const std::vector<CallRow>& rows) {
+  const Database& database = state_->database;
+  Transaction transaction(database);
+  database.prepare("DELETE FROM forward_call WHERE run_id = ? AND case_id = ?").bind(run).bind(case_id).run();
+  Statement insert = database.prepare("INSERT INTO forward_call VALUES (?, ?, ?, ?, ?, ?, ?)");
+  int64_t ordinal = 0;
+  for (const CallRow& row : rows) {
+    insert.bind(run).bind(case_id).bind(ordinal++).bind(row.step).bind(row.pass).bind(row.blocks).bind(row.signal).run();
   }
   transaction.commit();
 }

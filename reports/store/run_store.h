@@ -86,6 +86,8 @@ class RunStore {
   /// Replaces the case's routes and predictions of the run. `route_table` is steps x layers x heads branch numbers
   /// (0 dense, 1 coreset, 2 sliding tile) or empty.
   void set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>& rows, const std::vector<uint8_t>& route_table = {});
+  /// Replaces the forwards of the case's first timed generation.
+  void set_calls(RunId run, CaseId case_id, const std::vector<CallRow>& rows);
   void set_predictions(RunId run, CaseId case_id, const std::vector<PredictionRow>& rows);
 
   /// Resume queries.

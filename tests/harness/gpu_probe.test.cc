@@ -145,6 +145,39 @@ TEST_CASE("overlapping streams count once in busy time and twice in kernel time"
   CHECK(profile.steps[0].layer_ns == profile.kernel_ns);
 }
 
+TEST_CASE("an operator's work goes to the longest kernel that it launched, once", "[scopes][gpu_summary]") {
+  GpuTrace trace;
+  trace.names = {"transpose", "gemm", "elementwise"};
+  const int64_t layer = scope(trace, layer_place(0, 0, "ffn"));
+  const auto op = [&](int64_t parent, double flops, double bytes) {
+    const int64_t index = scope(trace, layer_place(0, 0, "ffn"));
+    trace.scopes.back().parent = parent;
+    trace.scopes.back().work = {flops, bytes};
+    return index;
+  };
+  const int64_t linear = op(layer, 100, 10), inner = op(linear, 90, 9), second = op(layer, 50, 5);
+  trace.records = {kernel(0, 100, 110, linear), kernel(1, 110, 210, inner), kernel(1, 300, 400, second), kernel(2, 500, 900, layer)};
+  const reports::GpuProfile profile = summarise_trace(trace);
+  REQUIRE(profile.kernels.size() == 3);
+  for (const auto& row : profile.kernels) {
+    CHECK(row.flops == (row.name == "gemm" ? 150 : 0));  // the outer operator counts what it calls
+    CHECK(row.bytes == (row.name == "gemm" ? 15 : 0));
+  }
+}
+
+TEST_CASE("a graph's kernel does its operator's work once a replay", "[scopes][gpu_summary]") {
+  GpuTrace trace;
+  trace.names = {"gemm"};
+  const int64_t captured = scope(trace, layer_place(0, 1, "ffn"));
+  trace.scopes.back().work = {100, 10};
+  for (int64_t step = 0; step < 3; ++step) {
+    GpuRecord replay = kernel(0, 100 + 100 * step, 150 + 100 * step, scope(trace, {.stage = "denoise", .step = step}));
+    replay.capture_scope = captured;
+    trace.records.push_back(replay);
+  }
+  CHECK(summarise_trace(trace).kernels.at(0).flops == 300);
+}
+
 TEST_CASE("kernels are summed by name, part and branch, the longest first", "[harness][gpu_summary]") {
   GpuTrace trace;
   trace.names = {"gemm", "attention"};

@@ -54,6 +54,22 @@ class FakeEngine : public VideoEngine {
   std::string model_json(const SuiteSpec&) override { return R"({"name":"fake"})"; }
 };
 
+// A model of random weights whose first two of eight steps are timed: latents, and no frames.
+class LatentEngine final : public FakeEngine {
+ public:
+  engine::PlanSummary plan(const VideoOrder& order) override {
+    engine::PlanSummary plan = FakeEngine::plan(order);
+    plan.schedule_steps = 8;
+    plan.schedule_flops = 4 * plan.denoise_flops();
+    return plan;
+  }
+  at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
+    FakeEngine::generate(order, observer);
+    return at::full({1, 4, 2, 2, 2}, order.variant->name == "broken-latents" ? std::numeric_limits<double>::infinity() : 0.5);
+  }
+  std::string attention_kernels() override { return "a kernel/of its own"; }
+};
+
 class FakeGpuEngine final : public FakeEngine {
  public:
   std::string device(const VideoOrder&) override { return "cuda:0"; }
@@ -220,4 +236,39 @@ TEST_CASE("a GPU that cannot be watched ends no trial, and the profile says why 
     CHECK_FALSE(variant.gpu.has_value());
     CHECK(variant.power.empty());
   }
+}
+
+TEST_CASE("timed steps of random weights leave extrapolated times and no scores, and say so everywhere", "[harness][runner]") {
+  Folder folder;
+  LatentEngine engine;
+  SuiteSpec spec = suite();
+  spec.weights = "random";
+  spec.output = "latents";
+  spec.metrics.clear();
+  spec.variants[1].config.offload = "layers";
+  spec.variants.push_back({.name = "broken-latents", .attention = {.name = "vorta"}});
+  engine.before_generate = [](const VideoOrder&) { ::usleep(2000); };
+  const RunSummary summary = run(spec, folder, engine);
+  CHECK(summary.failed == 4);  // infinite latents; their profile is not looked at
+  CHECK(summary.missing_scores == 0);
+  CHECK_FALSE(fs::exists(folder.path / "videos"));
+  CHECK_FALSE(fs::exists(folder.path / "frames"));
+  const reports::Report report = reports::read_report(folder.path);
+  const auto& variant = report.variants.at(1);
+  REQUIRE(variant.setup.has_value());
+  CHECK(variant.setup->weights == "random");
+  CHECK(variant.setup->timed_steps == 2);
+  CHECK(variant.setup->schedule_steps == 8);
+  CHECK(variant.setup->forwards == 1);
+  CHECK(variant.setup->attention_kernels == "a kernel/of its own");
+  CHECK(variant.setup->offload == "layers");
+  CHECK(variant.is_random());
+  CHECK(variant.is_partial());
+  CHECK_FALSE(variant.stages.contains("e2e"));
+  CHECK_FALSE(variant.stages.contains("denoise"));
+  CHECK(variant.stages.at("denoise_extrapolated").median == Approx(4 * variant.stages.at("denoise_timed").median).epsilon(0.01));
+  CHECK(variant.speedups.contains("denoise_extrapolated"));
+  REQUIRE(report.warnings.size() == 2);
+  CHECK(report.warnings[0].find("Random weights: dense, vorta") == 0);
+  CHECK(report.warnings[1].find("vorta 2 of 8") != std::string::npos);
 }

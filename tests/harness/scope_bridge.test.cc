@@ -23,6 +23,8 @@ class Heard final : public ScopeListener {
   std::vector<std::string> calls;
   void scope_begin(std::string_view name) override { calls.push_back(std::string("+").append(name)); }
   void scope_end() override { calls.push_back("-"); }
+  void scope_work(const ScopeWork& work) override { works.push_back(work); }
+  std::vector<ScopeWork> works;
 };
 
 class Inner final : public engine::PipelineObserver {
@@ -37,7 +39,7 @@ class Inner final : public engine::PipelineObserver {
 
 }  // namespace
 
-TEST_CASE("the bridge tells the engine's scopes and no operators, while it lives", "[harness][scope_bridge]") {
+TEST_CASE("the bridge tells the engine's scopes and no operators without known work, while it lives", "[harness][scope_bridge]") {
   Heard heard;
   {
     const ScopeBridge bridge(heard);
@@ -50,6 +52,20 @@ TEST_CASE("the bridge tells the engine's scopes and no operators, while it lives
   CHECK(heard.calls.size() == 4);  // the layer's end
   RECORD_USER_SCOPE("vorta::layer/1");
   CHECK(heard.calls.size() == 4);
+}
+
+TEST_CASE("operators whose work is known are told with it", "[harness][scope_bridge]") {
+  Heard heard;
+  {
+    const ScopeBridge bridge(heard);
+    at::mm(at::ones({4, 8}), at::ones({8, 2}));
+    at::mm(at::ones({4, 8}, at::kBFloat16), at::ones({8, 2}, at::kBFloat16));
+  }
+  REQUIRE(heard.works.size() == 2);
+  CHECK(heard.calls == std::vector<std::string>{"+op/aten::mm", "-", "+op/aten::mm", "-"});
+  CHECK(heard.works[0].flops == 2.0 * 4 * 8 * 2);
+  CHECK(heard.works[0].bytes == 4.0 * (4 * 8 + 8 * 2 + 4 * 2));
+  CHECK(heard.works[1].bytes == 2.0 * (4 * 8 + 8 * 2 + 4 * 2));
 }
 
 TEST_CASE("stages and steps lie around what the clock sees", "[harness][scope_bridge]") {

@@ -136,6 +136,68 @@ TEST_CASE("--set reaches any key by its path, in JSON or as text", "[harness][su
   CHECK_THROWS_AS(load(valid_suite(), {"st\xff" "eps=3"}), ConfigError);
 }
 
+TEST_CASE("a suite of random weights measures latency alone", "[harness][suite]") {
+  json suite = valid_suite();
+  suite["weights"] = "random";
+  CHECK_THROWS_WITH(load(suite), Contains("#/metrics/0") && Contains("quality"));
+  suite["metrics"] = json::array();
+  CHECK(load(suite).weights == "random");
+  suite["claims"][0]["quantity"] = "delta/quality/temporal_flickering";
+  CHECK_THROWS_WITH(load(suite), Contains("#/claims/0/quantity"));
+  suite["claims"][0]["quantity"] = "seconds/step";
+  CHECK_NOTHROW(load(suite));
+  suite["weights"] = "randon";
+  CHECK_THROWS_WITH(load(suite), Contains("#/weights"));
+
+  json scored = valid_suite();
+  scored["claims"].push_back({{"key", "q"}, {"sentence", "s"}, {"quantity", "fidelity/psnr"}, {"variant", "vorta"}, {"at_least", 20}});
+  const SuiteSpec spec = load(scored, {std::string(kRandomWeights)});  // what --random-weights does
+  CHECK(spec.weights == "random");
+  CHECK(spec.output == "latents");
+  CHECK(spec.metrics.empty());
+  REQUIRE(spec.claims.size() == 1);
+  CHECK(spec.claims[0].key == "c");
+}
+
+TEST_CASE("timed steps need latents, no cache, and no more steps than there are", "[harness][suite]") {
+  json suite = valid_suite();
+  suite["metrics"] = json::array();
+  CHECK_THROWS_WITH(load(suite, {"timed_steps=2"}), Contains("#/output"));
+  const SuiteSpec spec = load(suite, {"timed_steps=2", "output=latents"});
+  CHECK(spec.variant("vorta").config.timed_steps == 2);
+  CHECK_THROWS_WITH(load(suite, {"timed_steps=4", "output=latents"}), Contains("timed_steps") && Contains("vorta"));
+  suite["variants"][2]["cache"] = {{"name", "pab"}};
+  CHECK_THROWS_WITH(load(suite, {"timed_steps=2", "output=latents"}), Contains("#/variants/2/cache"));
+}
+
+TEST_CASE("routes come from fractions or a file, memory and quantization from the configuration", "[harness][suite]") {
+  json suite = valid_suite();
+  json& options = suite["variants"][1]["attention"]["options"];
+  options = {{"route_fractions", {0, 0.5, 0.5}}};
+  CHECK(load(suite).variant("vorta").attention.route_fractions->at(2) == 0.5);
+  const auto refused = [&](const json& value) {
+    options = {{"route_fractions", value}};
+    CHECK_THROWS_WITH(load(suite), Contains("#/variants/1/attention/options/route_fractions"));
+  };
+  refused({0, 1});
+  refused({0, 0, 0});
+  refused({0, -1, 2});
+  refused("half");
+  options = {{"route_fractions", {1, 1, 1}}, {"route_table", "routes.json"}};
+  CHECK_THROWS_WITH(load(suite), Contains("route_table"));
+  options = {{"route_table", "routes.json"}};
+  const SuiteSpec spec = load(suite, {"offload=layers", "variants.0.config={\"quantization\": \"fp8\"}"});
+  CHECK(spec.variant("vorta").attention.route_table == "routes.json");
+  CHECK(spec.variant("dense").config.offload == "layers");
+  CHECK(spec.variant("dense").config.quantization == "fp8");
+  CHECK(spec.variant("vorta").config.quantization == "none");
+  CHECK_THROWS_WITH(load(suite, {"offload=disk"}), Contains("#/base/offload"));
+  CHECK_THROWS_WITH(load(suite, {"quantization=fp4"}), Contains("#/base/quantization"));
+  CHECK(shape_folder("wan-2.1-t2v-14b").filename() == "wan-2.1-t2v-14b");
+  CHECK(shape_folder("../embedded").empty());
+  CHECK(shape_folder("no-such-size").empty());
+}
+
 TEST_CASE("a plan has every case once and turns the order of variants", "[harness][plan]") {
   const SuiteSpec spec = load(valid_suite());
   const Plan plan = make_plan(spec);
@@ -164,7 +226,7 @@ TEST_CASE("case hashes depend on what is generated and on nothing else", "[harne
   renamed["variants"][0]["description"] = "words";
   CHECK(hash(renamed) == hash(valid_suite()));
   CHECK(hash(valid_suite()).size() == 64);
-  for (const char* change : {"steps=5", "guidance=2", "dtype=bfloat16", "negative_prompt=bad", "prompts.0.text=other", "seeds=[1]"}) {
+  for (const char* change : {"steps=5", "guidance=2", "dtype=bfloat16", "offload=layers", "quantization=fp8", "negative_prompt=bad", "prompts.0.text=other", "seeds=[1]"}) {
     INFO(change);
     CHECK(hash(valid_suite(), {change}) != hash(valid_suite()));
   }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/grouped_attention/grouped_attention_sm90.h"
+#include "kernels/grouped_attention/turns.h"
 #include "tests/support/catch.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <set>
@@ -166,7 +168,51 @@ TEST_CASE("a Hopper plan puts long items first", "[kernels][parity]") {
   const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 40, 256).args());
   REQUIRE(plan.has_value());
   CHECK(plan->long_items == 1);
+  const double ratio =
+      static_cast<double>(part_at(*plan, 0).block_count) / part_at(*plan, 2).block_count;
+  CHECK(plan->long_weight == std::lround(ratio));
   CHECK(part_at(*plan, 0).block_count > 2 * part_at(*plan, 2).block_count);
+}
+
+TEST_CASE("a Hopper plan serves both widths of head", "[kernels][parity]") {
+  const Mask mask = tiles_in_a_row(360, 5, 77);
+  GroupedAttentionArgs args = mask.args();
+  const auto wide = plan_grouped_attention_sm90(args);
+  args.head_dim = 64;
+  const auto narrow = plan_grouped_attention_sm90(args);
+  REQUIRE((wide.has_value() && narrow.has_value()));
+  CHECK(wide->tables == narrow->tables);
+}
+
+TEST_CASE("turns deal every job once, long ones first, and no worker waits long",
+          "[kernels][parity]") {
+  struct Load {
+    int long_jobs, short_jobs, weight, workers;
+  };
+  for (const Load& load :
+       {Load{0, 1, 1, 66}, Load{0, 500, 1, 66}, Load{24, 10440, 9, 66}, Load{132, 3000, 9, 66},
+        Load{70, 3000, 9, 66}, Load{5, 3, 4, 8}, Load{65, 100, 9, 66}, Load{3, 40, 7, 1}}) {
+    INFO(load.long_jobs << " long and " << load.short_jobs << " short jobs, " << load.workers
+                        << " workers");
+    std::set<int> done;
+    int least = INT32_MAX, most = 0;
+    for (int worker = 0; worker < load.workers; ++worker) {
+      const Turns turns(load.long_jobs, load.short_jobs, load.weight, worker, load.workers);
+      REQUIRE(turns.jobs() == load.long_jobs + load.short_jobs);
+      int work = 0, last = -1;
+      for (int turn = 0; turns.at(turn) < turns.jobs(); ++turn) {
+        const int job = turns.at(turn);
+        CHECK(done.insert(job).second);
+        CHECK(job > last);
+        last = job;
+        work += job < load.long_jobs ? load.weight : 1;
+      }
+      least = std::min(least, work);
+      most = std::max(most, work);
+    }
+    CHECK(static_cast<int>(done.size()) == load.long_jobs + load.short_jobs);
+    if (load.short_jobs >= load.weight * load.workers) CHECK(most - least <= 1);
+  }
 }
 
 TEST_CASE("what the Hopper kernel cannot read has no plan", "[kernels][parity]") {
@@ -175,7 +221,7 @@ TEST_CASE("what the Hopper kernel cannot read has no plan", "[kernels][parity]")
   args.dtype = DType::kFloat32;
   CHECK_FALSE(plan_grouped_attention_sm90(args).has_value());
   args = mask.args();
-  args.head_dim = 64;
+  args.head_dim = 96;
   CHECK_FALSE(plan_grouped_attention_sm90(args).has_value());
   mask.key_map.resize(mask.rows);
   std::iota(mask.key_map.rbegin(), mask.key_map.rend(), 0);  // no two neighbours in order

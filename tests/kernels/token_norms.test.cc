@@ -55,10 +55,12 @@ TEST_CASE("the modulated layer norm matches its reference", "[kernels][parity]")
 
 TEST_CASE("the RMS norm with rotation matches its reference", "[kernels][parity]") {
   const bool rotate = GENERATE(true, false);
+  const int64_t norm_width = GENERATE(96, 32);  // the row, or each of its heads
   for_each_variant([&](const TokenNormsVariant& variant) {
     Problem got, expected;
     auto args = rms_norm_rope_args(kCase, got.pointers(), {});
     auto reference_args = rms_norm_rope_args(kCase, expected.pointers(), {});
+    args.norm_width = reference_args.norm_width = norm_width;
     if (!rotate) args.cosine = args.sine = reference_args.cosine = reference_args.sine = nullptr;
     REQUIRE(variant.rms_norm_rope(args) == KernelStatus::kOk);
     rms_norm_rope_reference(reference_args);

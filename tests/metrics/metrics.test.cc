@@ -12,26 +12,12 @@
 #include "metrics/core/metric.h"
 #include "metrics/frame/fidelity.h"
 #include "tests/support/catch.h"
+#include "tests/support/formula_clip.h"
 
 using namespace vorta;
 using namespace vorta::metrics;
 
 namespace {
-
-// The clip of tests/golden/metrics.py: [frames, 3, height, width] uint8.
-at::Tensor formula_clip(int64_t frames, int64_t height, int64_t width, int64_t salt) {
-  at::Tensor out = at::empty({frames, 3, height, width}, at::kByte);
-  uint8_t* bytes = out.data_ptr<uint8_t>();
-  for (int64_t f = 0; f < frames; ++f)
-    for (int64_t c = 0; c < 3; ++c)
-      for (int64_t y = 0; y < height; ++y)
-        for (int64_t x = 0; x < width; ++x) {
-          const int64_t smooth = 96 + 4 * x + 3 * y + 5 * f + 20 * c;
-          const int64_t detail = (x * y * 3 + f * 7 + c * 11 + x * salt) % 29;
-          *bytes++ = static_cast<uint8_t>((smooth + detail) % 256);
-        }
-  return out;
-}
 
 at::Tensor smooth_clip() {  // float 0..1, away from the ends so that small noise is not clamped
   const at::Tensor x = at::linspace(0.0, 3.0, 32).view({1, 1, 1, 32});
@@ -49,8 +35,8 @@ at::Tensor noisy(const at::Tensor& clip, double sigma) {
 
 TEST_CASE("scores equal those of scikit-image and of VBench's formula", "[metrics][scores]") {
   const nlohmann::json golden = read_json_file(std::string(VORTA_SOURCE_DIR) + "/tests/golden/metrics/scores.json");
-  const at::Tensor a = formula_clip(4, 24, 30, 0);
-  const at::Tensor b = formula_clip(4, 24, 30, 5);
+  const at::Tensor a = tests::formula_clip(4, 24, 30, 0);
+  const at::Tensor b = tests::formula_clip(4, 24, 30, 5);
   for (const Metric& metric : metric_table()) {
     INFO(metric.name);
     // VBench averages in float32; 1e-7 relative is its rounding.
@@ -59,8 +45,8 @@ TEST_CASE("scores equal those of scikit-image and of VBench's formula", "[metric
 }
 
 TEST_CASE("8-bit and float frames of the same clip score the same", "[metrics][scores]") {
-  const at::Tensor a = formula_clip(3, 20, 22, 0);
-  const at::Tensor b = formula_clip(3, 20, 22, 5);
+  const at::Tensor a = tests::formula_clip(3, 20, 22, 0);
+  const at::Tensor b = tests::formula_clip(3, 20, 22, 5);
   for (const Metric& metric : metric_table()) {
     INFO(metric.name);
     CHECK(metric.score(a.to(at::kFloat) / 255.0, b.to(at::kFloat) / 255.0) == Approx(metric.score(a, b)).epsilon(1e-6));
@@ -68,7 +54,7 @@ TEST_CASE("8-bit and float frames of the same clip score the same", "[metrics][s
 }
 
 TEST_CASE("identical frames get the best score", "[metrics][properties]") {
-  const at::Tensor clip = formula_clip(4, 24, 30, 0);
+  const at::Tensor clip = tests::formula_clip(4, 24, 30, 0);
   CHECK(psnr(clip, clip) == kPsnrCeiling_dB);
   CHECK(ssim(clip, clip) == Approx(1.0).epsilon(1e-12));
   const at::Tensor still = clip[0].unsqueeze(0).expand({4, 3, 24, 30});
@@ -89,8 +75,8 @@ TEST_CASE("more noise never scores better", "[metrics][properties]") {
 }
 
 TEST_CASE("fidelity metrics are symmetric", "[metrics][properties]") {
-  const at::Tensor a = formula_clip(2, 16, 16, 0);
-  const at::Tensor b = formula_clip(2, 16, 16, 3);
+  const at::Tensor a = tests::formula_clip(2, 16, 16, 0);
+  const at::Tensor b = tests::formula_clip(2, 16, 16, 3);
   for (const Metric& metric : metric_table()) {
     if (metric.input != Input::kFramesAndReference) continue;
     CHECK(metric.score(a, b) == Approx(metric.score(b, a)).epsilon(1e-12));
@@ -98,7 +84,7 @@ TEST_CASE("fidelity metrics are symmetric", "[metrics][properties]") {
 }
 
 TEST_CASE("frames of a wrong shape, too few or too small, or with NaN are refused", "[metrics][input]") {
-  const at::Tensor clip = formula_clip(2, 16, 16, 0);
+  const at::Tensor clip = tests::formula_clip(2, 16, 16, 0);
   at::Tensor broken = smooth_clip();
   broken[1][0][3][3] = std::numeric_limits<float>::quiet_NaN();
   for (const Metric& metric : metric_table()) {

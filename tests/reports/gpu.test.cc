@@ -21,7 +21,7 @@ namespace {
 
 GpuProfile small_profile() {
   GpuProfile profile;
-  profile.kernels = {{"cutlass::gemm<\"bf16\", 128>", "ffn", "", 80, 600'000, 5'000, 7'000, 9'000},
+  profile.kernels = {{"cutlass::gemm<\"bf16\", 128>", "ffn", "", 80, 600'000, 5'000, 7'000, 9'000, 3.0e11, 1.2e9},
                      {"attention_<script>", "attention", "sliding", 40, 400'000, 8'000, 10'000, 12'000}};
   profile.places = {{"", -1, -1, "", "", 1, 10'000},
                     {"denoise", 0, 0, "attention", "sliding", 40, 400'000},
@@ -30,6 +30,7 @@ GpuProfile small_profile() {
   profile.counters = {{"step/0", "sm__ops_path_tensor_src_bf16_dst_fp32.sum", 3.0e10},
                       {"step/0", "dram__bytes_read.sum", 5.0e6},
                       {"stage/vae", "dram__bytes_read.sum", 7.0e6}};
+  profile.ceilings = {{"bf16_flops", 8.0e14}, {"copy_bytes", 3.0e12}};
   profile.kernel_count = 121;
   profile.kernel_ns = 1'000'000;
   profile.copies = 3;
@@ -133,6 +134,23 @@ TEST_CASE("tables of the GPU state shares, steps, counted against planned work, 
   CHECK(cell(tables, "gpu-notes", 0, 6) == "traces/dense.json");
 }
 
+TEST_CASE("kernels stand against the nearer of the two measured roofs", "[reports][gpu]") {
+  TempFolder folder;
+  const Report report = read_report(make_gpu_run(folder.path()));
+  const GpuProfile& gpu = *report.variants.at(0).gpu;
+  CHECK(gpu.kernels.at(0).flops == 3.0e11);
+  CHECK(gpu.kernels.at(1).flops == 0);
+  REQUIRE(gpu.ceilings.size() == 2);
+  const auto tables = make_tables(report);
+  CHECK(cell(tables, "gpu-roofline", 0, 5) == "500.0");  // TFLOPS in 0.6 ms
+  CHECK(cell(tables, "gpu-roofline", 0, 6) == "2.00");
+  CHECK(cell(tables, "gpu-roofline", 0, 7) == "memory");  // 1.2 GB need 0.4 ms, the products 0.375 ms
+  CHECK(cell(tables, "gpu-roofline", 0, 9) == "66.7 %");
+  CHECK_THROWS(cell(tables, "gpu-roofline", 1, 0));  // a kernel whose work nobody states
+  CHECK(cell(tables, "gpu-steps", 0, 8) == "yes");
+  CHECK(render_csv(report, {folder.path()}).find("\"gpu_ceiling\"") != std::string::npos);
+}
+
 TEST_CASE("every format shows GPU kernels, and their names cannot become markup", "[reports][gpu]") {
   TempFolder folder;
   const Report report = read_report(make_gpu_run(folder.path()));
@@ -157,6 +175,93 @@ TEST_CASE("a run without a GPU shows no GPU table in any format", "[reports][gpu
     CHECK(text.find("\"gpu") == std::string::npos);
     CHECK(text.find("GPU kernels") == std::string::npos);
   }
+}
+
+TEST_CASE("a database of the second schema shows its kernels without work", "[reports][gpu]") {
+  TempFolder folder;
+  const auto file = make_gpu_run(folder.path());
+  Database(file, OpenMode::kReadWrite).execute("DROP TABLE trial_setup; DROP TABLE gpu_kernel_work; DROP TABLE gpu_ceiling; PRAGMA user_version = 2");
+  const Report report = read_report(file);
+  CHECK(report.variants.at(0).gpu->kernels.size() == 2);
+  CHECK(report.variants.at(0).gpu->kernels.at(0).flops == 0);
+  CHECK(report.warnings.empty());
+}
+
+// A run whose trials have random weights, and scores and quality claims that somebody put there all the same.
+std::filesystem::path make_random_run(const std::filesystem::path& folder) {
+  RunStore store = RunStore::open_or_create(folder / "run.sqlite");
+  RunRow row;
+  row.suite = "random";
+  row.title = "made-up";
+  row.suite_json = "{}";
+  row.reference_variant = "dense";
+  row.claims = {{"quality", "Random weights make fine videos", "quality/temporal_flickering", "dense", "", 0.1, {}},
+                {"slow", "A step takes at most a second", "seconds/step", "dense", "", {}, 1.0},
+                {"forward", "A forward takes at most a second", "seconds/forward", "dense", "", {}, 1.0}};
+  const RunId run = store.begin_run(row, {}).id;
+  store.define_metrics({{"quality/temporal_flickering", "temporal flickering", "0..1", Direction::kHigher, "quality", "1"}});
+  const CaseId id = store.ensure_case(run, {"dense", "", "{}", 0});
+  for (int64_t prompt = 0; prompt < 3; ++prompt) {
+    TrialResult timed;
+    timed.samples = {{"step", 0, 500'000'000 + prompt, {}}, {"denoise_timed", -1, 1'000'000'000, {}}, {"denoise_extrapolated", -1, 25'000'000'000, {}}};
+    timed.scores = {{"quality/temporal_flickering", 0.98765, ""}};
+    timed.setup = {"random", 2, 50, 2, "grouped_attention/sm90", "layers", "fp8"};
+    const ItemId item = store.ensure_item({"prompt " + std::to_string(prompt), "", "{}", 1});
+    store.finish_trial(store.begin_trial({run, id, item, TrialRole::kTiming, 0}), timed);
+  }
+  store.end_run(run);
+  return folder / "run.sqlite";
+}
+
+TEST_CASE("random weights and extrapolated times are said first in every format, and no quality at all", "[reports][gpu]") {
+  TempFolder folder;
+  const Report report = read_report(make_random_run(folder.path()));
+  CHECK(report.variants.at(0).setup->attention_kernels == "grouped_attention/sm90");
+  CHECK(report.claims.at(0).verdict == Verdict::kNotMeasured);
+  CHECK(report.claims.at(1).verdict == Verdict::kHolds);
+  CHECK(report.claims.at(1).value == Approx(0.5));
+  CHECK(report.claims.at(2).value == Approx(0.25));
+  for (const Renderer& renderer : renderers()) {
+    const std::string text = renderer.render(report, {folder.path()});
+    INFO(renderer.name);
+    CHECK(text.find("0.9876") == std::string::npos);
+    CHECK(text.find("0.988") == std::string::npos);
+    CHECK(text.find("andom") != std::string::npos);
+    CHECK(text.find("xtrapolated") != std::string::npos);
+  }
+  const auto tables = make_tables(report);
+  CHECK(cell(tables, "speed", 0, 0) == "dense (random weights)");
+  CHECK(cell(tables, "speed", 0, 1).find("25 s, denoising, extrapolated from 2 of 50 steps") == 0);
+  CHECK(cell(tables, "setup", 0, 5) == "grouped_attention/sm90");
+}
+
+TEST_CASE("counted work of a variant stands beside its claimed sparsity", "[reports][gpu]") {
+  TempFolder folder;
+  RunStore store = RunStore::open_or_create(folder.path() / "run.sqlite");
+  RunRow row;
+  row.suite = "gpu";
+  row.title = "made-up";
+  row.suite_json = "{}";
+  row.reference_variant = "dense";
+  const RunId run = store.begin_run(row, {}).id;
+  const ItemId item = store.ensure_item({"a prompt", "", "{}", 1});
+  const auto add = [&](const char* name, double planned, double counted, double bytes) {
+    const CaseId id = store.ensure_case(run, {name, "", "{}", planned > 3e10 ? 0 : 1});
+    TrialResult profiled;
+    profiled.gpu.profile = small_profile();
+    profiled.gpu.profile->counters = {{"step/0", "sm__ops_path_tensor_src_bf16_dst_fp32.sum", counted},
+                                      {"step/0", "dram__bytes_read.sum", bytes}, {"step/0", "dram__bytes_write.sum", bytes}};
+    store.finish_trial(store.begin_trial({run, id, item, TrialRole::kProfile, 0}), profiled);
+    store.set_predictions(run, id, {{"flops/linear", "FLOP", planned, {}}});
+  };
+  add("dense", 4.0e10, 4.4e10, 1e9);
+  add("vorta", 1.0e10, 1.32e10, 5e8);
+  const auto tables = make_tables(read_report(folder.path()));
+  CHECK(cell(tables, "gpu-sparsity", 1, 0) == "vorta");
+  CHECK(cell(tables, "gpu-sparsity", 1, 1) == "25.0 %");
+  CHECK(cell(tables, "gpu-sparsity", 1, 2) == "30.0 %");
+  CHECK(cell(tables, "gpu-sparsity", 1, 3) == "120.0 %");
+  CHECK(cell(tables, "gpu-sparsity", 1, 4) == "50.0 %");
 }
 
 TEST_CASE("a GPU row that breaks a rule is rolled back with its trial", "[reports][gpu]") {

@@ -6,10 +6,10 @@
 #include <fstream>
 
 #include "engine/base/error.h"
+#include "engine/base/sha256.h"
 #include "reports/query/report.h"
 #include "reports/store/database.h"
 #include "reports/store/run_store.h"
-#include "reports/store/sha256.h"
 #include "tests/reports/sample_run.h"
 #include "tests/support/catch.h"
 

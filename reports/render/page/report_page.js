@@ -61,18 +61,20 @@
       const values = report.variants.flatMap((v) => {
         const speed = v.speedups[stage], score = v.scores[metric.key];
         if (!speed || !score || !score.mean) return [];
-        return [{ variant: v.variant, x: speed.value, x0: speed.low ?? speed.value, x1: speed.high ?? speed.value,
+        return [{ variant: v.variant, kind: v.params.control_for ? "control" : "variant", front: (report.pareto?.[metric.key] ?? []).includes(v.variant), x: speed.value, x0: speed.low ?? speed.value, x1: speed.high ?? speed.value,
                   y: score.mean.value, y0: score.mean.low ?? score.mean.value, y1: score.mean.high ?? score.mean.value }];
       });
       if (!values.length) return null;
       const x = { field: "x", type: "quantitative", title: "speed-up, " + (stage === "e2e" ? "end to end" : "one step"), scale: { zero: false, padding: 16 } };
       const y = { field: "y", type: "quantitative", title: metric.unit === "1" ? metric.key : metric.unit, scale: { zero: false, padding: 16 } };
       const color = { field: "variant", type: "nominal", scale: variantScale, title: null };
+      const shape = { field: "kind", type: "nominal", scale: { domain: ["variant", "control"], range: ["circle", "diamond"] }, title: null };
       return { title: metric.name + (metric.direction === "target" ? "" : metric.direction === "higher" ? " (higher is better)" : " (lower is better)"),
         width: 330, height: 230, data: { values }, layer: [
+          { transform: [{ filter: "datum.front" }], mark: { type: "line", color: "#5b6675", strokeDash: [4, 3], opacity: 0.7 }, encoding: { x, y, order: { field: "x" } } },
           { mark: { type: "rule", strokeWidth: 1.5, opacity: 0.6 }, encoding: { x: { ...x, field: "x0" }, x2: { field: "x1" }, y, color } },
           { mark: { type: "rule", strokeWidth: 1.5, opacity: 0.6 }, encoding: { x, y: { ...y, field: "y0" }, y2: { field: "y1" }, color } },
-          { mark: { type: "point", filled: true, size: 130 }, encoding: { x, y, color,
+          { mark: { type: "point", filled: true, size: 130 }, encoding: { x, y, color, shape,
             tooltip: [{ field: "variant" }, { field: "x", title: "speed-up", format: ".3f" }, { field: "y", title: metric.name, format: ".4g" }] } } ] };
     }).filter(Boolean);
     return panels.length ? { columns: 2, spacing: 36, concat: panels } : null;
@@ -127,6 +129,19 @@
         tooltip: [{ field: "variant" }, { field: "step" }, { field: "layer" }, { field: "branch" }, { field: "heads" }, { field: "share", format: ".0%" }] } } };
   };
 
+  // What the caches did: a panel a variant and pass, only where something was not computed.
+  const calls = () => {
+    const actions = { X: "computed", p: "in part", ".": "skipped" };
+    const values = report.variants.filter((v) => (v.calls ?? []).some((c) => /[p.]/.test(c.blocks))).flatMap((v) => v.calls.flatMap((c) =>
+      [...c.blocks].map((letter, block) => ({ panel: c.pass === "both" ? v.variant : `${v.variant}, ${c.pass}`, step: c.step, block, action: actions[letter], signal: c.signal }))));
+    if (!values.length) return null;
+    return { columns: 3, data: { values }, facet: { field: "panel", type: "nominal" }, spec: { width: 270, height: 120, mark: { type: "rect", stroke: "#fff", strokeWidth: 0.5 }, encoding: {
+      x: { field: "step", type: "ordinal", title: "denoising step", axis: { labelAngle: 0, labelOverlap: true } }, y: { field: "block", type: "ordinal", title: "block", axis: { labelOverlap: true } },
+      color: { field: "action", type: "nominal", title: null, scale: { domain: ["computed", "in part", "skipped"], range: ["#1f6feb", "#9ec5f8", "#eef1f4"] } },
+      tooltip: [{ field: "panel" }, { field: "step" }, { field: "block" }, { field: "action" }, { field: "signal", format: ".4g" }] } } };
+  };
+
+  draw("chart-calls", calls());
   draw("chart-scatter", scatter());
   draw("chart-stages", stages());
   draw("chart-steps", steps());

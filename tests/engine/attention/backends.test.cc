@@ -7,6 +7,7 @@
 #include "engine/attention/backends.h"
 #include "engine/attention/mixed.h"
 #include "engine/attention/route_table.h"
+#include "engine/attention/tile_layout.h"
 #include "engine/base/error.h"
 #include "engine/nn/rows.h"
 #include "tests/support/catch.h"
@@ -121,6 +122,42 @@ TEST_CASE("coreset: kept tokens keep their own output, merged ones take their ce
   CHECK(at::equal(tied.pooled[0][0].narrow(0, 8, 5), index_tensor({0, 1, 4, 5, 8})));
 }
 
+AttentionGeometry small_geometry() {
+  return {.coreset_window = {2, 3, 2}, .reduction_rate = 0.5, .sliding_window = {3, 1, 1}, .tile = {1, 3, 2},
+          .latent_shape = {4, 6, 4}};
+}
+
+TEST_CASE("tokens in tile order give the rows of raster order, permuted", "[backends]") {
+  const VideoGrid grid{4, 6, 4};
+  auto table = std::make_shared<RouteTable>(uniform_routes(1, 1, 4, Branch::kDense));
+  for (size_t head = 0; head < 4; ++head) table->routes[head] = static_cast<uint8_t>(head % kBranches);
+  const AttentionOptions options{small_geometry(), table};
+  const Qkv x = random_qkv(2, 4, grid.tokens(), 12);
+  // The sliding tile itself, and one that splits sliding tiles and coreset windows.
+  for (const Size3& tile : {small_geometry().tile, Size3{2, 2, 4}}) {
+    const at::Tensor tokens = index_tensor(row_tokens(grid, tile));
+    const auto reordered = [&](const at::Tensor& t) { return take_tokens(t, tokens); };
+    for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
+      INFO(name << ", tile " << to_string(tile));
+      const auto backend = make_attention(name, options);
+      backend->plan(grid);
+      const at::Tensor raster = backend->run(x.q, x.k, x.v, kFirst);
+      backend->set_order(tile);
+      backend->plan(grid);
+      const at::Tensor found = backend->run(reordered(x.q), reordered(x.k), reordered(x.v), kFirst);
+      CHECK(at::allclose(found, reordered(raster), 1e-5, 1e-6));
+      backend->set_order(std::nullopt);
+      backend->plan(grid);
+      CHECK(at::equal(backend->run(x.q, x.k, x.v, kFirst), raster));
+    }
+  }
+  CHECK_FALSE(make_attention("dense", options)->preferred_order().has_value());
+  CHECK(make_attention("vorta", options)->preferred_order() == small_geometry().tile);
+  const auto sliding = make_attention("sliding", options);
+  sliding->set_order(Size3{3, 3, 2});
+  CHECK_THROWS_AS(sliding->plan(grid), ConfigError);
+}
+
 TEST_CASE("patterns that cover everything equal dense", "[backends]") {
   const VideoGrid grid{4, 6, 4};
   const Qkv x = random_qkv(2, 4, grid.tokens(), 4);
@@ -132,11 +169,6 @@ TEST_CASE("patterns that cover everything equal dense", "[backends]") {
     CHECK(backend->density(kFirst) == 1.0);
     CHECK(at::equal(backend->run(x.q, x.k, x.v, kFirst), dense));
   }
-}
-
-AttentionGeometry small_geometry() {
-  return {.coreset_window = {2, 3, 2}, .reduction_rate = 0.5, .sliding_window = {3, 1, 1}, .tile = {1, 3, 2},
-          .latent_shape = {4, 6, 4}};
 }
 
 TEST_CASE("routed: each head is its branch's head; batch items do not mix; runs repeat", "[backends]") {

@@ -143,7 +143,7 @@ TEST_CASE("the coreset kernel equals attention among its survivors, centers copi
     const at::Tensor out = run_chosen(coreset, c, x);
 
     const CoresetWindows windows = windows_of(c);
-    const at::Tensor order = kernel_coreset_order({x.q, x.k, x.v, out, c.chosen}, windows).to(at::kLong);
+    const at::Tensor order = kernel_coreset_order({x.q, x.k, x.v, out, c.chosen}, x.q, windows).to(at::kLong);
     const at::Tensor pooled = order.narrow(2, 0, windows.groups * (1 + windows.kept));
     const auto survivors = [&](const at::Tensor& t) {
       return take_tokens_per_head(take_heads(t, head_index(c.chosen)).to(at::kFloat), pooled);
@@ -169,7 +169,7 @@ TEST_CASE("the coreset kernel keeps the tokens that the definition keeps", "[bac
       return at::zeros({c.batch, c.heads, c.grid.tokens()}).scatter_(2, pooled.to(at::kLong), 1.0);
     };
     const CoresetWindows windows = windows_of(c);
-    const at::Tensor order = kernel_coreset_order({x.q, x.k, x.v, x.q}, windows);
+    const at::Tensor order = kernel_coreset_order({x.q, x.k, x.v, x.q}, x.q, windows);
     const at::Tensor found = kept(order.narrow(2, 0, windows.groups * (1 + windows.kept)));
     tokens += found.numel();
     different += (found != kept(coreset.select(x.q).pooled)).sum().item<int64_t>();
@@ -189,7 +189,7 @@ TEST_CASE("routed bf16 heads are their branches' heads, exactly", "[backends]") 
     const auto routed = make_attention("vorta", {.geometry = c.geometry(), .routes = table});
     routed->plan(c.grid);
     const at::Tensor out = routed->run(x.q, x.k, x.v, kStart);
-    const auto branches = make_branches(c.geometry());
+    const auto branches = make_branches(c.geometry(), CoresetKeys::kOfQueries);
     for (int64_t head = 0; head < c.heads; ++head) {
       AttentionBackend& branch = *branches[static_cast<size_t>(table->at(0, 0, head))];
       branch.plan(c.grid);

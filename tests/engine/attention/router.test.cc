@@ -22,7 +22,7 @@ using Catch::Matchers::Contains;
 namespace fs = std::filesystem;
 using Tensors = std::map<std::string, at::Tensor>;
 
-constexpr RouterSize kSize{.layers = 1, .heads = 2, .embedding = 4};
+const RouterSize kSize{.layers = 1, .heads = 2, .embedding = 4};
 
 /// Zero weights, so that the bias alone decides: head 0 gets features 0..2, head 1 features 3..5.
 Tensors biased(std::vector<double> bias, c10::ScalarType dtype = at::kFloat) {

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/models/wan_transformer.h"
-
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
@@ -12,6 +10,8 @@
 #include "engine/attention/router.h"
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/models/router_training.h"
+#include "engine/models/wan_transformer.h"
 #include "engine/weights/safetensors.h"
 #include "tests/support/catch.h"
 
@@ -22,7 +22,7 @@ using Catch::Matchers::Contains;
 
 // The fixture of tests/golden/make_transformer.py: diffusers 0.33.1 and masks and loops for the branches.
 const std::filesystem::path kFixture = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/transformer";
-constexpr RouterSize kRouterSize{.layers = 2, .heads = 2, .embedding = 32};
+const RouterSize kRouterSize{.layers = 2, .heads = 2, .embedding = 32};
 constexpr int64_t kSteps = 3;
 
 AttentionGeometry geometry() {
@@ -108,6 +108,26 @@ TEST_CASE("sparse branches alone equal the independent derivation", "[parity]") 
   }
 }
 
+TEST_CASE("blocks in the order that attention prefers give the same video", "[properties]") {
+  const at::NoGradGuard no_grad;
+  const TensorMap ref = reference();
+  const auto model = load_video_dit(kFixture, at::kFloat);
+  auto table = std::make_shared<RouteTable>(uniform_routes(kSteps, 2, 2, Branch::kSlidingTile));
+  table->routes[1] = static_cast<uint8_t>(Branch::kCoreset);
+  for (const char* name : {"dense", "sliding", "coreset", "vorta"}) {
+    INFO(name);
+    const auto attention = make_attention(name, {.geometry = geometry(), .routes = table});
+    const at::Tensor raster = run(*model, ref, *attention, 0);
+    const ForwardContext reordered{.attention = *attention, .reorder = true};
+    const auto again = [&] {
+      return model->forward(ref.at("latents"), timestep_of(ref, 0), ref.at("text"), reordered);
+    };
+    CHECK(relative_error(again(), raster) < 1e-5);
+    CHECK(relative_error(again(), raster) < 1e-5);
+    CHECK(at::equal(run(*model, ref, *attention, 0), raster));
+  }
+}
+
 TEST_CASE("tau above 1 equals dense exactly; a batch equals its items; runs repeat", "[properties]") {
   const at::NoGradGuard no_grad;
   const TensorMap ref = reference();
@@ -172,7 +192,7 @@ TEST_CASE("router training: mixed student, dense teacher, scores, gradients to t
   const Router router(routers, "reference", kRouterSize);
   MixedAttention mixed(geometry());
   mixed.plan({4, 6, 4});
-  const WanInputs inputs{ref.at("latents"), timestep_of(ref, 2), ref.at("text")};
+  const DitInputs inputs{ref.at("latents"), timestep_of(ref, 2), ref.at("text")};
   const RouterForward both = forward_router(*model, router, mixed, inputs, KeepHidden::kYes);
   const VideoGrid tokens{4, 6, 4};
   CHECK(both.student.sizes() == at::IntArrayRef({2, 96, 16}));
@@ -193,7 +213,7 @@ TEST_CASE("uniform bf16, as the published router training casts it: near fp32, a
   {
     const at::NoGradGuard no_grad;
     model = std::make_unique<WanTransformer>(config(), read_weight_folder(kFixture), "fixture", at::kBFloat16,
-                                             WanPrecision::kUniform);
+                                             DitPrecision::kUniform);
   }
   TensorMap routers = Router::random_weights(kRouterSize, at::detail::createCPUGenerator(2), at::kBFloat16);
   for (auto& [name, tensor] : routers) tensor.requires_grad_();

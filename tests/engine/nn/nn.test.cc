@@ -105,5 +105,20 @@ TEST_CASE("norms, modulation and gates", "[layers]") {
   CHECK(modulated_layer_norm(b, shift, scale, 1e-6).scalar_type() == at::kBFloat16);
 }
 
+TEST_CASE("a residual and its norm in one pass have the bits of two", "[layers]") {
+  const at::NoGradGuard no_grad;
+  const at::Tensor gate = noise({2, 1, 32}, 7), shift = noise({2, 1, 32}, 8), scale = noise({2, 1, 32}, 9);
+  const at::Tensor open = at::ones({32}), weight = noise({32}, 10), bias = noise({32}, 11);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor x = noise({2, 5, 32}, 12).to(type), y = noise({2, 5, 32}, 13).to(type);
+    const NormedResidual modulated = residual_modulated_norm(x, y, gate, shift, scale, 1e-6);
+    CHECK(at::equal(modulated.sum, gated_residual(x, y, gate)));
+    CHECK(at::equal(modulated.normed, modulated_layer_norm(modulated.sum, shift, scale, 1e-6)));
+    const NormedResidual affine = residual_affine_norm(x, y, open, weight, bias, 1e-6);
+    CHECK(at::equal(affine.sum, x + y));
+    CHECK(at::equal(affine.normed, affine_layer_norm(affine.sum, weight, bias, 1e-6)));
+  }
+}
+
 }  // namespace
 }  // namespace vorta::engine

@@ -68,11 +68,11 @@ TEST_CASE("what tokenizer.json asks and we do not know is refused by name", "[te
   };
   CHECK(error_for(good).empty());
   const auto contains = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
-  CHECK(contains(with("/model/type", "BPE"), "BPE"));
+  CHECK(contains(with("/model/type", "WordPiece"), "WordPiece"));
   CHECK(contains(with("/model/new_option", 1), "new_option"));
   CHECK(contains(with("/normalizer", {{"type", "Nmt"}}), "Nmt"));
-  CHECK(contains(with("/pre_tokenizer", {{"type", "ByteLevel"}}), "ByteLevel"));
-  CHECK(contains(with("/post_processor", {{"type", "BertProcessing"}}), "BertProcessing"));
+  CHECK(contains(with("/pre_tokenizer", {{"type", "Punctuation"}}), "Punctuation"));
+  CHECK(contains(with("/post_processor", {{"type", "Pooling"}}), "Pooling"));
   CHECK(contains(with("/extra", 1), "extra"));
   CHECK(contains(with("/version", "2.0"), "2.0"));
   CHECK(contains(with("/model/unk_id", 100000), "outside the vocabulary"));

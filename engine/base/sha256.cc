@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "reports/store/sha256.h"
+#include "engine/base/sha256.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace vorta::reports {
+namespace vorta {
 namespace {
 
 struct Constants {
@@ -60,18 +60,23 @@ void compress(std::array<uint32_t, 8>& state, const unsigned char* block, const 
 
 std::string sha256_hex(std::string_view bytes) {
   static const Constants constants = make_constants();
-  std::string padded(bytes);
-  padded += '\x80';
-  while (padded.size() % 64 != 56) padded += '\0';
-  const uint64_t bits = uint64_t{bytes.size()} * 8;
-  for (int shift = 56; shift >= 0; shift -= 8) padded += static_cast<char>(bits >> shift & 0xff);
   std::array<uint32_t, 8> state = constants.square;
-  for (std::size_t at = 0; at < padded.size(); at += 64) {
-    compress(state, reinterpret_cast<const unsigned char*>(padded.data()) + at, constants);
-  }
+  const auto add_blocks = [&](std::string_view blocks) {
+    for (std::size_t at = 0; at < blocks.size(); at += 64) {
+      compress(state, reinterpret_cast<const unsigned char*>(blocks.data()) + at, constants);
+    }
+  };
+  const std::size_t whole = bytes.size() / 64 * 64;  // weights have gigabytes: only the last block is copied
+  add_blocks(bytes.substr(0, whole));
+  std::string last(bytes.substr(whole));
+  last += '\x80';
+  while (last.size() % 64 != 56) last += '\0';
+  const uint64_t bits = uint64_t{bytes.size()} * 8;
+  for (int shift = 56; shift >= 0; shift -= 8) last += static_cast<char>(bits >> shift & 0xff);
+  add_blocks(last);
   std::string hex;
   for (const uint32_t word : state) hex += fmt::format("{:08x}", word);
   return hex;
 }
 
-}  // namespace vorta::reports
+}  // namespace vorta

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/pipeline/sampling.h"
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
+#include "engine/base/log.h"
+#include "engine/weights/lora.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <cstdlib>
+
+namespace vorta::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ModelFacts {
+  std::string class_name;
+  int64_t layers = 0;
+};
+
+ModelFacts read_facts(const fs::path& transformer) {
+  const nlohmann::json config = read_json_file(transformer / "config.json");
+  if (!config.is_object()) return {};
+  return {config.value("_class_name", ""), config.value("num_layers", int64_t{0})};
+}
+
+// The recipe that the transformer's own weights and the LoRA files bring. Two that differ cannot both be followed.
+std::optional<SamplingRecipe> bundled_recipe(const PipelineConfig& config) {
+  std::optional<SamplingRecipe> found = sidecar_recipe(transformer_folder(config));
+  for (const LoraFile& lora : config.loras) {
+    const auto own = sidecar_recipe(lora.path);
+    if (found && own && !(*found == *own)) {
+      throw ConfigError(sidecar_path(lora.path).string(),
+                        fmt::format("expected the recipe of the other weights, {}, found {}", found->name, own->name));
+    }
+    if (own) found = own;
+  }
+  return found;
+}
+
+template <typename Value>
+void require_same(const std::optional<Value>& asked,
+                  const Value& wanted,
+                  std::string_view flag,
+                  const SamplingRecipe& recipe) {
+  if (!asked || *asked == wanted) return;
+  throw ConfigError(
+      flag, fmt::format("expected {}, which recipe {} says, or nothing; found {}", wanted, recipe.name, *asked));
+}
+
+}  // namespace
+
+fs::path transformer_folder(const PipelineConfig& config) {
+  if (config.transformer_dir.empty()) return config.model_dir / "transformer";
+  std::error_code ignored;
+  const fs::path inside = config.model_dir / config.transformer_dir;
+  return config.transformer_dir.is_relative() && fs::is_regular_file(inside / "config.json", ignored)
+             ? inside
+             : config.transformer_dir;
+}
+
+fs::path bundled_routers(const PipelineConfig& config) {
+  if (!config.transformer_dir.empty()) {
+    if (fs::path own = find_bundled_routers(transformer_folder(config)); !own.empty()) return own;
+  }
+  return find_bundled_routers(config.model_dir);
+}
+
+LoraFile parse_lora_file(const std::string& text, std::string_view where) {
+  std::error_code ignored;
+  const auto colon = text.rfind(':');
+  if (colon == std::string::npos || fs::exists(text, ignored)) return {text, 1};
+  const std::string number = text.substr(colon + 1);
+  char* end = nullptr;
+  const double scale = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != '\0' || !std::isfinite(scale)) {
+    throw ConfigError(where, fmt::format("expected FILE or FILE:SCALE with a finite number, found \"{}\"", text));
+  }
+  return {text.substr(0, colon), scale};
+}
+
+void choose_sampling(PipelineConfig& config, const AskedSampling& asked, const GenerationDefaults& defaults) {
+  const std::optional<SamplingRecipe> bundled = bundled_recipe(config);
+  config.recipe = asked.recipe.empty() ? bundled : load_recipe(asked.recipe, asked.where);
+  if (!config.recipe) {
+    config.steps = asked.steps.value_or(defaults.steps);
+    config.guidance = asked.guidance.value_or(defaults.guidance);
+    config.flow_shift = asked.flow_shift ? asked.flow_shift : defaults.flow_shift;
+    config.scheduler = asked.scheduler.empty() ? defaults.scheduler : asked.scheduler;
+    return;
+  }
+  const SamplingRecipe& recipe = *config.recipe;
+  const ModelFacts facts = read_facts(transformer_folder(config));
+  const std::string warning = check_recipe(recipe, bundled, facts.class_name, facts.layers);
+  if (!warning.empty()) log_warn(warning);
+  require_same(asked.steps, recipe.steps(), "--steps", recipe);
+  require_same(asked.guidance, recipe.guidance, "--guidance", recipe);
+  if (recipe.flow_shift) require_same(asked.flow_shift, *recipe.flow_shift, "--flow-shift", recipe);
+  if (!asked.scheduler.empty()) {
+    throw ConfigError("--scheduler", fmt::format("expected none, recipe {} says how a step is done; found {}",
+                                                 recipe.name, asked.scheduler));
+  }
+  config.steps = recipe.steps();
+  config.guidance = recipe.guidance;
+  config.flow_shift = std::nullopt;
+  config.scheduler.clear();
+}
+
+void apply_loras(const PipelineConfig& config, TensorMap& weights) {
+  for (const LoraFile& file : config.loras) {
+    const LoraChanges changes = read_lora(file.path, weights);
+    const std::vector<std::string> lines = changes.report.lines();
+    if (!changes.report.unmatched.empty()) {
+      if (config.strict_loras)
+        throw DataError(file.path.string(), fmt::format("expected a place for every key\n{}", fmt::join(lines, "\n")));
+      log_warn(fmt::format("{}", fmt::join(lines, "\n")));
+    } else {
+      log_info(lines.front());
+    }
+    if (config.lora_mode == LoraMode::kMerged)
+      merge_lora(changes, file.scale, weights);
+    else
+      attach_lora(changes, file.scale, weights);
+  }
+}
+
+nlohmann::json cache_options_of(const std::string& text, std::string_view where, const fs::path& model_dir) {
+  nlohmann::json options = parse_json(text, where);
+  if (!options.is_object() || !options.contains("calibration") || !options["calibration"].is_string()) return options;
+  const fs::path named = options["calibration"].get<std::string>();
+  std::error_code ignored;
+  if (named.extension() == ".json" && named.is_relative() && fs::is_regular_file(model_dir / named, ignored)) {
+    options["calibration"] = (model_dir / named).string();
+  }
+  return options;
+}
+
+}  // namespace vorta::engine

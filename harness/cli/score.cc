@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <sstream>
+
+#include "engine/base/error.h"
+#include "harness/cli/exit_codes.h"
+#include "harness/cli/verbs.h"
+#include "harness/score/score_run.h"
+
+namespace vorta::harness {
+namespace {
+
+struct ScoreOptions {
+  ScoreRunOptions run;
+  std::vector<std::string> dimensions;
+  std::string mode = "vbench_standard";
+  std::string shard = "0/1";
+  bool load_ckpt_from_local = true;
+};
+
+// VBench's command takes several names in one quoted string, its script a list; both are understood. "all" is all.
+std::vector<std::string> split_names(const std::vector<std::string>& words) {
+  std::vector<std::string> names;
+  for (const std::string& word : words) {
+    std::istringstream parts(word);
+    for (std::string name; parts >> name;) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  if (names != std::vector<std::string>{"all"}) return names;
+  names.clear();
+  for (const auto& dimension : metrics::dimension_table()) {
+    if (dimension.profile == metrics::Profile::kVbench) names.emplace_back(dimension.name);
+  }
+  return names;
+}
+
+void print_group(std::string_view name, const std::optional<double>& score, const std::vector<std::string_view>& missing) {
+  if (score) {
+    fmt::print("{:<24} {:.4f}\n", name, *score);
+  } else {
+    fmt::print("{:<24} not shown: {} of its dimensions are not measured\n", name, missing.size());
+  }
+}
+
+void print_summary(const ScoreSummary& summary) {
+  fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}\n", "dimension", "profile", "score", "normalised", "videos", "failed");
+  for (const DimensionResult& result : summary.results) {
+    const auto aggregate = result.aggregate();
+    const auto count = [&](auto&& test) { return std::count_if(result.videos.begin(), result.videos.end(), test); };
+    const auto scored = count([](const ScoredVideo& video) { return video.score.has_value(); });
+    const auto failed = count([](const ScoredVideo& video) { return !video.error.empty(); });
+    const std::string score = aggregate ? fmt::format("{:.6f}", *aggregate) : "-";
+    const std::string scaled = aggregate ? fmt::format("{:.4f}", metrics::normalised(*result.dimension, *aggregate)) : "-";
+    fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}{}\n", result.dimension->name,
+               metrics::to_string(result.dimension->profile), score, scaled, scored, failed, aggregate ? "" : "  not measured");
+  }
+  const metrics::Totals totals = totals_of(summary.results);
+  print_group("quality score", totals.quality, totals.quality_missing);
+  print_group("semantic score", totals.semantic, totals.semantic_missing);
+  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score", *totals.total);
+  if (summary.left_to_others > 0) {
+    fmt::print("{} scores are left to other shards; the same command, when they are done, writes the result files\n", summary.left_to_others);
+  }
+  for (const auto& file : summary.files) fmt::print("{}\n", file.string());
+}
+
+int exit_code(const ScoreSummary& summary) {
+  const auto lacks_weights = [](const DimensionResult& result) { return !result.not_measured.empty() && result.weights.empty(); };
+  if (std::all_of(summary.results.begin(), summary.results.end(), lacks_weights)) return kMachineLacks;
+  const bool waits = summary.left_to_others > 0;  // a dimension without scores may have them in another shard
+  return summary.failed > 0 || (summary.unmeasured > 0 && !waits) ? kCaseFailed : kDone;
+}
+
+int score(ScoreOptions& options) {
+  ScoreRunOptions& run = options.run;
+  run.videos.mode = parse_score_mode(options.mode);
+  run.videos.dimensions = split_names(options.dimensions);
+  if (run.videos.dimensions.empty()) throw ConfigError("--dimension", "expected a name, found none");
+  run.shard = parse_shard(options.shard);
+  const ScoreSummary summary = score_videos(run);
+  print_summary(summary);
+  return exit_code(summary);
+}
+
+}  // namespace
+
+std::function<int()> add_score(CLI::App& sub) {
+  auto options = std::make_shared<ScoreOptions>();
+  ScoreRunOptions& run = options->run;
+  run.output_path = "./evaluation_results/";
+  run.videos.full_json = VORTA_VBENCH_FULL_INFO;
+  sub.add_option("--videos_path", run.videos.videos_path, "Folder of videos, or one video (custom_input)")->required();
+  sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all")->required()->take_all();
+  sub.add_option("--output_path", run.output_path, "Folder of the result files and of the journal that a second call goes on from")
+      ->capture_default_str();
+  sub.add_option("--mode", options->mode,
+                 "vbench_standard: videos of VBench's prompts, named PROMPT-INDEX.mp4; custom_input: any videos; "
+                 "vbench_category: videos of one category")
+      ->capture_default_str();
+  sub.add_option("--prompt", run.videos.prompt, "custom_input: the prompt of one video");
+  sub.add_option("--prompt_file", run.videos.prompt_file,
+                 "custom_input: JSON {\"file name\": \"prompt\"} (default: prompts are the file names)");
+  sub.add_option("--category", run.videos.category, "vbench_category: name of the category, or a text file of its prompts");
+  sub.add_option("--full_json_dir", run.videos.full_json, "vbench_standard: VBench_full_info.json")->capture_default_str();
+  sub.add_option("--imaging_quality_preprocessing_mode", run.scorer.imaging_quality_preprocessing_mode,
+                 "longer, shorter, shorter_centercrop or None")
+      ->capture_default_str();
+  sub.add_option("--read_frame", run.read_frame, "subject and background: frames from folders of images beside the videos");
+  sub.add_option("--load_ckpt_from_local", options->load_ckpt_from_local,
+                 "Accepted as VBench's; weights always come from $VBENCH_CACHE_DIR, nothing is downloaded");
+  sub.add_option("--name", run.name, "Name of the result files (default: results_DATE-TIME)");
+  sub.add_option("--device", run.device, "auto, cpu or cuda")->capture_default_str();
+  sub.add_option("--shard", options->shard, "INDEX/COUNT: this process's part of the videos; a last call writes the files")
+      ->capture_default_str();
+  return [options] { return score(*options); };
+}
+
+}  // namespace vorta::harness

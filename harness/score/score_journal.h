@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "metrics/core/scorer.h"
+
+namespace vorta::harness {
+
+/// What was scored, on disk as it happens: one JSON line a video and dimension, so that a killed run goes on where it
+/// stopped and shards find each other's work. Half a line at the end of a file is a score that is not there.
+class ScoreJournal {
+ public:
+  /// Reads score_journal*.jsonl in `folder`; writes go to score_journal<suffix>.jsonl.
+  ScoreJournal(const std::filesystem::path& folder, const std::string& suffix);
+  ~ScoreJournal();
+  ScoreJournal(const ScoreJournal&) = delete;
+  ScoreJournal& operator=(const ScoreJournal&) = delete;
+
+  /// A row that was left out of the results on purpose is known and empty.
+  struct Entry {
+    std::optional<metrics::VideoScore> score;
+  };
+  const Entry* find(const std::string& key) const;
+  /// @throws MachineError when the disk is full or the file cannot be written.
+  void add(const std::string& key, Entry entry);
+
+ private:
+  void read(const std::filesystem::path& file);
+
+  std::filesystem::path file_;
+  int descriptor_ = -1;
+  std::map<std::string, Entry> entries_;
+};
+
+}  // namespace vorta::harness

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/score/score_run.h"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <future>
+#include <nlohmann/json.hpp>
+
+#include "engine/base/error.h"
+#include "engine/base/log.h"
+#include "engine/base/sha256.h"
+#include "engine/nn/device.h"
+#include "harness/run/runner.h"
+#include "harness/score/score_journal.h"
+
+namespace vorta::harness {
+namespace fs = std::filesystem;
+namespace {
+
+using metrics::Dimension;
+using metrics::ScorerWeights;
+
+std::string what_happened(const std::exception_ptr& error) { return describe_error(error).message; }
+
+// The folder that VBench's --read_frame reads instead of a video.
+std::string frames_folder(const std::string& video) {
+  std::string folder = video.substr(0, video.size() - std::min<std::size_t>(video.size(), 4));
+  const std::pair<std::string_view, std::string_view> changes[] = {{"videos", "frames"}, {" ", "_"}};
+  for (const auto& [from, to] : changes) {
+    for (std::size_t at = 0; (at = folder.find(from, at)) != std::string::npos; at += to.size()) folder.replace(at, from.size(), to);
+  }
+  return folder;
+}
+
+/// One dimension of one call.
+class DimensionRun {
+ public:
+  DimensionRun(const ScoreRunOptions& options, const Dimension& dimension, const ScorerWeights& weights, ScoreJournal& journal,
+               ScoreSummary& summary)
+      : options_(options), dimension_(dimension), weights_(weights), journal_(journal), summary_(summary) {
+    result_.dimension = &dimension;
+    scorer_options_ = options.scorer;
+    scorer_options_.read_frame = options.read_frame && dimension.reads_frames;
+  }
+
+  DimensionResult run(const std::vector<ScoreItem>& items) {
+    if (const std::string why = cannot_measure(); !why.empty()) return without_scores(why);
+    try {
+      identify_weights();
+    } catch (const std::exception&) {
+      return without_scores(what_happened(std::current_exception()));
+    }
+    std::vector<std::size_t> mine;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      result_.videos.push_back({path_of(items[i]), {}, {}});
+      keys_.push_back(key_of(items[i]));
+      if (const auto* known = journal_.find(keys_.back())) {
+        result_.videos.back().score = known->score;
+        ++summary_.reused;
+      } else if (static_cast<int64_t>(i) % options_.shard.count == options_.shard.index) {
+        mine.push_back(i);
+      } else {
+        ++summary_.left_to_others;
+      }
+    }
+    if (!mine.empty()) score_items(items, mine);
+    return std::move(result_);
+  }
+
+ private:
+  std::string cannot_measure() const {
+    if (dimension_.make == nullptr) return "not built into this program";
+    std::vector<std::string> lines;
+    for (const auto& name : weights_.missing(dimension_.weights)) lines.push_back(weights_.how_to_get(name));
+    return fmt::format("{}", fmt::join(lines, "; "));
+  }
+
+  DimensionResult without_scores(const std::string& why) {
+    log_warn(fmt::format("[{}] not measured: {}", dimension_.name, why));
+    result_.not_measured = why;
+    return std::move(result_);
+  }
+
+  void identify_weights() {
+    for (const std::string_view name : dimension_.weights) {
+      const metrics::LoadedWeights file = weights_.identify(name);
+      result_.weights.push_back({std::string(name), file.source, file.sha256, file.official});
+      const std::string_view expected = metrics::find_weight_file(name).sha256;
+      if (file.official || expected.empty() || file.source.ends_with(".safetensors")) continue;
+      log_warn(fmt::format("[{}] is not the official file: its SHA-256 is {}, the official one begins with {}", file.source,
+                           file.sha256, expected));
+    }
+  }
+
+  std::string path_of(const ScoreItem& item) const { return scorer_options_.read_frame ? frames_folder(item.path) : item.path; }
+
+  // Everything that decides the score: the file as it is, what is asked of it, the network.
+  std::string key_of(const ScoreItem& item) const {
+    std::error_code error;
+    const fs::path path(path_of(item));
+    nlohmann::json key{{"dimension", dimension_.name}, {"profile", metrics::to_string(dimension_.profile)},
+                       {"version", dimension_.version}, {"video", fs::absolute(path).lexically_normal().string()},
+                       {"prompt", item.prompt}, {"auxiliary", item.auxiliary},
+                       {"imaging", scorer_options_.imaging_quality_preprocessing_mode}, {"read_frame", scorer_options_.read_frame}};
+    if (fs::is_regular_file(path, error)) key["bytes"] = fs::file_size(path, error);
+    key["changed"] = fs::last_write_time(path, error).time_since_epoch().count();
+    for (const UsedWeights& file : result_.weights) key["weights"].push_back(file.sha256);
+    return sha256_hex(key.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
+  }
+
+  metrics::VideoInput load(const ScoreItem& item) const {
+    metrics::VideoInput video = metrics::load_video(path_of(item), dimension_.frames);
+    video.prompt = item.prompt;
+    video.auxiliary = item.auxiliary;
+    return video;
+  }
+
+  void score_items(const std::vector<ScoreItem>& items, const std::vector<std::size_t>& mine) {
+    std::unique_ptr<metrics::Scorer> scorer;
+    try {
+      scorer = dimension_.make({weights_, engine::open_device(options_.device), scorer_options_});
+    } catch (const std::exception&) {
+      const std::string why = what_happened(std::current_exception());
+      log_error(fmt::format("[{}] not measured: {}", dimension_.name, why));
+      result_.not_measured = why;
+      return;
+    }
+    const auto start = [&](std::size_t place) {
+      return std::async(std::launch::async, [this, &items, index = mine[place]] { return load(items[index]); });
+    };
+    const auto began = std::chrono::steady_clock::now();
+    std::future<metrics::VideoInput> next = start(0);
+    for (std::size_t place = 0; place < mine.size(); ++place) {
+      std::future<metrics::VideoInput> current = std::move(next);
+      if (place + 1 < mine.size()) next = start(place + 1);
+      score_one(*scorer, current, mine[place]);
+      log_info(fmt::format("[{}] {}/{} videos", dimension_.name, place + 1, mine.size()));
+    }
+    result_.timed_videos = static_cast<int64_t>(mine.size());
+    result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  }
+
+  void score_one(metrics::Scorer& scorer, std::future<metrics::VideoInput>& loaded, std::size_t index) {
+    ScoredVideo& video = result_.videos[index];
+    ScoreJournal::Entry entry;
+    try {
+      const metrics::VideoInput input = loaded.get();
+      if (input.frames.size(0) < dimension_.min_frames) {
+        throw DataError(input.path, fmt::format("has {} frames, {} needs at least {}", input.frames.size(0), dimension_.name,
+                                                dimension_.min_frames));
+      }
+      entry.score = scorer.score(input);
+      if (entry.score && !std::isfinite(entry.score->sum)) throw DataError(input.path, "its score is not a finite number");
+    } catch (const std::exception&) {
+      video.error = what_happened(std::current_exception());
+      log_error(fmt::format("[{}] not scored: {}", dimension_.name, video.error));
+      ++summary_.failed;
+      return;
+    }
+    journal_.add(keys_[index], entry);
+    video.score = std::move(entry.score);
+  }
+
+  const ScoreRunOptions& options_;
+  const Dimension& dimension_;
+  const ScorerWeights& weights_;
+  ScoreJournal& journal_;
+  ScoreSummary& summary_;
+  metrics::ScorerOptions scorer_options_;
+  DimensionResult result_;
+  std::vector<std::string> keys_;
+};
+
+std::string default_name() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  ::localtime_r(&now, &local);
+  char text[64] = {};
+  std::strftime(text, sizeof text, "results_%Y-%m-%d-%H:%M:%S", &local);
+  return text;
+}
+
+}  // namespace
+
+Shard parse_shard(const std::string& text) {
+  Shard shard;
+  const char* end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, shard.index);
+  const bool slash = first.ec == std::errc() && first.ptr != end && *first.ptr == '/';
+  const auto second = slash ? std::from_chars(first.ptr + 1, end, shard.count) : first;
+  if (!slash || second.ec != std::errc() || second.ptr != end || shard.index < 0 || shard.index >= shard.count) {
+    throw ConfigError("--shard", fmt::format("expected INDEX/COUNT with 0 <= INDEX < COUNT, found '{}'", text));
+  }
+  return shard;
+}
+
+ScoreSummary score_videos(const ScoreRunOptions& options) {
+  const at::NoGradGuard no_grad;
+  const VideoList list = list_videos(options.videos);
+  for (const std::string& warning : list.warnings) log_warn(warning);
+  if (list.missing > 0) {
+    log_warn(fmt::format("[--videos_path] {} videos of the list are not there; scores are means over those that are", list.missing));
+  }
+  std::error_code error;
+  fs::create_directories(options.output_path, error);
+  if (!fs::is_directory(options.output_path)) {
+    throw ConfigError("--output_path", fmt::format("cannot make the folder '{}': {}", options.output_path.string(), error.message()));
+  }
+  const bool whole = options.shard.count == 1;
+  ScoreJournal journal(options.output_path, whole ? "" : fmt::format(".{}-of-{}", options.shard.index, options.shard.count));
+  const ScorerWeights weights = ScorerWeights::from_environment();
+  ScoreSummary summary;
+  for (const std::string& name : options.videos.dimensions) {
+    DimensionRun run(options, metrics::find_dimension(name), weights, journal, summary);
+    summary.results.push_back(run.run(items_of(list, name)));
+    if (!summary.results.back().aggregate()) ++summary.unmeasured;
+  }
+  if (summary.left_to_others == 0) {
+    const std::string name = options.name.empty() ? default_name() : options.name;
+    summary.files = write_score_files(options.output_path, name, list, summary.results);
+  }
+  return summary;
+}
+
+}  // namespace vorta::harness

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "harness/score/score_files.h"
+#include "harness/score/video_list.h"
+#include "metrics/core/scorer.h"
+
+namespace vorta::harness {
+
+/// This process's part of the work: items `index`, `index` + `count`, ... of every dimension.
+struct Shard {
+  int64_t index = 0;
+  int64_t count = 1;
+};
+/// "2/8": the third of eight. ConfigError for anything else.
+Shard parse_shard(const std::string& text);
+
+struct ScoreRunOptions {
+  VideoListOptions videos;
+  std::filesystem::path output_path;
+  std::string name;  // of the result files; "": results_YYYY-mm-dd-HH:MM:SS
+  std::string device = "auto";
+  Shard shard;
+  bool read_frame = false;  // frames of subject and background from folders of images, as VBench's --read_frame
+  metrics::ScorerOptions scorer;
+};
+
+struct ScoreSummary {
+  std::vector<DimensionResult> results;
+  std::vector<std::filesystem::path> files;  // none while other shards' work is missing
+  int64_t reused = 0;                        // scores of an earlier call or another shard
+  int64_t failed = 0;                        // videos that could not be scored, by dimension
+  int64_t left_to_others = 0;                // items of other shards that are not scored yet
+  int64_t unmeasured = 0;                    // dimensions without weights, network or any scored video
+};
+
+/// Scores what is not in the journal of `output_path` yet, dimension after dimension; while a network works the next video
+/// is decoded. A video that cannot be scored is logged and left out, the rest goes on.
+/// @throws ConfigError and DataError for wrong options and lists, MachineError when the journal cannot be written.
+ScoreSummary score_videos(const ScoreRunOptions& options);
+
+}  // namespace vorta::harness

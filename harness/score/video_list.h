@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vorta::harness {
+
+/// VBench's three ways to find videos and their prompts.
+enum class ScoreMode { kStandard, kCustom, kCategory };
+/// "vbench_standard", "custom_input" or "vbench_category"; ConfigError otherwise.
+ScoreMode parse_score_mode(std::string_view name);
+
+struct VideoListOptions {
+  std::string videos_path = {};  // a folder; a single file in custom mode, too
+  ScoreMode mode = ScoreMode::kStandard;
+  std::vector<std::string> dimensions = {};
+  std::filesystem::path full_json = {};  // VBench_full_info.json
+  std::string prompt = {};               // custom mode, a single file
+  std::filesystem::path prompt_file = {};  // custom mode: {"file name": "prompt"}
+  std::string category = {};             // category mode: a name, or a text file of prompts
+};
+
+/// What VBench writes as *_full_info.json, and what it says of it on the way.
+struct VideoList {
+  std::vector<nlohmann::ordered_json> entries;  // {prompt_en, dimension, [auxiliary_info,] video_list}
+  std::vector<std::string> warnings;
+  int64_t missing = 0;  // videos of the suite that are not in the folder
+
+  VideoList();
+  ~VideoList();
+  VideoList(VideoList&&) noexcept;
+};
+
+/// Folders are listed by name, so the order of results does not depend on the file system.
+/// @throws ConfigError when the options do not fit together, a dimension needs auxiliary values that custom and category
+/// videos do not have, a prompt file does not name every video, or no video is found; DataError for unreadable files.
+VideoList list_videos(const VideoListOptions& options);
+
+/// One video to score for one dimension.
+struct ScoreItem {
+  std::string path;
+  std::string prompt;
+  std::map<std::string, std::string> auxiliary;  // the leaves of auxiliary_info[dimension]
+};
+/// The items of a dimension, in VBench's order.
+std::vector<ScoreItem> items_of(const VideoList& list, std::string_view dimension);
+
+/// "a cat-3.mp4" -> "a cat": the stem without a trailing hyphen and digits.
+std::string prompt_of_file(const std::filesystem::path& file);
+
+}  // namespace vorta::harness

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+
+#include "engine/base/registry.h"
+#include "metrics/core/scorer.h"
+#include "metrics/vbench/appearance_style.h"
+#include "metrics/vbench/clip_similarity.h"
+#include "metrics/vbench/consistency.h"
+#include "metrics/vbench/detection.h"
+#include "metrics/vbench/dynamic_degree.h"
+#include "metrics/vbench/flickering_scorer.h"
+#include "metrics/vbench/frame_quality.h"
+#include "metrics/vbench/human_action.h"
+#include "metrics/vbench/motion_smoothness.h"
+#include "metrics/vbench/scene.h"
+
+namespace vorta::metrics {
+namespace {
+
+using engine::RgbConversion;
+
+constexpr std::string_view kVersion = "vbench 0.1.5";
+constexpr int64_t kEveryFrame = 0;
+constexpr FrameInput kAllByOpenCv{.conversion = RgbConversion::kOpenCv};
+constexpr FrameInput kAllByFilter{.conversion = RgbConversion::kFilter, .middle = kEveryFrame};
+constexpr FrameInput kEightMiddle{.conversion = RgbConversion::kFilter, .middle = 8};
+constexpr FrameInput kSixteenMiddle{.conversion = RgbConversion::kFilter, .middle = 16};
+constexpr FrameInput kSixteenAt384{.conversion = RgbConversion::kFilter, .middle = 16, .height = 384, .width = 384};
+
+constexpr std::array<std::string_view, 1> kDino{"dino_vitb16"};
+constexpr std::array<std::string_view, 1> kClipB32{"clip_vitb32"};
+constexpr std::array<std::string_view, 2> kAesthetic{"clip_vitl14", "laion_head"};
+constexpr std::array<std::string_view, 1> kMusiq{"musiq_spaq"};
+constexpr std::array<std::string_view, 1> kAmt{"amt_s"};
+constexpr std::array<std::string_view, 1> kRaft{"raft_things"};
+constexpr std::array<std::string_view, 1> kUmt{"umt_l16"};
+constexpr std::array<std::string_view, 1> kViclip{"viclip"};
+constexpr std::array<std::string_view, 2> kGrit{"grit_b", "bert_vocabulary"};
+constexpr std::array<std::string_view, 2> kTag2text{"tag2text", "bert_vocabulary"};
+
+constexpr auto kQuality = Group::kQuality;
+constexpr auto kSemantic = Group::kSemantic;
+
+const std::array kDimensions{
+    Dimension{.name = "subject_consistency", .description = "DINO features of neighbouring frames and of the first agree",
+              .version = kVersion, .group = kQuality, .normalisation = {.min = 0.1462}, .frames = kAllByFilter,
+              .min_frames = 2, .reads_frames = true, .weights = kDino, .make = &make_subject_consistency},
+    Dimension{.name = "background_consistency", .description = "CLIP features of neighbouring frames and of the first agree",
+              .version = kVersion, .group = kQuality, .normalisation = {.min = 0.2615}, .frames = kAllByFilter,
+              .min_frames = 2, .reads_frames = true, .weights = kClipB32, .make = &make_background_consistency},
+    Dimension{.name = "aesthetic_quality", .description = "LAION's aesthetic predictor on CLIP features",
+              .version = kVersion, .group = kQuality, .frames = kAllByFilter, .weights = kAesthetic,
+              .make = &make_aesthetic_quality},
+    Dimension{.name = "imaging_quality", .description = "MUSIQ's technical quality of the frames", .version = kVersion,
+              .group = kQuality, .divisor = 100.0, .frames = kAllByFilter, .weights = kMusiq,
+              .make = &make_imaging_quality},
+    Dimension{.name = "object_class", .description = "the object of the prompt is detected", .version = kVersion,
+              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
+              .make = &make_object_class},
+    Dimension{.name = "multiple_objects", .description = "both objects of the prompt are detected", .version = kVersion,
+              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
+              .make = &make_multiple_objects},
+    Dimension{.name = "color", .description = "the object has the colour of the prompt", .version = kVersion,
+              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
+              .make = &make_color},
+    Dimension{.name = "spatial_relationship", .description = "two objects lie as the prompt says", .version = kVersion,
+              .group = kSemantic, .frames = kSixteenMiddle, .needs_auxiliary = true, .weights = kGrit,
+              .make = &make_spatial_relationship},
+    Dimension{.name = "scene", .description = "captions name the scene of the prompt", .version = kVersion,
+              .group = kSemantic, .normalisation = {.max = 0.8222}, .frames = kSixteenAt384, .needs_auxiliary = true,
+              .weights = kTag2text, .make = &make_scene},
+    Dimension{.name = "temporal_style", .description = "ViCLIP similarity of video and prompt, camera and motion prompts",
+              .version = kVersion, .group = kSemantic, .normalisation = {.max = 0.364}, .frames = kEightMiddle,
+              .weights = kViclip, .make = &make_clip_similarity},
+    Dimension{.name = "overall_consistency", .description = "ViCLIP similarity of video and prompt", .version = kVersion,
+              .group = kSemantic, .normalisation = {.max = 0.364}, .frames = kEightMiddle, .weights = kViclip,
+              .make = &make_clip_similarity},
+    Dimension{.name = "human_action", .description = "UMT recognises the action of the prompt", .version = kVersion,
+              .group = kSemantic, .frames = kSixteenMiddle, .weights = kUmt, .make = &make_human_action},
+    Dimension{.name = "temporal_flickering", .description = "mean absolute difference of neighbouring frames, from 1",
+              .version = kVersion, .group = kQuality, .normalisation = {.min = 0.6293}, .frames = kAllByOpenCv,
+              .min_frames = 2, .make = &make_temporal_flickering},
+    Dimension{.name = "motion_smoothness", .description = "AMT-S predicts every other frame from its neighbours",
+              .version = kVersion, .group = kQuality, .normalisation = {.min = 0.706, .max = 0.9975},
+              .frames = kAllByOpenCv, .min_frames = 3, .weights = kAmt, .make = &make_motion_smoothness},
+    Dimension{.name = "dynamic_degree", .description = "share of videos with RAFT flow above a threshold",
+              .version = kVersion, .group = kQuality, .normalisation = {.weight = 0.5}, .frames = kAllByOpenCv,
+              .weights = kRaft, .make = &make_dynamic_degree},
+    Dimension{.name = "appearance_style", .description = "CLIP similarity of frames and style", .version = kVersion,
+              .group = kSemantic, .normalisation = {.min = 0.0009, .max = 0.2855}, .frames = kAllByFilter,
+              .needs_auxiliary = true, .weights = kClipB32, .make = &make_appearance_style},
+};
+
+}  // namespace
+
+std::span<const Dimension> dimension_table() { return kDimensions; }
+
+const Dimension& find_dimension(std::string_view name, Profile profile) {
+  for (const Dimension& dimension : kDimensions) {
+    if (dimension.name == name && dimension.profile == profile) return dimension;
+  }
+  return find_entry(dimension_table(), "dimension", name);
+}
+
+std::string_view to_string(Profile profile) { return profile == Profile::kVbench ? "vbench" : "embedded"; }
+
+}  // namespace vorta::metrics

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "metrics/core/scorer.h"
+
+namespace vorta::metrics {
+
+/// The action that VBench reads from a video's file name: lower case, up to the first "-", what follows the last
+/// "person is ", up to the first "_".
+std::string action_of_file(std::string_view path);
+
+/// Whether `action` is among the five likeliest classes with a probability that rounds to 0.85 or more at four decimals.
+/// logits: [classes]; classes: names in lower case, by index.
+bool recognised(const at::Tensor& logits, std::span<const std::string> classes, std::string_view action);
+
+/// Frames [16, 3, Y, X] uint8 as UMT sees them: OpenCV's resize to a shorter side of 256, the middle 224 x 224, ImageNet's
+/// normalisation.
+at::Tensor umt_images(const at::Tensor& frames);
+
+/// The names of a list of lines "name, tab, index" in lower case, by index. @throws DataError naming the file and line.
+std::vector<std::string> read_classes(const std::string& path);
+
+std::unique_ptr<Scorer> make_human_action(const ScorerSetup& setup);
+
+}  // namespace vorta::metrics
