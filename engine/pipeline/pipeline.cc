@@ -230,8 +230,8 @@ VideoDit& Pipeline::Impl::model() {
   Placement placement = placed(config.dtype);
   placement.quantization = config.quantization;
   if (config.offload == Offload::kLayerByLayer) placement.blocks = Residence::kHost;
-  const WeightEdit edit = [this](TensorMap& weights) { apply_loras(config, weights); };
-  model_ = load_video_dit(folder_.transformer, placement, config.weights, config.loras.empty() ? WeightEdit() : edit);
+  const WeightEdit edit = [this](TensorMap& weights) { edit_weights(config, weights); };
+  model_ = load_video_dit(folder_.transformer, placement, config.weights, edits_weights(config) ? edit : WeightEdit());
   if (config.quantization == Quantization::kFp8 && !multiplies_fp8(device)) {
     log_info("fp8: emulated on this device, with the rounding of 8-bit products and not their speed");
   }

@@ -52,7 +52,8 @@ enum class TileVae { kAsReference, kAlways, kNever };
 /// Everything that is decided before a prompt is known.
 struct PipelineConfig {
   std::filesystem::path model_dir;    // diffusers layout: model_index.json, scheduler/, text_encoder/, tokenizer/, ...
-  /// A transformer folder in place of the model's, e.g. a student; looked for inside model_dir first. Empty: the model's.
+  /// A transformer folder in place of the model's, e.g. a student, or a file of all its weights in any known key style;
+  /// looked for inside model_dir first. Empty: the model's.
   std::filesystem::path transformer_dir;
   std::vector<LoraFile> loras;
   LoraMode lora_mode = LoraMode::kMerged;

@@ -29,9 +29,18 @@ ModelFacts read_facts(const fs::path& transformer) {
   return {config.value("_class_name", ""), config.value("num_layers", int64_t{0})};
 }
 
+// The folder or file of `transformer_dir`, inside the model's folder or as it stands; empty: the model's own.
+fs::path weights_path(const PipelineConfig& config) {
+  if (config.transformer_dir.empty()) return {};
+  std::error_code ignored;
+  const fs::path inside = config.model_dir / config.transformer_dir;
+  return config.transformer_dir.is_relative() && fs::exists(inside, ignored) ? inside : config.transformer_dir;
+}
+
 // The recipe that the transformer's own weights and the LoRA files bring. Two that differ cannot both be followed.
 std::optional<SamplingRecipe> bundled_recipe(const PipelineConfig& config) {
-  std::optional<SamplingRecipe> found = sidecar_recipe(transformer_folder(config));
+  const fs::path weights = weights_path(config);
+  std::optional<SamplingRecipe> found = sidecar_recipe(weights.empty() ? config.model_dir / "transformer" : weights);
   for (const LoraFile& lora : config.loras) {
     const auto own = sidecar_recipe(lora.path);
     if (found && own && !(*found == *own)) {
@@ -56,12 +65,14 @@ void require_same(const std::optional<Value>& asked,
 }  // namespace
 
 fs::path transformer_folder(const PipelineConfig& config) {
-  if (config.transformer_dir.empty()) return config.model_dir / "transformer";
+  const fs::path weights = weights_path(config);
   std::error_code ignored;
-  const fs::path inside = config.model_dir / config.transformer_dir;
-  return config.transformer_dir.is_relative() && fs::is_regular_file(inside / "config.json", ignored)
-             ? inside
-             : config.transformer_dir;
+  return weights.empty() || fs::is_regular_file(weights, ignored) ? config.model_dir / "transformer" : weights;
+}
+
+bool edits_weights(const PipelineConfig& config) {
+  std::error_code ignored;
+  return !config.loras.empty() || fs::is_regular_file(weights_path(config), ignored);
 }
 
 fs::path bundled_routers(const PipelineConfig& config) {
@@ -111,7 +122,10 @@ void choose_sampling(PipelineConfig& config, const AskedSampling& asked, const G
   config.scheduler.clear();
 }
 
-void apply_loras(const PipelineConfig& config, TensorMap& weights) {
+void edit_weights(const PipelineConfig& config, TensorMap& weights) {
+  std::error_code ignored;
+  if (const fs::path whole = weights_path(config); fs::is_regular_file(whole, ignored))
+    weights = read_renamed_weights(whole, weights);
   for (const LoraFile& file : config.loras) {
     const LoraChanges changes = read_lora(file.path, weights);
     const std::vector<std::string> lines = changes.report.lines();

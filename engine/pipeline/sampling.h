@@ -33,16 +33,20 @@ void choose_sampling(PipelineConfig& config, const AskedSampling& asked, const G
 /// "FILE" or "FILE:0.8". ConfigError naming `where` when what stands behind the colon is no finite number.
 LoraFile parse_lora_file(const std::string& text, std::string_view where);
 
-/// The transformer folder that `config` means: its own, one inside the model's folder, or the model's.
+/// The transformer folder that `config` means: its own, one inside the model's folder, or the model's, which is also
+/// that of a single file of weights.
 std::filesystem::path transformer_folder(const PipelineConfig& config);
 
 /// The router checkpoint that belongs to the weights that `config` means: the one beside its transformer, else the
 /// model's; empty if none.
 std::filesystem::path bundled_routers(const PipelineConfig& config);
 
-/// Merges the LoRA files of `config` into a transformer's weights, or puts them beside, and logs what did not fit.
+/// Whether the transformer's weights are others than its folder's.
+bool edits_weights(const PipelineConfig& config);
+/// Puts the tensors of a whole checkpoint (a transformer_dir that is a file) in place of a transformer's weights, then
+/// merges the LoRA files into them, or puts those beside, and logs what did not fit.
 /// @throws DataError for a file of another model; with `strict_loras` for any key that did not fit.
-void apply_loras(const PipelineConfig& config, TensorMap& weights);
+void edit_weights(const PipelineConfig& config, TensorMap& weights);
 
 /// Options of a cache as JSON; a "calibration" that names a file inside the model's folder means that one.
 nlohmann::json cache_options_of(const std::string& options,

@@ -220,6 +220,42 @@ class Reader {
   LoraChanges result_;
 };
 
+// A key of a whole checkpoint: "blocks.0.self_attn.q.weight" is a module and an ending, "head.modulation" bare.
+struct WholeKey {
+  std::string module, ending;
+};
+
+WholeKey whole_key(const std::string& key) {
+  const std::string name = parse_lora_key(key).module;  // without its prefix
+  for (const char* ending : {".weight", ".bias"}) {
+    if (name.ends_with(ending)) return {name.substr(0, name.rfind('.')), ending};
+  }
+  return {name, ""};
+}
+
+// The rows of a file's tensor for each parameter it stands for, the file's halves put right.
+std::vector<at::Tensor> rows_for(const LoraTarget& target,
+                                 const std::string& ending,
+                                 const at::Tensor& tensor,
+                                 const TensorMap& model) {
+  at::Tensor rows = tensor;
+  if (target.halves_swapped) {
+    const std::vector<at::Tensor> halves = rows.chunk(2, 0);
+    rows = at::cat({halves.back(), halves.front()});
+  }
+  if (target.modules.size() == 1) return {rows};
+  std::vector<at::Tensor> parts;
+  int64_t at = 0;
+  for (const std::string& module : target.modules) {
+    const auto found = model.find(module + ending);
+    const int64_t count = found == model.end() ? 0 : found->second.size(0);
+    if (at + count > rows.size(0)) return {};
+    parts.push_back(rows.narrow(0, at, count));
+    at += count;
+  }
+  return at == rows.size(0) ? parts : std::vector<at::Tensor>();
+}
+
 bool is_side_path(const LoraChange& change, const TensorMap& model) {
   return !change.difference.defined() && model.at(change.parameter).dim() == 2 && change.parameter.ends_with(".weight");
 }
@@ -252,6 +288,41 @@ LoraChanges read_lora(const std::filesystem::path& path, const TensorMap& model)
 at::Tensor lora_difference(const LoraChange& change, at::IntArrayRef shape) {
   if (change.difference.defined()) return change.difference;
   return (at::matmul(change.up, change.down) * change.scale).reshape(shape);
+}
+
+TensorMap read_renamed_weights(const std::filesystem::path& path, const TensorMap& model) {
+  const TensorMap file = read_safetensors(path).tensors;
+  std::vector<std::string> modules;
+  for (const auto& [key, tensor] : file)
+    modules.push_back(whole_key(key).module);
+  const LoraNames names = lora_names(model, lora_style(modules));
+  TensorMap weights;
+  for (const auto& [key, tensor] : file) {
+    const WholeKey whole = whole_key(key);
+    const LoraTarget* target = names.find(whole.module);
+    const std::vector<at::Tensor> rows =
+        target == nullptr ? std::vector<at::Tensor>() : rows_for(*target, whole.ending, tensor, model);
+    if (rows.empty())
+      throw DataError(path.string(),
+                      fmt::format("{}: expected a parameter of this model: a checkpoint of another one", key));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const std::string name = target->modules[i] + whole.ending;
+      const auto wanted = model.find(name);
+      if (wanted == model.end() || wanted->second.sizes() != rows[i].sizes()) {
+        throw DataError(
+            path.string(),
+            fmt::format("{}: expected the shape [{}] of {}, found [{}]", key,
+                        wanted == model.end() ? "" : fmt::format("{}", fmt::join(wanted->second.sizes(), ", ")), name,
+                        fmt::join(rows[i].sizes(), ", ")));
+      }
+      weights[name] = rows[i];
+    }
+  }
+  for (const auto& [name, tensor] : model) {
+    if (!weights.contains(name))
+      throw DataError(path.string(), fmt::format("expected a tensor for {}, found none", name));
+  }
+  return weights;
 }
 
 void merge_lora(const LoraChanges& changes, double strength, TensorMap& model) {

@@ -50,6 +50,10 @@ at::Tensor lora_difference(const LoraChange& change, at::IntArrayRef shape);
 /// Adds every change to its parameter: summed in fp32, then rounded to the parameter's dtype once.
 void merge_lora(const LoraChanges& changes, double strength, TensorMap& model);
 
+/// Every parameter of a model from one file that names them in any of those styles: a whole distilled checkpoint.
+/// @throws DataError naming keys that the model has no place for, parameters that the file lacks, and other sizes.
+TensorMap read_renamed_weights(const std::filesystem::path& path, const TensorMap& model);
+
 /// Names under which a side path of module "blocks.0.attn1.to_q" stands among a model's weights.
 inline constexpr const char* kLoraDown = ".lora_A.weight";  // [rank, in]
 inline constexpr const char* kLoraUp = ".lora_B.weight";    // [out, rank], with scale and strength

@@ -91,7 +91,7 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--model", f.model, "pipeline folder in the diffusers layout (default: embedded)");
   sub.add_option("--pretrained_model_path", f.published_model,
                  "the same; chooses the defaults of the published inference script (which is given it twice)");
-  sub.add_option("--transformer", f.transformer, "transformer folder in place of the model's, looked for inside it first, e.g. student");
+  sub.add_option("--transformer", f.transformer, "transformer folder, or one file of all its weights, in place of the model's; looked for inside it first, e.g. student");
   sub.add_option("--lora", f.loras, "FILE.safetensors[:SCALE] of low-rank changes to the transformer; may be given several times")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   sub.add_option("--lora-mode", f.lora_mode, "merged into the weights, or runtime: beside them")

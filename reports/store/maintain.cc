@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reports/store/maintain.h"
 
+#include "vorta_views.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
@@ -129,6 +131,16 @@ std::string export_sql(const Database& database, std::string_view table) {
   throw ConfigError("--table", unknown_name_message("table", table, std::move(known)));
 }
 
+// The dashboards' views, to stay in the file.
+std::string lasting_views() {
+  constexpr std::string_view kTemporary = "CREATE TEMP VIEW", kLasting = "CREATE VIEW IF NOT EXISTS";
+  std::string sql(embedded::views_sql());
+  for (std::size_t at = sql.find(kTemporary); at != std::string::npos; at = sql.find(kTemporary, at + kLasting.size())) {
+    sql.replace(at, kTemporary.size(), kLasting);
+  }
+  return sql;
+}
+
 }  // namespace
 
 std::string_view measurements_sql() { return kMeasurementsSql; }
@@ -162,7 +174,9 @@ void publish_database(const fs::path& file, const fs::path& copy) {
   }
   {
     const Database published(partial, OpenMode::kPublish);
-    published.execute("PRAGMA journal_mode = DELETE; ANALYZE");
+    published.execute("PRAGMA journal_mode = DELETE");
+    published.execute(lasting_views());
+    published.execute("ANALYZE");
   }
   fs::rename(partial, copy, code);
   if (code) throw DataError(copy.string(), "cannot be written: " + code.message());

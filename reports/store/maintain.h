@@ -40,7 +40,8 @@ struct Verification {
 /// Pages and indexes, foreign keys, JSON, finished timed trials without an end-to-end time, missing or changed artefact files.
 Verification verify_database(const std::filesystem::path& file);
 
-/// A compact read-only copy without a write-ahead log, for tools that open databases in folders they cannot write.
+/// A compact read-only copy without a write-ahead log, for tools that open databases in folders they cannot write. The
+/// views of dashboards/sql/views.sql are in it.
 void publish_database(const std::filesystem::path& file, const std::filesystem::path& copy);
 
 /// Names accepted by export_rows: csv, json, jsonl.

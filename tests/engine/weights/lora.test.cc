@@ -113,6 +113,24 @@ TEST_CASE("keys without a place are reported with the reason", "[weights][lora]"
   CHECK(report.lines().size() == 9);
 }
 
+TEST_CASE("a whole checkpoint is read in the original naming", "[weights][lora]") {
+  const std::string name = GENERATE("wan", "hunyuan");
+  const TensorMap model = fixture(name + "-model"), expected = fixture(name + "-whole-expected");
+  const std::filesystem::path file =
+      std::string(VORTA_SOURCE_DIR) + "/tests/golden/lora/" + name + "-whole.safetensors";
+  const TensorMap found = read_renamed_weights(file, model);
+  REQUIRE(found.size() == model.size());
+  for (const auto& [key, tensor] : expected) {
+    INFO(key);
+    CHECK(at::equal(found.at(key), tensor));
+  }
+  TensorMap larger = model;
+  larger["blocks.9.attn1.to_q.weight"] = at::zeros({1});
+  CHECK_THROWS_WITH(read_renamed_weights(file, larger), Contains("blocks.9") && Contains("found none"));
+  CHECK_THROWS_WITH(read_renamed_weights(file, fixture(name == "wan" ? "hunyuan-model" : "wan-model")),
+                    Contains("another one"));
+}
+
 TEST_CASE("files for another model are refused", "[weights][lora]") {
   const TensorMap wan = fixture("wan-model"), hunyuan = fixture("hunyuan-model");
   CHECK_THROWS_WITH(read_lora(fixture("wan-original"), "mine", hunyuan), Contains("mine") && Contains("another model"));

@@ -13,7 +13,7 @@ from diffusers.loaders.lora_conversion_utils import (
     _convert_hunyuan_video_lora_to_diffusers,
     _convert_non_diffusers_wan_lora_to_diffusers,
 )
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 SEED, RANK, DIM, FFN = 5, 2, 8, 12
 
@@ -140,9 +140,31 @@ def hunyuan(out, generator):
         save_file(tensors, out / f"{name}.safetensors")
 
 
+def whole(out, generator):
+    """Whole checkpoints: every parameter of the models above with values of its own, original names."""
+    values = {}
+    named = {f"{m}.{e}": f"{original}.{e}" for m, (original, _, _) in WAN.items() for e in ("weight", "bias")}
+    for name, (key, _) in WAN_MORE.items():
+        module, _, kind = key.rpartition(".")
+        named[name] = {"diff": f"{module}.weight", "diff_b": f"{module}.bias", "diff_m": f"{module}.modulation"}[kind]
+    for name, tensor in load_file(out / "wan-model.safetensors").items():
+        values[name] = torch.randn(tensor.shape, generator=generator)
+    save_file(values, out / "wan-whole-expected.safetensors")
+    save_file({"model.diffusion_model." + named[name]: tensor for name, tensor in values.items()}, out / "wan-whole.safetensors")
+    fused, parts = {}, {}
+    for module, (targets, rows, columns, swapped) in HUNYUAN.items():
+        fused[f"{module}.weight"] = torch.randn(sum(rows), columns, generator=generator)
+        weight = fused[f"{module}.weight"]
+        weight = torch.cat(list(reversed(weight.chunk(2)))) if swapped else weight
+        parts |= {f"{t}.weight": part.contiguous() for t, part in zip(targets, weight.split(rows))}
+    save_file(fused, out / "hunyuan-whole.safetensors")
+    save_file(parts, out / "hunyuan-whole-expected.safetensors")
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     random = torch.Generator().manual_seed(SEED)
     wan(folder, random)
     hunyuan(folder, random)
+    whole(folder, random)
