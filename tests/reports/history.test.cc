@@ -314,6 +314,7 @@ TEST_CASE("a published copy has no log and opens where nothing can be written", 
   write_part(file, "", 0, 3);
   publish_database(file, copy);
   CHECK(number_in(copy, "SELECT count(*) FROM trial") == 3);
+  CHECK(number_in(copy, "SELECT count(*) FROM v_trial") == 3);
   {
     const Database database(copy, OpenMode::kReadOnly);
     Statement mode = database.prepare("PRAGMA journal_mode");
