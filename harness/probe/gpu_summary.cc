@@ -121,7 +121,8 @@ class Summary {
     const int64_t where = record.capture_scope >= 0 ? record.capture_scope : record.scope;
     const int64_t which = operator_of(where);
     if (which < 0) return;
-    Worker& worker = workers_[{which, record.scope}];  // a graph's node works once for each replay
+    const int64_t replay = record.capture_scope >= 0 ? record.scope : -1;  // a graph's node works once for each
+    Worker& worker = workers_[{which, replay}];
     if (ns < worker.ns) return;
     worker = {&kernels, ns};
   }
@@ -165,7 +166,7 @@ class Summary {
   reports::GpuProfile profile_;
   std::vector<Interval> all_;
   std::map<KernelKey, Kernels> kernels_;
-  std::map<std::pair<int64_t, int64_t>, Worker> workers_;  // by operator and launching scope
+  std::map<std::pair<int64_t, int64_t>, Worker> workers_;  // by operator and replay of a graph, else -1
   std::map<Place, reports::GpuPlaceRow> places_;
   std::map<int64_t, StepSum> steps_;
 };

@@ -57,7 +57,8 @@ TEST_CASE("GRiT finds VBench's boxes and words on the same weights", "[metrics][
     REQUIRE(found.boxes.size() > 5);
     for (std::size_t i = 0; i < found.boxes.size(); ++i) {
       for (std::size_t k = 0; k < 4; ++k) {
-        CHECK(found.boxes[i][k] == Approx(expected.at("boxes")[i][k].get<float>()).margin(2e-3));
+        // Pixels. The script scales the box regressors up, so the last bits of a sum show in three rounds of refinement.
+        CHECK(found.boxes[i][k] == Approx(expected.at("boxes")[i][k].get<float>()).margin(1e-2));
       }
     }
     const auto ids = [&](const char* key, std::size_t i) { return expected.at(key)[i].get<std::vector<int64_t>>(); };
