@@ -18,7 +18,7 @@ struct ScoreOptions {
   ScoreRunOptions run;
   std::vector<std::string> dimensions;
   std::string mode = "vbench_standard";
-  std::string shard = "0/1";
+  std::string shard = "1/1";
   bool load_ckpt_from_local = true;
 };
 
@@ -115,7 +115,7 @@ std::function<int()> add_score(CLI::App& sub) {
                  "Accepted as VBench's; weights always come from $VBENCH_CACHE_DIR, nothing is downloaded");
   sub.add_option("--name", run.name, "Name of the result files (default: results_DATE-TIME)");
   sub.add_option("--device", run.device, "auto, cpu or cuda")->capture_default_str();
-  sub.add_option("--shard", options->shard, "INDEX/COUNT: this process's part of the videos; a last call writes the files")
+  sub.add_option("--shard", options->shard, "PART/PARTS, such as 2/4: this process's part of the videos; a last call writes the files")
       ->capture_default_str();
   return [options] { return score(*options); };
 }

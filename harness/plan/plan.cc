@@ -68,19 +68,6 @@ std::vector<size_t> latin_order(size_t count, uint64_t sequence, uint64_t seed) 
 
 uint64_t order_seed(const SuiteSpec& spec) { return number_of(spec.name); }
 
-Shard parse_shard(const std::string& text) {
-  Shard shard;
-  const char* end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, shard.index);
-  const bool slash = first.ec == std::errc() && first.ptr != end && *first.ptr == '/';
-  const auto second = slash ? std::from_chars(first.ptr + 1, end, shard.count) : first;
-  const bool whole = slash && second.ec == std::errc() && second.ptr == end;
-  if (!whole || shard.index < 1 || shard.count < shard.index || shard.count > 100000) {
-    throw ConfigError("--shard", "expected PART/PARTS, such as 2/4, found \"" + text + "\"");
-  }
-  return shard;
-}
-
 void keep_shard(Plan& plan, const SuiteSpec& spec, const Shard& shard) {
   std::erase_if(plan.items, [&](const PlanItem& item) {
     const std::string name = spec.prompts[item.prompt].text + "\n" + spec.negative_prompt + "\n" + std::to_string(item.seed);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/plan/shard.h"
 #include "harness/suite/suite_spec.h"
 
 namespace vorta::harness {
@@ -37,15 +38,7 @@ std::vector<size_t> latin_order(size_t count, uint64_t sequence, uint64_t seed);
 /// The seed of latin_order: from the suite's name, so that a resumed run goes on in the same order.
 uint64_t order_seed(const SuiteSpec& spec);
 
-/// One part of a plan that is divided among machines or processes: part `index` (from 1) of `count`, whole items by their
-/// hash. An item is in the same part whatever else the suite holds.
-struct Shard {
-  int64_t index = 1;
-  int64_t count = 1;
-};
-/// "2/4". ConfigError on anything else.
-Shard parse_shard(const std::string& text);
-/// Keeps the part's items; may leave none.
+/// Keeps the part's items, chosen by their hash: an item is in the same part whatever else the suite holds. May leave none.
 void keep_shard(Plan& plan, const SuiteSpec& spec, const Shard& shard);
 
 /// `only`: names of variants to keep (empty: all); the reference is always kept, since every comparison needs it.

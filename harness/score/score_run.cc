@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <ctime>
@@ -63,7 +62,7 @@ class DimensionRun {
       if (const auto* known = journal_.find(keys_.back())) {
         result_.videos.back().score = known->score;
         ++summary_.reused;
-      } else if (static_cast<int64_t>(i) % options_.shard.count == options_.shard.index) {
+      } else if (static_cast<int64_t>(i) % options_.shard.count == options_.shard.index - 1) {
         mine.push_back(i);
       } else {
         ++summary_.left_to_others;
@@ -187,18 +186,6 @@ std::string default_name() {
 }
 
 }  // namespace
-
-Shard parse_shard(const std::string& text) {
-  Shard shard;
-  const char* end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, shard.index);
-  const bool slash = first.ec == std::errc() && first.ptr != end && *first.ptr == '/';
-  const auto second = slash ? std::from_chars(first.ptr + 1, end, shard.count) : first;
-  if (!slash || second.ec != std::errc() || second.ptr != end || shard.index < 0 || shard.index >= shard.count) {
-    throw ConfigError("--shard", fmt::format("expected INDEX/COUNT with 0 <= INDEX < COUNT, found '{}'", text));
-  }
-  return shard;
-}
 
 ScoreSummary score_videos(const ScoreRunOptions& options) {
   const at::NoGradGuard no_grad;

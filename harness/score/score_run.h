@@ -5,26 +5,19 @@
 #include <string>
 #include <vector>
 
+#include "harness/plan/shard.h"
 #include "harness/score/score_files.h"
 #include "harness/score/video_list.h"
 #include "metrics/core/scorer.h"
 
 namespace vorta::harness {
 
-/// This process's part of the work: items `index`, `index` + `count`, ... of every dimension.
-struct Shard {
-  int64_t index = 0;
-  int64_t count = 1;
-};
-/// "2/8": the third of eight. ConfigError for anything else.
-Shard parse_shard(const std::string& text);
-
 struct ScoreRunOptions {
   VideoListOptions videos;
   std::filesystem::path output_path;
   std::string name;  // of the result files; "": results_YYYY-mm-dd-HH:MM:SS
   std::string device = "auto";
-  Shard shard;
+  Shard shard;  // videos `index`, `index` + `count`, ... of every dimension
   bool read_frame = false;  // frames of subject and background from folders of images, as VBench's --read_frame
   metrics::ScorerOptions scorer;
 };

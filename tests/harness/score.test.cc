@@ -101,7 +101,7 @@ TEST_CASE("options that do not fit together are refused", "[harness][score]") {
   CHECK_THROWS_AS(list_videos(options), ConfigError);
   CHECK_THROWS_WITH(parse_score_mode("custom"), Catch::Matchers::Contains("custom_input"));
   CHECK(parse_shard("2/8").index == 2);
-  for (const char* wrong : {"", "3", "3/3", "-1/2", "1/2x", "a/b", "1/"}) CHECK_THROWS_AS(parse_shard(wrong), ConfigError);
+  for (const char* wrong : {"", "3", "4/3", "0/2", "-1/2", "1/2x", "a/b", "1/"}) CHECK_THROWS_AS(parse_shard(wrong), ConfigError);
 }
 
 TEST_CASE("standard mode finds five videos a prompt and keeps the list's entries", "[harness][score]") {
@@ -196,11 +196,11 @@ TEST_CASE("shards share the work, and the last call writes what one process woul
   for (const char* name : {"discs.mp4", "discs_odd.mp4", "discs_bt709.mp4"}) fs::copy_file(kClips / name, videos / name);
   score_videos(custom(videos, folder / "one", {"temporal_flickering"}));
   ScoreRunOptions options = custom(videos, folder / "two", {"temporal_flickering"});
-  options.shard = {0, 2};
+  options.shard = {1, 2};
   const ScoreSummary first = score_videos(options);
   CHECK(first.left_to_others == 1);
   CHECK(first.files.empty());
-  options.shard = {1, 2};
+  options.shard = {2, 2};
   const ScoreSummary second = score_videos(options);
   CHECK(second.reused == 2);
   CHECK(second.left_to_others == 0);
