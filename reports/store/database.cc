@@ -7,7 +7,9 @@
 #include <sqlite3.h>
 
 #include <array>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include "engine/base/error.h"
@@ -15,7 +17,7 @@
 namespace vorta::reports {
 namespace {
 
-constexpr int kBusyTimeoutMs = 5000;
+constexpr int kBusyTimeoutMs = 30000;  // SQLite's lock is not fair: one of many writers may wait long
 
 // Removes a constraint that later schemas do without, whatever columns the table has by now. SQLite has no ALTER for it,
 // so the table is made anew; foreign keys are off while migrations run.
@@ -187,7 +189,8 @@ Database::Database(const std::filesystem::path& path, OpenMode mode) : path_(pat
     sqlite3_busy_timeout(handle_, kBusyTimeoutMs);
     check_identity(mode);
     if (mode == OpenMode::kReadWrite) {
-      execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+      write_ahead();
+      execute("PRAGMA synchronous = NORMAL");
       migrate();
     }
     execute("PRAGMA foreign_keys = ON");
@@ -246,6 +249,18 @@ void Database::check_identity(OpenMode mode) const {
                                 "that wrote it", version, schema_version()));
   }
   if (mode == OpenMode::kReadOnly && version < 1) throw DataError(path_.string(), "holds no tables of vorta-bench yet");
+}
+
+// The change of the journal's mode needs the file alone, and SQLite does not wait for that itself: of several processes that
+// create a database at once, all but one would be told that it is locked.
+void Database::write_ahead() {
+  const auto last = std::chrono::steady_clock::now() + std::chrono::milliseconds(kBusyTimeoutMs);
+  while (true) {
+    const int code = sqlite3_exec(handle_, "PRAGMA journal_mode = WAL", nullptr, nullptr, nullptr);
+    if (code == SQLITE_OK) return;
+    if ((code & 0xff) != SQLITE_BUSY || std::chrono::steady_clock::now() > last) fail(code);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
 }
 
 void Database::migrate() {

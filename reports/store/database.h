@@ -82,6 +82,7 @@ class Database {
 
  private:
   [[noreturn]] void fail(int code) const;
+  void write_ahead();
   void migrate();
   void check_identity(OpenMode mode) const;
 
