@@ -3,8 +3,10 @@
   "use strict";
   const report = JSON.parse(document.getElementById("report-data").textContent);
   const names = report.variants.map((v) => v.variant);
-  const palette = ["#5b6675", "#d9822b", "#2a9d8f", "#1f6feb", "#9b5de5", "#c0392b", "#6a994e", "#b5838d"];
-  const variantScale = { domain: names, range: names.map((_, i) => palette[i % palette.length]) };
+  const palette = ["#5b6675", "#d9822b", "#2a9d8f", "#1f6feb", "#9b5de5", "#c0392b", "#6a994e", "#d45d9c", "#b8860b", "#17a2c4", "#8c564b", "#4b4fb8"];
+  const control = "#9aa4b1";  // controls share one colour: what they are stands in their names
+  let coloured = 0;
+  const variantScale = { domain: names, range: report.variants.map((v) => (v.params.control_for ? control : palette[coloured++ % palette.length])) };
   // Colours of the page's own theme, so that charts follow light and dark.
   const themed = () => {
     const style = getComputedStyle(document.documentElement);
