@@ -3,13 +3,13 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/json_numbers.h"
 #include "engine/base/nearest.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <array>
-#include <cmath>
 
 #include "cache_published.h"
 
@@ -46,17 +46,6 @@ Record find_record(const std::string& family, const std::string& source, std::st
       where, unknown_name_message("calibration", source, known) + "; a file of `vorta-bench calibrate` ends in .json");
 }
 
-std::vector<double> numbers(ObjectReader& reader, std::string_view key) {
-  const json* list = reader.value(key);
-  if (list == nullptr || !list->is_array() || list->empty()) reader.fail(key, "expected a list of numbers");
-  std::vector<double> values;
-  for (const json& item : *list) {
-    if (!item.is_number() || !std::isfinite(item.get<double>())) reader.fail(key, "expected finite numbers");
-    values.push_back(item.get<double>());
-  }
-  return values;
-}
-
 }  // namespace
 
 TeaCalibration tea_calibration(const std::string& source, std::string_view where) {
@@ -67,8 +56,8 @@ TeaCalibration tea_calibration(const std::string& source, std::string_view where
   const auto found = std::find(kSignals.begin(), kSignals.end(), signal);
   if (found == kSignals.end()) reader.fail("signal", "expected time_embedding, time_projection or first_block");
   calibration.signal = static_cast<CacheSignal>(found - kSignals.begin());
-  calibration.coefficients = numbers(reader, "coefficients");
-  const std::vector<double> domain = numbers(reader, "domain");
+  calibration.coefficients = finite_numbers(reader, "coefficients");
+  const std::vector<double> domain = finite_numbers(reader, "domain");
   if (domain.size() != 2 || !(domain[0] < domain[1])) reader.fail("domain", "expected [low, high]");
   calibration.low = domain[0];
   calibration.high = domain[1];
@@ -86,8 +75,8 @@ MagCalibration mag_calibration(const std::string& source, std::string_view where
   const Record record = find_record("magcache", source, where);
   ObjectReader reader(record.value, record.where);
   MagCalibration calibration;
-  calibration.positive = numbers(reader, "positive");
-  calibration.negative = numbers(reader, "negative");
+  calibration.positive = finite_numbers(reader, "positive");
+  calibration.negative = finite_numbers(reader, "negative");
   if (calibration.positive.size() != calibration.negative.size())
     reader.fail("negative", "expected as many ratios as in \"positive\"");
   calibration.inclusive = reader.boolean("inclusive", false);

@@ -3,6 +3,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "engine/base/json_numbers.h"
 #include "engine/base/nearest.h"
 
 #include <ATen/ATen.h>
@@ -12,7 +13,6 @@
 #include <nlohmann/json.hpp>
 
 #include <array>
-#include <cmath>
 #include <utility>
 
 #include "schedule_recipes.h"
@@ -26,19 +26,8 @@ namespace fs = std::filesystem;
 constexpr std::array<std::string_view, 2> kUpdates{"euler", "renoise"};
 constexpr double kTrainTimesteps = 1000;
 
-std::vector<double> numbers(ObjectReader& reader, std::string_view key) {
-  const json* list = reader.value(key);
-  if (list == nullptr || !list->is_array() || list->empty()) reader.fail(key, "expected a list of numbers");
-  std::vector<double> values;
-  for (const json& item : *list) {
-    if (!item.is_number() || !std::isfinite(item.get<double>())) reader.fail(key, "expected finite numbers");
-    values.push_back(item.get<double>());
-  }
-  return values;
-}
-
 std::vector<double> falling_sigmas(ObjectReader& reader, std::string_view key) {
-  std::vector<double> sigmas = numbers(reader, key);
+  std::vector<double> sigmas = finite_numbers(reader, key);
   if (sigmas.size() < 2) reader.fail(key, "expected one sigma a step, and 0");
   for (size_t i = 0; i + 1 < sigmas.size(); ++i) {
     if (sigmas[i] > sigmas[i + 1]) continue;
@@ -73,7 +62,7 @@ void read_sigmas(ObjectReader& reader, SamplingRecipe& recipe) {
   for (size_t i = 0; i + 1 < recipe.sigmas.size(); ++i)
     recipe.timesteps.push_back(kTrainTimesteps * recipe.sigmas[i]);
   if (!reader.has("timesteps")) return;
-  const std::vector<double> told = numbers(reader, "timesteps");
+  const std::vector<double> told = finite_numbers(reader, "timesteps");
   if (told.size() != recipe.timesteps.size()) {
     reader.fail("timesteps", fmt::format("expected one a step, {}, found {}", recipe.timesteps.size(), told.size()));
   }

@@ -9,6 +9,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/shapes.h"
+#include "engine/vae/encode_input.h"
 #include "engine/vae/channel_kernels.h"
 
 namespace vorta::engine {
@@ -221,17 +222,7 @@ at::Tensor HunyuanVae::decode_unclamped(const at::Tensor& latents) const {
 }
 
 VaeMoments HunyuanVae::encode_moments(const at::Tensor& video) const {
-  ShapeBinder shapes("VAE encode");
-  shapes.bind(video.sizes(), "video", "B 3 F Y X");
-  const int64_t time = temporal_factor(), space = spatial_factor();
-  if (shapes['F'] < 1 || (shapes['F'] - 1) % time != 0) {
-    throw ConfigError("VAE encode", fmt::format("the number of frames must be 1 + a multiple of {}, found {}", time,
-                                                shapes['F']));
-  }
-  if (shapes['Y'] % space != 0 || shapes['X'] % space != 0) {
-    throw ConfigError("VAE encode", fmt::format("height and width must be multiples of {}, found {} x {}", space,
-                                                shapes['Y'], shapes['X']));
-  }
+  check_encode_input(*this, video);
   const auto halves = run(video.to(dtype_), Direction::kEncode).chunk(2, 1);
   return {halves[0], halves[1].clamp(-30.0, 20.0)};
 }

@@ -9,6 +9,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/shapes.h"
+#include "engine/vae/encode_input.h"
 #include "engine/vae/tiling.h"
 
 namespace vorta::engine {
@@ -148,24 +149,15 @@ at::Tensor WanVae::decode_unclamped(const at::Tensor& latents) const {
 }
 
 VaeMoments WanVae::encode_moments(const at::Tensor& video) const {
-  ShapeBinder shapes("VAE encode");
-  shapes.bind(video.sizes(), "video", "B 3 F Y X");
-  const int64_t time = temporal_factor(), space = spatial_factor();
-  if (shapes['F'] < 1 || (shapes['F'] - 1) % time != 0) {
-    throw ConfigError("VAE encode", fmt::format("the number of frames must be 1 + a multiple of {}, found {}", time,
-                                                shapes['F']));
-  }
-  if (shapes['Y'] % space != 0 || shapes['X'] % space != 0) {
-    throw ConfigError("VAE encode", fmt::format("height and width must be multiples of {}, found {} x {}", space,
-                                                shapes['Y'], shapes['X']));
-  }
+  check_encode_input(*this, video);
+  const int64_t space = spatial_factor(), height = video.size(3), width = video.size(4);
   const auto& tiling = options_.tiling;
   at::Tensor moments;
-  if (!tiling || (shapes['Y'] <= tiling->tile_height && shapes['X'] <= tiling->tile_width)) {
+  if (!tiling || (height <= tiling->tile_height && width <= tiling->tile_width)) {
     moments = encode_stream(video).to(at::kFloat);
   } else {
-    moments = run_tiled(video, plan_tile_axis(shapes['Y'], tiling->tile_height, tiling->overlap),
-                        plan_tile_axis(shapes['X'], tiling->tile_width, tiling->overlap), {1, space},
+    moments = run_tiled(video, plan_tile_axis(height, tiling->tile_height, tiling->overlap),
+                        plan_tile_axis(width, tiling->tile_width, tiling->overlap), {1, space},
                         [this](const at::Tensor& tile) { return encode_stream(tile); });
   }
   const auto halves = moments.chunk(2, 1);
