@@ -13,6 +13,7 @@
 #include "engine/train/base_trainer.h"
 #include "engine/train/distiller.h"
 #include "engine/train/model_judge.h"
+#include "engine/train/route_adapter.h"
 #include "engine/train/router_trainer.h"
 #include "engine/train/vae_trainer.h"
 #include "harness/cli/exit_codes.h"
@@ -34,10 +35,11 @@ struct TrainArguments {
   VaeTraining vae;
   BaseTraining base;
   RouterTraining router;
+  RouteAdaptation adapt;
   DistillTraining distill;
   JudgeArguments judge;
   std::vector<std::string> stages;
-  std::string optimizer = "muon", distill_optimizer = "adamw";
+  std::string optimizer = "muon", adapt_optimizer = "muon", distill_optimizer = "adamw";
 };
 
 void add_common(CLI::App& app, TrainOptions& options) {
@@ -163,6 +165,33 @@ void add_router(CLI::App& app, RouterTraining& router) {
   app.add_option("--distillation", router.last_layer)->capture_default_str();
 }
 
+void add_adapt(CLI::App& app, TrainArguments& arguments) {
+  RouteAdaptation& adapt = arguments.adapt;
+  adapt.options.steps = 600;
+  adapt.options.accumulate = 2;
+  adapt.options.learning_rate = {5e-4, 30, 0.3, 0.02};
+  adapt.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
+  adapt.options.average_decay = 0.99;
+  add_common(app, adapt.options);
+  add_clip(app, adapt.clip);
+  add_pool(app, adapt.pool);
+  add_replicas(app, adapt.options);
+  app.add_option("--model", adapt.model, "Folder of the trained model, diffusers layout")->required();
+  app.add_option("--routers", adapt.routers, "Router checkpoint (default: the model's)");
+  app.add_option("--batch", adapt.batch, "Clips a micro-batch")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--dense-share", adapt.dense_share, "Share of the micro-batches with dense attention")
+      ->capture_default_str();
+  app.add_option("--caption-dropout", adapt.caption_dropout)->capture_default_str();
+  app.add_option("--noise-shift", adapt.noise_shift, "Shift of the training noise")->capture_default_str();
+  app.add_option("--uniform-share", adapt.uniform_share, "Share of noise levels that are uniform before the shift")
+      ->capture_default_str();
+  app.add_option("--optimizer", arguments.adapt_optimizer, "muon (matrices inside blocks; the rest AdamW) or adamw")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"muon", "adamw"}));
+  app.add_option("--average", adapt.options.average_decay, "Decay of the moving average of the weights; 0: none")
+      ->capture_default_str();
+}
+
 const std::map<std::string, DistillMethod> kDistillMethods{{"consistency", DistillMethod::kConsistency},
                                                            {"matching", DistillMethod::kMatching}};
 
@@ -247,15 +276,17 @@ std::function<int()> add_train(CLI::App& sub) {
   CLI::App* vae = sub.add_subcommand("vae", "the video autoencoder");
   CLI::App* base = sub.add_subcommand("base", "transformer and text encoder, on encoded clips");
   CLI::App* router = sub.add_subcommand("router", "VORTA's routers, on a frozen model");
+  CLI::App* adapt = sub.add_subcommand("adapt", "the model's weights to its routers' sparse heads");
   CLI::App* distill = sub.add_subcommand("distill", "a student of few steps, guidance folded in");
   CLI::App* judged = sub.add_subcommand("judge", "clips of held-out captions, judged by the checker");
   sub.require_subcommand(1);
   add_vae(*vae, *arguments);
   add_base(*base, *arguments);
   add_router(*router, arguments->router);
+  add_adapt(*adapt, *arguments);
   add_distill(*distill, *arguments);
   add_judge(*judged, arguments->judge);
-  return [arguments, vae, base, distill, judged] {
+  return [arguments, vae, base, adapt, distill, judged] {
     if (judged->parsed()) return judge(arguments->judge);
     if (vae->parsed()) {
       if (!arguments->stages.empty()) arguments->vae.stages.clear();
@@ -265,6 +296,10 @@ std::function<int()> add_train(CLI::App& sub) {
     if (base->parsed()) {
       if (arguments->optimizer == "muon") arguments->base.options.muon.emplace();
       return report(arguments->base.options, train_base(arguments->base));
+    }
+    if (adapt->parsed()) {
+      if (arguments->adapt_optimizer == "muon") arguments->adapt.options.muon.emplace();
+      return report(arguments->adapt.options, adapt_to_routes(arguments->adapt));
     }
     if (distill->parsed()) {
       if (arguments->distill_optimizer == "muon") arguments->distill.options.muon.emplace();
