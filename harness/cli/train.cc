@@ -16,6 +16,7 @@
 #include "engine/train/router_trainer.h"
 #include "engine/train/vae_trainer.h"
 #include "harness/cli/exit_codes.h"
+#include "harness/cli/flag_checks.h"
 #include "harness/cli/verbs.h"
 
 namespace vorta::harness {
@@ -44,7 +45,7 @@ void add_common(CLI::App& app, TrainOptions& options) {
   app.add_option("--out", options.output, "Folder for checkpoints, log.jsonl, samples and weights; an earlier run there is resumed")->required();
   app.add_option("--steps", options.steps, "Optimiser steps of the whole run")->capture_default_str();
   app.add_option("--minutes", options.minutes, "Stop, with a checkpoint, after this long (0: no limit)")->capture_default_str();
-  app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_option("--seed", options.seed)->check(whole_number(0))->capture_default_str();
   app.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
   app.add_option("--dtype", options.dtype, "float32 or bfloat16 arithmetic; weights are kept in float32")->capture_default_str();
   app.add_option("--lr", options.learning_rate.peak, "Peak learning rate")->capture_default_str();
@@ -53,7 +54,7 @@ void add_common(CLI::App& app, TrainOptions& options) {
   app.add_option("--accumulate", options.accumulate, "Micro-batches a step")->capture_default_str();
   app.add_option("--evaluate-every", options.evaluate_every, "Steps between sample evaluations (0: at the end)")->capture_default_str();
   app.add_option("--checkpoint-minutes", options.checkpoint_minutes)->capture_default_str();
-  app.add_option("--log-every", options.log_every)->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--log-every", options.log_every)->capture_default_str()->check(whole_number(1));
 }
 
 void add_replicas(CLI::App& app, TrainOptions& options) {
@@ -69,7 +70,7 @@ void add_clip(CLI::App& app, ClipSize& clip) {
 void add_pool(CLI::App& app, PoolOptions& pool) {
   app.add_option("--pool", pool.clips, "Encoded clips that are kept in memory")->capture_default_str();
   app.add_option("--refresh", pool.refresh, "Clips exchanged for new ones every --refresh-every steps")->capture_default_str();
-  app.add_option("--refresh-every", pool.refresh_every)->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--refresh-every", pool.refresh_every)->capture_default_str()->check(whole_number(1));
 }
 
 // "0.35:80x96:6" is share:crop:batch; "0.85:full:2" trains on whole frames.
@@ -181,7 +182,7 @@ void add_distill(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--init", distill.initial_student, "Transformer folder to start from (default: the teacher's)");
   app.add_option("--method", distill.method, "consistency (phased) or matching (of distributions)")
       ->transform(CLI::CheckedTransformer(kDistillMethods));
-  app.add_option("--batch", distill.batch, "Clips a micro-batch")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--batch", distill.batch, "Clips a micro-batch")->capture_default_str()->check(whole_number(1));
   app.add_option("--student-steps", distill.student_steps, "Steps of the student")->capture_default_str();
   app.add_option("--flow-shift", distill.flow_shift, "Shift of the student's sigmas and of the teacher's grid")->capture_default_str();
   app.add_option("--guidance", distill.guidance, "Of the teacher")->capture_default_str();
@@ -204,7 +205,7 @@ void add_judge(CLI::App& app, JudgeArguments& arguments) {
   app.add_option("--model", judging.pipeline.model_dir, "Model folder (default: the embedded one)");
   app.add_option("--routers", judging.pipeline.routers_dir, "Router checkpoint (default: the model's)");
   app.add_option("--attention", judging.pipeline.attention)->capture_default_str();
-  app.add_option("--prompts", judging.prompts, "Held-out captions")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--prompts", judging.prompts, "Held-out captions")->capture_default_str()->check(whole_number(1));
   app.add_option("--first", judging.first, "Number of the first one")->capture_default_str();
   app.add_option("--steps", arguments.asked.steps, "Default: the model's");
   app.add_option("--guidance", arguments.asked.guidance, "Default: the model's");

@@ -59,6 +59,7 @@ class KnownNames {
     }
     require("/base/sampler", "sampler", samplers_);
     require_name_or_folder("/model", "model", shapes_);
+    require_model_folder();
     require_name_or_folder("/routers", "routers");
   }
 
@@ -103,6 +104,14 @@ class KnownNames {
     if (folder.has_parent_path() || std::filesystem::is_directory(folder, ignored)) return;
     known.insert(known.begin(), "embedded");
     require(pointer, kind, known);
+  }
+
+  // Nothing runs without it, while missing routers fail the cases that need them.
+  void require_model_folder() const {
+    const std::filesystem::path folder(suite_.at("model").get_ref<const std::string&>());
+    std::error_code ignored;
+    if (!folder.has_parent_path() || std::filesystem::is_directory(folder, ignored)) return;
+    throw ConfigError(where_ + "/model", fmt::format("no such folder: {}", folder.string()));
   }
 
   json suite_;
