@@ -32,35 +32,32 @@ VORTA_AVX2 void layer_norm_row(const ModulatedLayerNormArgs& args, int64_t row) 
   }
 }
 
-// Eight values are four (even, odd) pairs: swap each pair's halves and add with alternating signs.
-VORTA_AVX2_INLINE __m256 rotate_pairs(__m256 value, const float* cosine, const float* sine) {
-  const __m256i twice = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
-  const __m256 c = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(cosine)), twice);
-  const __m256 s = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(sine)), twice);
-  const __m256 swapped = _mm256_permute_ps(value, 0xb1);
-  return _mm256_fmaddsub_ps(value, c, _mm256_mul_ps(swapped, s));
-}
-
 VORTA_AVX2 void rms_span(const RmsNormRopeArgs& args, int64_t row, int64_t first) {
   const int64_t width = args.norm_width;
   const BFloat16Bits* x = args.x.data + row * args.x.row_stride + first;
   BFloat16Bits* out = args.out.data + row * args.out.row_stride + first;
-  __m256 square = _mm256_setzero_ps();
-  for (int64_t i = 0; i < width; i += kLanesAvx2) {
-    const __m256 value = load8(x + i);
-    square = _mm256_fmadd_ps(value, value, square);
+  PairsAvx2 square{_mm256_setzero_ps(), _mm256_setzero_ps()};
+  for (int64_t i = 0; i < width; i += 16) {
+    const PairsAvx2 value = load16(x + i);
+    square.even = _mm256_fmadd_ps(value.even, value.even, square.even);
+    square.odd = _mm256_fmadd_ps(value.odd, value.odd, square.odd);
   }
-  const float mean = sum8(square) / static_cast<float>(width);
+  const float mean = sum8(_mm256_add_ps(square.even, square.odd)) / static_cast<float>(width);
   const __m256 inverse = _mm256_set1_ps(1.0f / std::sqrt(mean + args.eps));
   const int64_t table = row % args.rows.rows_per_batch * (args.head_dim / 2);
-  for (int64_t i = 0; i < width; i += kLanesAvx2) {
-    __m256 value = round8(_mm256_mul_ps(load8(x + i), inverse));
-    value = round8(_mm256_mul_ps(value, load8(args.weight + i)));
+  int64_t in_head = args.cosine == nullptr ? 0 : first % args.head_dim;
+  for (int64_t i = 0; i < width; i += 16) {
+    const PairsAvx2 weight = load16(args.weight + i);
+    PairsAvx2 value = load16(x + i);
+    value.even = round8_of_bfloat16(_mm256_mul_ps(round8_of_bfloat16(_mm256_mul_ps(value.even, inverse)), weight.even));
+    value.odd = round8_of_bfloat16(_mm256_mul_ps(round8_of_bfloat16(_mm256_mul_ps(value.odd, inverse)), weight.odd));
     if (args.cosine != nullptr) {
-      const int64_t at = table + (first + i) % args.head_dim / 2;
-      value = rotate_pairs(value, args.cosine + at, args.sine + at);
+      const __m256 cosine = load8(args.cosine + table + in_head / 2), sine = load8(args.sine + table + in_head / 2);
+      value = {_mm256_fmsub_ps(value.even, cosine, _mm256_mul_ps(value.odd, sine)),
+               _mm256_fmadd_ps(value.odd, cosine, _mm256_mul_ps(value.even, sine))};
+      in_head = in_head + 16 == args.head_dim ? 0 : in_head + 16;
     }
-    store8(out + i, value);
+    store16_of_bfloat16(out + i, value);
   }
 }
 
