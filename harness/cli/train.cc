@@ -14,10 +14,12 @@
 #include "engine/train/distiller.h"
 #include "engine/train/model_judge.h"
 #include "engine/train/router_trainer.h"
+#include "engine/train/scorer_trainer.h"
 #include "engine/train/vae_trainer.h"
 #include "harness/cli/exit_codes.h"
 #include "harness/cli/flag_checks.h"
 #include "harness/cli/verbs.h"
+#include "harness/score/examination.h"
 
 namespace vorta::harness {
 namespace {
@@ -36,7 +38,9 @@ struct TrainArguments {
   BaseTraining base;
   RouterTraining router;
   DistillTraining distill;
+  ScorerTraining scorer;
   JudgeArguments judge;
+  ScorerExamination examination;
   std::vector<std::string> stages;
   std::string optimizer = "muon", distill_optimizer = "adamw";
 };
@@ -198,6 +202,19 @@ void add_distill(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--evaluation-prompts", distill.evaluation_prompts)->capture_default_str();
 }
 
+void add_scorer(CLI::App& app, ScorerTraining& scorer) {
+  scorer.options.learning_rate = {1.5e-3, 100, 0.3, 0.01};
+  scorer.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
+  scorer.options.average_decay = 0.998;
+  add_common(app, scorer.options);
+  app.add_option("--batch", scorer.batch, "Clips rendered for a step")->capture_default_str();
+  app.add_option("--replay", scorer.replay, "Batches of earlier steps learnt from again in every step")->capture_default_str();
+  app.add_option("--memory", scorer.memory, "Batches kept for that")->capture_default_str();
+  app.add_option("--render-ahead", scorer.render_ahead, "Batches rendered in the background, each by one core")->capture_default_str();
+  app.add_option("--average", scorer.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
+  app.add_option("--evaluation-clips", scorer.evaluation_clips)->capture_default_str();
+}
+
 void add_judge(CLI::App& app, JudgeArguments& arguments) {
   ModelJudging& judging = arguments.judging;
   judging.pipeline.device = "auto";
@@ -236,6 +253,23 @@ int judge(JudgeArguments& arguments) {
   return kDone;
 }
 
+int examine(const ScorerExamination& examination) {
+  const ExaminationTable table = examine_scorers(examination);
+  const auto& clean = table.at("clean");
+  std::string line;
+  for (const auto& [spoiling, means] : table) {
+    std::string names = fmt::format("{:<22}", "mean score"), scores = fmt::format("{:<22}", spoiling);
+    for (const auto& [name, mean] : clean) {
+      names += fmt::format(" {:>14.14}", name);
+      const auto found = means.find(name);
+      scores += found == means.end() ? fmt::format(" {:>14}", "-") : fmt::format(" {:>14.4f}", found->second);
+    }
+    if (line.empty()) std::printf("%s\n", (line = names).c_str());
+    std::printf("%s\n", scores.c_str());
+  }
+  return kDone;
+}
+
 int report(const TrainOptions& options, const TrainSummary& summary) {
   std::printf("%s: %lld of %lld steps, %.1f s, last loss %.5f%s\n", options.output.c_str(),
               static_cast<long long>(summary.steps_done), static_cast<long long>(options.steps), summary.seconds,
@@ -251,14 +285,21 @@ std::function<int()> add_train(CLI::App& sub) {
   CLI::App* base = sub.add_subcommand("base", "transformer and text encoder, on encoded clips");
   CLI::App* router = sub.add_subcommand("router", "VORTA's routers, on a frozen model");
   CLI::App* distill = sub.add_subcommand("distill", "a student of few steps, guidance folded in");
+  CLI::App* scorer = sub.add_subcommand("scorer", "the networks that score the embedded model's videos");
   CLI::App* judged = sub.add_subcommand("judge", "clips of held-out captions, judged by the checker");
   sub.require_subcommand(1);
   add_vae(*vae, *arguments);
   add_base(*base, *arguments);
   add_router(*router, arguments->router);
   add_distill(*distill, *arguments);
+  add_scorer(*scorer, arguments->scorer);
   add_judge(*judged, arguments->judge);
-  return [arguments, vae, base, distill, judged] {
+  CLI::App* examined = sub.add_subcommand("examine", "the embedded scorers, on rendered clips clean and spoilt");
+  examined->add_option("--out", arguments->examination.output, "Folder for examination.json")->required();
+  examined->add_option("--clips", arguments->examination.clips, "Held-out scenes")->capture_default_str()->check(CLI::PositiveNumber);
+  examined->add_option("--device", arguments->examination.device, "auto, cpu or cuda")->capture_default_str();
+  return [arguments, vae, base, distill, scorer, examined, judged] {
+    if (examined->parsed()) return examine(arguments->examination);
     if (judged->parsed()) return judge(arguments->judge);
     if (vae->parsed()) {
       if (!arguments->stages.empty()) arguments->vae.stages.clear();
@@ -273,6 +314,7 @@ std::function<int()> add_train(CLI::App& sub) {
       if (arguments->distill_optimizer == "muon") arguments->distill.options.muon.emplace();
       return report(arguments->distill.options, train_student(arguments->distill));
     }
+    if (scorer->parsed()) return report(arguments->scorer.options, train_scorer(arguments->scorer));
     return report(arguments->router.options, train_routers(arguments->router));
   };
 }

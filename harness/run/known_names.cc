@@ -14,6 +14,7 @@
 #include "engine/pipeline/sampling.h"
 #include "engine/schedule/recipe.h"
 #include "engine/schedule/sampler.h"
+#include "harness/run/dimension_scores.h"
 #include "metrics/core/metric.h"
 
 namespace vorta::harness {
@@ -36,6 +37,12 @@ template <typename Table>
 std::vector<std::string> names_of(const Table& table) {
   std::vector<std::string> names;
   for (const auto& row : table) names.emplace_back(row.name);
+  return names;
+}
+
+std::vector<std::string> metric_names() {
+  std::vector<std::string> names = names_of(metrics::metric_table());
+  for (std::string& name : dimension_metric_names()) names.push_back(std::move(name));
   return names;
 }
 
@@ -120,7 +127,7 @@ class KnownNames {
   std::vector<std::string> attentions_ = names_of(engine::attention_backends());
   std::vector<std::string> caches_ = names_of(engine::step_caches());
   std::vector<std::string> samplers_ = names_of(engine::samplers());
-  std::vector<std::string> metrics_ = names_of(metrics::metric_table());
+  std::vector<std::string> metrics_ = metric_names();
 };
 
 }  // namespace
