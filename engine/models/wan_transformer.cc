@@ -39,7 +39,6 @@ struct Embedded {
 struct WanTransformer::Impl {
   WanTransformerConfig config;
   c10::ScalarType dtype;
-  Quantization quantization = Quantization::kNone;
   WanWeights weights;
   TokenRows rows;  // of the last forward
   std::array<KnownText, 2> texts;  // guidance passes take turns; the current one first
@@ -176,7 +175,6 @@ WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::ma
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->dtype = placement.dtype;
-  impl_->quantization = placement.quantization;
   impl_->weights = read_wan_weights(config, {&weights, std::move(source), placement, precision});
 }
 
@@ -292,14 +290,12 @@ int64_t WanTransformer::embedding_dim() const { return impl_->config.inner_dim()
 int64_t WanTransformer::latent_channels() const { return impl_->config.in_channels; }
 int64_t WanTransformer::text_dim() const { return impl_->config.text_dim; }
 c10::ScalarType WanTransformer::dtype() const { return impl_->dtype; }
-Quantization WanTransformer::quantization() const { return impl_->quantization; }
-Residence WanTransformer::blocks() const { return impl_->weights.streamed ? Residence::kHost : Residence::kDevice; }
+Quantization WanTransformer::quantization() const { return impl_->weights.home->quantization(); }
+Residence WanTransformer::blocks() const { return impl_->weights.home->residence(); }
 
 void WanTransformer::rest() {
   impl_->texts = {};
-  if (!impl_->weights.streamed) return;
-  impl_->weights.streamed->layer = -1;
-  impl_->weights.streamed->stream.leave();
+  impl_->weights.home->rest();
 }
 
 const WanTransformerConfig& WanTransformer::config() const { return impl_->config; }

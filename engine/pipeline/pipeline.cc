@@ -126,10 +126,6 @@ class Pipeline::Impl {
     return family_->guidance == GuidanceKind::kEmbedded ? config.true_guidance : config.guidance;
   }
   bool guided() const { return guidance_scale() > 1.0; }
-  /// What models with an embedded guidance are told.
-  double told_guidance() const {
-    return config.recipe && config.recipe->embedded_guidance ? *config.recipe->embedded_guidance : config.guidance;
-  }
   at::Tensor model_timestep(int64_t step) const;
   int64_t joint_text(int64_t text_tokens) { return model_shape().text_in_sequence() ? text_tokens : 0; }
   bool batches_guidance(int64_t batch, const VideoGrid& tokens);
@@ -205,7 +201,9 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* 
 
 std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
   if (config.recipe) {
-    VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == config.recipe->guidance,
+    const bool embedded = family_->guidance == GuidanceKind::kEmbedded;
+    const double guidance = embedded ? config.recipe->embedded_guidance.value_or(config.guidance) : config.recipe->guidance;
+    VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == guidance,
                 "steps and guidance are the recipe's: see choose_sampling");
     return make_recipe_sampler(*config.recipe);
   }
@@ -524,7 +522,7 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   const at::Tensor input = latents.to(config.dtype);
   const at::Tensor timestep = model_timestep(step).expand({batch});
   const auto context = [&](GuidancePass pass) {
-    return ForwardContext{attention, step, cache_.get(), pass, told_guidance(), /*reorder=*/device.is_cuda()};
+    return ForwardContext{attention, step, cache_.get(), pass, config.guidance, /*reorder=*/device.is_cuda()};
   };
   if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
   at::Tensor with_prompt, without;

@@ -41,8 +41,7 @@ struct GenerateFlags {
   std::string prompt, negative_prompt, prompt_file, prompt_embeds, latents;
   std::string output, output_dir, output_type = "video", timings;
   std::optional<int64_t> frames, height, width, steps, max_sequence_length;
-  std::optional<double> guidance, flow_shift, fps;
-  double true_guidance = 1.0;
+  std::optional<double> guidance, true_guidance, flow_shift, fps;
   std::string vae_tiling = "reference";
   std::vector<int64_t> video_size;
   std::optional<double> tau;
@@ -140,8 +139,7 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--guidance,--cfg_scale", f.guidance,
                  "classifier-free guidance, one pass a step when <= 1; HunyuanVideo: the guidance it is told");
   sub.add_option("--true-guidance,--true_cfg_scale", f.true_guidance,
-                 "HunyuanVideo: classifier-free guidance beside it, with --negative-prompt; two passes a step when > 1")
-      ->capture_default_str();
+                 "HunyuanVideo: classifier-free guidance beside it, with --negative-prompt; two passes a step when > 1 (default: 1)");
   sub.add_option("--flow-shift,--noise_scheduler_shift", f.flow_shift, "shift of the noise schedule");
   sub.add_option("--scheduler", f.scheduler, "unipc or euler (default: as scheduler_config.json says)");
   sub.add_option("--seed", f.seed, "of the initial noise, drawn on the CPU")
@@ -315,9 +313,8 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   }
   config.cache = f.cache;
   config.cache_options = f.cache_options;
-  engine::choose_sampling(config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe"}, defaults);
-  config.true_guidance = f.true_guidance;
-  if (f.true_guidance > 1 && !f.has_negative_prompt && f.prompt_embeds.empty()) {
+  engine::choose_sampling(config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe", f.true_guidance}, defaults);
+  if (config.true_guidance > 1 && !f.has_negative_prompt && f.prompt_embeds.empty()) {
     log_warn("--true-guidance has no effect without --negative-prompt");
     config.true_guidance = 1;
   }

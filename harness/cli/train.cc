@@ -154,6 +154,8 @@ void add_router(CLI::App& app, RouterTraining& router) {
   add_pool(app, router.pool);
   app.add_option("--model", router.model, "Folder of the trained model, diffusers layout")->required();
   app.add_option("--transformer", router.transformer, "Transformer folder in place of the model's; with a recipe beside it: its timesteps alone");
+  app.add_flag("--random-weights,--random_weights{true}", [&router](int64_t) { router.weights = WeightOrigin::kRandom; },
+               "Random weights and text features of the folder's configurations: the training alone, nothing of use");
   app.add_option("--batch", router.batch)->capture_default_str();
   app.add_option("--coreset-window", router.geometry.coreset_window, "Tokens: frames height width")->capture_default_str();
   app.add_option("--reduction-rate", router.geometry.reduction_rate)->capture_default_str();
