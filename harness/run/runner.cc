@@ -298,6 +298,8 @@ class Runner {
   void warm_up(const Case& one) {
     StageClock untimed;
     BeatingClock beating(untimed, heart_);
+    const int64_t steps = spec_.measurement.warmup_steps;
+    if (steps > 0) return engine_.warm_up(order(one), steps, &beating);
     remember_output(one, comparable(engine_.generate(order(one), &beating)));
   }
 
