@@ -16,10 +16,6 @@
 namespace vorta::engine {
 namespace {
 
-/// Up to this many tokens both passes of guidance are one batch: small products gain from it, and the text's keys and
-/// values stay cached. Beyond, memory counts more.
-constexpr int64_t kBatchedGuidanceTokens = 16384;
-
 void require_finite(const at::Tensor& tensor, const std::string& where) {
   if (at::isfinite(tensor).all().item<bool>()) return;
   throw NotFiniteError(where, "expected finite numbers, found infinity or NaN: the weights, the initial latents or the "
@@ -144,8 +140,9 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
   at::Tensor with_prompt, without;
   if (both_texts_.tokens.defined()) {
-    const at::Tensor both = model().forward(at::cat({input, input}), timestep[0].expand({2 * batch}), both_texts_,
-                                            context(GuidancePass::kBoth));
+    const int64_t samples = batch == 1 ? 1 : 2 * batch;  // one sample with two texts, or two samples for each
+    const at::Tensor both = model().forward(batch == 1 ? input : at::cat({input, input}), timestep[0].expand({samples}),
+                                            both_texts_, context(GuidancePass::kBoth));
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
@@ -202,9 +199,7 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
   const auto attention = backend_for(size.tokens, valid_text_tokens(features.positive));
   {
     const StageScope stage(observer, Stage::kDenoise);
-    const bool small = batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
-    const bool batched = guided() && small && cache_->decides_alike() && !model_shape().text_in_sequence();
-    both_texts_ = batched ? joined(features.positive, features.negative) : TextCondition();
+    both_texts_ = batches_guidance(batch, size.tokens) ? joined(features.positive, features.negative) : TextCondition();
     result.latents = denoise(noise, features, *attention, steps, observer);
     both_texts_ = TextCondition();
     result.cache_calls = cache_->trace();

@@ -45,6 +45,7 @@ class Pipeline::Impl {
   bool guided() const { return guidance_scale() > 1.0; }
   at::Tensor model_timestep(int64_t step) const;
   int64_t joint_text(int64_t text_tokens) { return model_shape().text_in_sequence() ? text_tokens : 0; }
+  bool batches_guidance(int64_t batch, const VideoGrid& tokens);
   int64_t text_tokens(const GenerationRequest& request);
   PromptEncoder& text();
   VideoDit& model();

@@ -15,6 +15,13 @@
 #include <utility>
 
 namespace vorta::engine {
+namespace {
+
+/// Up to this many tokens both passes of guidance are one batch: small products gain from it, and the text's keys and
+/// values stay cached. Beyond, memory counts more.
+constexpr int64_t kBatchedGuidanceTokens = 16384;
+
+}  // namespace
 
 double PlanSummary::denoise_flops() const { return std::accumulate(step_flops.begin(), step_flops.end(), 0.0); }
 
@@ -96,6 +103,12 @@ std::unique_ptr<TalliedAttention> Pipeline::Impl::backend_for(const VideoGrid& t
   return backend;
 }
 
+/// Whether both passes of a step are one forward.
+bool Pipeline::Impl::batches_guidance(int64_t batch, const VideoGrid& tokens) {
+  const bool small = batch * tokens.tokens() <= kBatchedGuidanceTokens;
+  return guided() && small && cache_->decides_alike() && !model_shape().text_in_sequence();
+}
+
 /// Tokens of the request's text, before it is encoded: all that fit.
 int64_t Pipeline::Impl::text_tokens(const GenerationRequest& request) {
   if (config.text == TextSource::kEncoder) return text_facts().max_tokens;
@@ -122,22 +135,35 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   const auto backend = backend_for(plan.size.tokens, text_count);
   plan.dense_pass = model_shape().cost(plan.size.tokens, text_count);
   const double passes = static_cast<double>(plan.passes);
-  plan.dense_step_flops = passes * plan.dense_pass.total();
+  // A batch of passes computes once what comes before the first text: see VideoDit::forward.
+  const bool is_alone = !request.latents || request.latents->size(0) == 1;
+  const double alike = is_alone && batches_guidance(1, plan.size.tokens) ? passes - 1 : 0;
+  const double layers = static_cast<double>(model_shape().num_layers());
+  const auto saved = [&](double first_attention, const StepShares& shares) {
+    const DitCost& cost = plan.dense_pass;
+    return alike * (cost.patch_in + shares.self_attention * (cost.self_linear / layers + first_attention) +
+                    shares.cross_attention * cost.cross_query);
+  };
+  const double first_dense = plan.dense_pass.self_attention / layers;
+  plan.dense_step_flops = passes * plan.dense_pass.total() - saved(first_dense, {});
+  plan.dense_step_attention = passes * plan.dense_pass.self_attention - alike * first_dense;
   const AttentionSize one{1, model_shape().num_heads(), plan.size.tokens.tokens(), model_shape().head_dim()};
   const int64_t running = steps_of(request);
   plan.schedule_steps = sampler->steps();
   for (int64_t step = 0; step < sampler->steps(); ++step) {
     double attention = 0;
+    const double first_attention = backend->flops(one, {step, 0});
     for (int64_t layer = 0; layer < model_shape().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
     const StepShares shares = cache_plan_.steps ? cache_plan_.steps->at(static_cast<size_t>(step)) : StepShares{};
     const DitCost& cost = plan.dense_pass;
-    const double flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
-                         shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
-                         shares.feed_forward * cost.feed_forward;
-    plan.schedule_flops += passes * flops;
+    const double pass_flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
+                              shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
+                              shares.feed_forward * cost.feed_forward;
+    const double flops = passes * pass_flops - saved(first_attention, shares);
+    plan.schedule_flops += flops;
     if (step >= running) continue;
-    plan.step_flops.push_back(passes * flops);
-    plan.attention_flops += passes * shares.self_attention * attention;
+    plan.step_flops.push_back(flops);
+    plan.attention_flops += shares.self_attention * (passes * attention - alike * first_attention);
     plan.forwards += passes * (shares.self_attention + shares.cross_attention + shares.feed_forward) / kBlockParts;
   }
   plan.cache_is_static = cache_plan_.steps.has_value();

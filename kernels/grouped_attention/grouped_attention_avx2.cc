@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kMostVectors = 3;  // of queries at a time: with 4 keys, or 4 dims, 12 sums
 constexpr int kStepQuads = 32;   // keys a softmax step, by four
-constexpr int kBlockRows = 144;  // queries that share one walk over the keys
+constexpr int kBlockRows = 72;   // queries that share one walk over the keys
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kMinusInfinity = -__builtin_huge_valf();
 
