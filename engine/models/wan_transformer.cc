@@ -125,8 +125,9 @@ at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t lay
 at::Tensor WanTransformer::Impl::cross_attention(const at::Tensor& x, int64_t layer) const {
   RECORD_USER_SCOPE("vorta::cross_attention");
   const WanAttentionWeights& w = weights.block(layer).cross_attention;
-  const at::Tensor q = split_heads(rms_norm(w.q(x), w.norm_q, config.eps)).transpose(1, 2);
   const std::vector<at::Tensor>& kv = text_keys_values(layer);
+  at::Tensor q = split_heads(rms_norm(w.q(x), w.norm_q, config.eps)).transpose(1, 2);
+  if (q.size(0) == 1) q = q.expand({kv[0].size(0), -1, -1, -1});
   return w.out(dense_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2));
 }
 
@@ -151,6 +152,7 @@ void WanTransformer::Impl::block(Residual& hidden, const at::Tensor& modulation,
     if (!config.cross_attn_norm) return cross_attention(hidden.value(), layer);
     return cross_attention(hidden.affine_norm(w.norm2_weight, w.norm2_bias, config.eps), layer);
   });
+  hidden.repeat(crossed.size(0));  // the first layer's, where one sample has several texts
   hidden.add(crossed, weights.open_gate);
   const at::Tensor fed = through(BlockPart::kFeedForward, [&] {
     RECORD_USER_SCOPE("vorta::ffn");
@@ -183,7 +185,7 @@ Embedded WanTransformer::Impl::embed(const DitInputs& inputs, const VideoGrid& t
   ShapeBinder shape("WanTransformer");
   shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", config.in_channels));
   shape.bind(inputs.timestep.sizes(), "timestep", "B");
-  shape.bind(inputs.text.tokens.sizes(), "text", fmt::format("B S {}", config.text_dim));
+  shape.bind(inputs.text.tokens.sizes(), "text", fmt::format("{} S {}", shape['B'] == 1 ? "P" : "B", config.text_dim));
   prepare_rows(tokens, inputs.order, inputs.latents.device());
   prepare_text(inputs.text.tokens);
   Embedded embedded;
@@ -263,10 +265,12 @@ DitCost WanTransformer::cost(const VideoGrid& tokens, int64_t text_tokens) const
   const auto patch_out = static_cast<double>(c.out_channels * c.patch_volume());
   DitCost cost;
   cost.patch = 2.0 * video * dim * (patch_in + patch_out);
+  cost.patch_in = 2.0 * video * dim * patch_in;
   const double time = static_cast<double>(c.freq_dim) * dim + dim * dim + 6.0 * dim * dim;
   const double text_mlp = static_cast<double>(c.text_dim) * dim + dim * dim;
   cost.other_linear = 2.0 * (time + text * text_mlp);
   cost.self_linear = 2.0 * layers * video * 4.0 * dim * dim;                         // q k v out
+  cost.cross_query = 2.0 * video * dim * dim;
   cost.cross_linear = 2.0 * layers * (video + text) * 2.0 * dim * dim;               // q out, k v
   cost.feed_forward = 2.0 * layers * video * 2.0 * dim * static_cast<double>(c.ffn_dim);
   cost.cross_attention = layers * 4.0 * video * text * dim;
