@@ -148,9 +148,11 @@ int first_of_its_class(const GateOptions& options, const Policy& policy, const r
   return kMachineLacks;
 }
 
+// A history is asked for the head's class of environments, so the head runs first. Where the base is measured too, the two take
+// turns from the first round on: rounds of one side ahead of the other would pair with another hour of the machine.
 void measure_head_once(const GateOptions& options, const Builds& builds, const Policy& policy) {
   std::error_code ignored;
-  if (options.head_program.empty() || fs::exists(options.head / "run.sqlite", ignored)) return;
+  if (options.history.empty() || options.head_program.empty() || fs::exists(options.head / "run.sqlite", ignored)) return;
   std::vector<std::string> words{options.head_program.string(), "run", "--suite", builds.suite, "--out", builds.head_run.string(), "--rounds",
                                  fmt::format("{}", policy.rounds.min_rounds), "--no-report"};
   for (const std::string& set : builds.set) words.insert(words.end(), {"--set", set});
