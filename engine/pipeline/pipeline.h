@@ -116,6 +116,8 @@ struct GenerationRequest {
   Output output = Output::kVideo;
   /// Stops after so many steps of the schedule, to time them: latents only, and those of an unfinished video.
   std::optional<int64_t> timed_steps;
+  /// At most so many steps, and then what follows the denoising: warms up what a generation uses, and shows nothing.
+  std::optional<int64_t> first_steps;
 };
 
 /// Tensors on the CPU.
@@ -152,6 +154,7 @@ struct PlanSummary {
   int64_t cache_bytes = 0;                   // kept from step to step, all passes
   double forwards = 0;                       // forwards of the network, a step with half its work skipped counting half
   double dense_step_flops = 0;               // the same step with dense attention
+  double dense_step_attention = 0;           // of it, the self attentions' scores and weighted sums
   double text_flops = 0;                     // all prompts
   double vae_flops = 0;                      // 0 where latents are all that is asked for
   double denoise_flops() const;

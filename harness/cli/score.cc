@@ -20,11 +20,12 @@ struct ScoreOptions {
   std::vector<std::string> dimensions;
   std::string mode = "vbench_standard";
   std::string shard = "1/1";
+  std::string profile = "vbench";
   bool load_ckpt_from_local = true;
 };
 
 // VBench's command takes several names in one quoted string, its script a list; both are understood. "all" is all.
-std::vector<std::string> split_names(const std::vector<std::string>& words) {
+std::vector<std::string> split_names(const std::vector<std::string>& words, metrics::Profile profile) {
   std::vector<std::string> names;
   for (const std::string& word : words) {
     std::istringstream parts(word);
@@ -35,12 +36,12 @@ std::vector<std::string> split_names(const std::vector<std::string>& words) {
   if (names != std::vector<std::string>{"all"}) return names;
   names.clear();
   for (const auto& dimension : metrics::dimension_table()) {
-    if (dimension.profile == metrics::Profile::kVbench) names.emplace_back(dimension.name);
+    if (dimension.profile == profile) names.emplace_back(dimension.name);
   }
   return names;
 }
 
-void print_group(std::string_view name, const std::optional<double>& score, const std::vector<std::string_view>& missing) {
+void print_group(const std::string& name, const std::optional<double>& score, const std::vector<std::string_view>& missing) {
   if (score) {
     fmt::print("{:<24} {:.4f}\n", name, *score);
   } else {
@@ -61,9 +62,11 @@ void print_summary(const ScoreSummary& summary) {
                metrics::to_string(result.dimension->profile), score, scaled, scored, failed, aggregate ? "" : "  not measured");
   }
   const metrics::Totals totals = totals_of(summary.results);
-  print_group("quality score", totals.quality, totals.quality_missing);
-  print_group("semantic score", totals.semantic, totals.semantic_missing);
-  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score", *totals.total);
+  const auto profile = summary.results.front().dimension->profile;
+  const std::string mark = profile == metrics::Profile::kVbench ? "" : fmt::format(" ({})", metrics::to_string(profile));
+  print_group("quality score" + mark, totals.quality, totals.quality_missing);
+  print_group("semantic score" + mark, totals.semantic, totals.semantic_missing);
+  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score" + mark, *totals.total);
   if (summary.preset) {
     const std::string floor = summary.preset->floor_percent ? fmt::format("; floor {}: {}", *summary.preset->floor_percent,
                                                                           summary.preset->reached() ? "reached" : "missed") : "";
@@ -86,10 +89,11 @@ int exit_code(const ScoreSummary& summary) {
 int score(ScoreOptions& options) {
   ScoreRunOptions& run = options.run;
   run.videos.mode = parse_score_mode(options.mode);
-  run.videos.dimensions = split_names(options.dimensions);
+  run.videos.profile = metrics::parse_profile(options.profile, "--profile");
+  run.videos.dimensions = split_names(options.dimensions, run.videos.profile);
   if (!run.videos.preset.empty()) {
     const VbenchPreset& preset = find_vbench_preset(run.videos.preset);
-    if (run.videos.dimensions.empty() && preset.dimensions.empty()) run.videos.dimensions = split_names({"all"});
+    if (run.videos.dimensions.empty() && preset.dimensions.empty()) run.videos.dimensions = split_names({"all"}, run.videos.profile);
     if (run.videos.dimensions.empty()) run.videos.dimensions.assign(preset.dimensions.begin(), preset.dimensions.end());
   }
   if (run.videos.dimensions.empty()) throw ConfigError("--dimension", "expected a name, found none");
@@ -110,6 +114,10 @@ std::function<int()> add_score(CLI::App& sub) {
   sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all")->take_all();
   sub.add_option("--preset", run.videos.preset,
                  "vbench_standard: a part of the prompts and its dimensions: vbench-full, vbench-mini, vbench-flickering, mlperf-wan22");
+  sub.add_option("--profile", options->profile,
+                 "vbench: the official networks, yours; embedded: this program's own, for videos of coloured shapes as the embedded "
+                 "model makes them, with what its prompts say for auxiliary values. Their scores are never compared")
+      ->capture_default_str();
   sub.add_option("--output_path", run.output_path, "Folder of the result files and of the journal that a second call goes on from")
       ->capture_default_str();
   sub.add_option("--mode", options->mode,

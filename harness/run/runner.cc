@@ -20,6 +20,7 @@
 #include "harness/probe/process_memory.h"
 #include "harness/probe/stage_clock.h"
 #include "harness/probe/trace_json.h"
+#include "harness/run/dimension_scores.h"
 #include "harness/run/isolate.h"
 #include "harness/run/plan_rows.h"
 #include "harness/run/profile.h"
@@ -140,6 +141,7 @@ class Runner {
     run_ = begun.id;
     if (begun.resumed) log_info(fmt::format("resuming the run in {}", options_.out_dir.string()));
     store_.define_metrics(metric_rows(spec_));
+    store_.define_metrics(dimensions_.metric_rows());
     for (const PlanItem& item : plan_.items) {
       for (const Case& one : item.cases) ensure_rows(one);
     }
@@ -297,6 +299,8 @@ class Runner {
   void warm_up(const Case& one) {
     StageClock untimed;
     BeatingClock beating(untimed, heart_);
+    const int64_t steps = spec_.measurement.warmup_steps;
+    if (steps > 0) return engine_.warm_up(order(one), steps, &beating);
     remember_output(one, comparable(engine_.generate(order(one), &beating)));
   }
 
@@ -337,6 +341,8 @@ class Runner {
     result.output_sha256 = remember_output(one, frames);
     if (makes_latents()) return result;
     result.scores = score_alone(spec_, frames);
+    const double fps = static_cast<double>(spec_.variants[one.variant].config.fps);
+    for (auto& row : dimensions_.score(frames, fps, spec_.prompts[one.prompt].text)) result.scores.push_back(std::move(row));
     const VideoLook look{spec_.variants[one.variant].config.fps, spec_.measurement.filmstrip_columns};
     result.artefacts = write_video_files(options_.out_dir, name(one, trial.repeat), frames, look);
     if (trial.repeat == 0) name_for_vbench(one);
@@ -477,6 +483,7 @@ class Runner {
   const RunOptions& options_;
   VideoEngine& engine_;
   const Heartbeat heart_{options_.progress_fd};
+  DimensionScores dimensions_{spec_};
   const Plan plan_;
   const int64_t rounds_;
   reports::RunStore store_;

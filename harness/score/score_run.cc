@@ -276,7 +276,7 @@ ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& nam
   }
   ScoreSummary summary;
   for (const std::string& dimension : options.videos.dimensions) {
-    DimensionRun run(options, metrics::find_dimension(dimension), weights, journal, summary);
+    DimensionRun run(options, metrics::find_dimension(dimension, options.videos.profile), weights, journal, summary);
     summary.results.push_back(run.run(items_of(list, dimension)));
     if (!summary.results.back().aggregate()) ++summary.unmeasured;
   }

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "metrics/core/scorer.h"
+
 namespace vorta::harness {
 
 /// VBench's three ways to find videos and their prompts.
@@ -19,6 +21,7 @@ struct VideoListOptions {
   std::string videos_path = {};  // a folder; a single file in custom mode, too
   ScoreMode mode = ScoreMode::kStandard;
   std::vector<std::string> dimensions = {};
+  metrics::Profile profile = metrics::Profile::kVbench;  // whose rows the dimensions are
   std::filesystem::path full_json = {};  // VBench_full_info.json
   std::string preset = {};               // standard mode: of its prompts alone (harness/suite/vbench_prompts.h)
   std::string prompt = {};               // custom mode, a single file

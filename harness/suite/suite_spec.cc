@@ -196,6 +196,7 @@ Measurement read_measurement(const json& object, const std::string& where) {
   ObjectReader reader(object, where);
   Measurement out;
   out.warmup = reader.integer("warmup", out.warmup);
+  out.warmup_steps = reader.integer("warmup_steps", out.warmup_steps);
   out.trials = reader.integer("trials", out.trials);
   out.controls = reader.boolean("controls", out.controls);
   out.profile = reader.boolean("profile", out.profile);

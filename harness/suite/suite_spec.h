@@ -75,7 +75,8 @@ struct Prompt {
 };
 
 struct Measurement {
-  int64_t warmup = 1;             // whole generations before a variant's first timed one, in every process
+  int64_t warmup = 1;             // generations before a variant's first timed one, in every process
+  int64_t warmup_steps = 0;       // of those generations; 0: whole ones
   int64_t trials = 1;             // timed generations of each (variant, prompt, seed)
   bool controls = false;          // adds what with_controls says
   bool profile = true;            // one more generation of each variant with the operator profile on
