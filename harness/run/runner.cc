@@ -27,6 +27,7 @@
 #include "harness/run/scoring.h"
 #include "harness/run/video_files.h"
 #include "harness/stats/paired.h"
+#include "harness/suite/vbench_prompts.h"
 #include "metrics/core/frames_input.h"
 
 namespace vorta::harness {
@@ -344,9 +345,18 @@ class Runner {
     for (auto& row : dimensions_.score(frames, fps, spec_.prompts[one.prompt].text)) result.scores.push_back(std::move(row));
     const VideoLook look{spec_.variants[one.variant].config.fps, spec_.measurement.filmstrip_columns};
     result.artefacts = write_video_files(options_.out_dir, name(one, trial.repeat), frames, look);
+    if (trial.repeat == 0) name_for_vbench(one);
     // Frames of other variants live only until they are compared with the reference's; the reference's stay.
     if (!is_reference(one)) result.artefacts.pop_back();
     return result;
+  }
+
+  // Prompts of VBench's list: PROMPT-INDEX.mp4, the index being the seed's place in the suite.
+  void name_for_vbench(const Case& one) const {
+    const Prompt& prompt = spec_.prompts[one.prompt];
+    if (!nlohmann::json::parse(prompt.tags_json).contains(kVbenchTag)) return;
+    const auto seed = std::find(spec_.seeds.begin(), spec_.seeds.end(), one.seed);
+    link_vbench_video(options_.out_dir, name(one), vbench_video_stem(prompt.text, seed - spec_.seeds.begin()));
   }
 
   bool is_reference(const Case& one) const { return spec_.variants[one.variant].name == spec_.reference; }
