@@ -118,7 +118,15 @@ std::string LabelSet::temporal_in(const PromptWords& words) const {
 
 std::optional<Question> LabelSet::question(std::string_view dimension, std::string_view prompt) const {
   const PromptWords words = words_of(prompt);
-  const std::vector<Object> objects = objects_in(words);
+  PromptWords told = words;  // without the background: "under the stars" is no object
+  for (const auto& [phrase, index] : backgrounds_.phrases) {
+    const std::optional<size_t> place = place_of(told, phrase);
+    if (!place) continue;
+    const auto first = told.begin() + static_cast<std::ptrdiff_t>(*place);
+    told.erase(first, first + static_cast<std::ptrdiff_t>(phrase.size()));
+    break;
+  }
+  const std::vector<Object> objects = objects_in(told);
   Question question{std::string(prompt), {}};
   const auto name = [](const Object& object) { return object.color + " " + object.shape; };
   const bool one = objects.size() == 1, two = objects.size() == 2;
@@ -134,8 +142,8 @@ std::optional<Question> LabelSet::question(std::string_view dimension, std::stri
     question.auxiliary["object"] = name(objects[0]) + " and " + name(objects[1]);
   } else if (dimension == "spatial_relationship") {
     if (!two || objects[0].color.empty() || objects[1].color.empty()) return std::nullopt;
-    const PromptWords middle(words.begin() + static_cast<std::ptrdiff_t>(objects[0].place) + 1,
-                             words.begin() + static_cast<std::ptrdiff_t>(objects[1].place));
+    const PromptWords middle(told.begin() + static_cast<std::ptrdiff_t>(objects[0].place) + 1,
+                             told.begin() + static_cast<std::ptrdiff_t>(objects[1].place));
     const auto found = std::find_if(kRelations.begin(), kRelations.end(),
                                     [&](const auto& one_of) { return place_of(middle, words_of(one_of.words)).has_value(); });
     if (found == kRelations.end()) return std::nullopt;
