@@ -32,6 +32,9 @@ at::Tensor take(const std::map<std::string, at::Tensor>& tensors, const std::str
     throw DataError(source, fmt::format("\"{}\" is {}, expected a floating-point tensor", key,
                                         c10::toString(tensor.scalar_type())));
   }
+  if (!at::isfinite(tensor).all().item<bool>()) {
+    throw DataError(source, fmt::format("\"{}\" holds values that are not finite", key));
+  }
   return tensor;
 }
 

@@ -94,10 +94,16 @@ nlohmann::json read_json_file(const std::filesystem::path& path, std::size_t max
   return parse_json(read_file(path, max_bytes), path.string());
 }
 
+void fail_to_write(const std::filesystem::path& path, int error_number) {
+  const std::string message = fmt::format("cannot be written: {}", std::strerror(error_number));
+  if (error_number == ENOSPC || error_number == EDQUOT) throw MachineError(path.string(), message);
+  throw DataError(path.string(), message);
+}
+
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
   const std::string temporary = fmt::format("{}.{}.tmp", path.string(), getpid());
   const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file < 0) throw DataError(path.string(), fmt::format("cannot be written: {}", system_error()));
+  if (file < 0) fail_to_write(path, errno);
   std::size_t done = 0;
   bool good = true;
   while (good && done < bytes.size()) {
@@ -107,12 +113,12 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
     if (good) done += static_cast<std::size_t>(count);
   }
   good = good && ::fsync(file) == 0;
-  const std::string reason = good ? "" : system_error();
+  const int reason = good ? 0 : errno;
   ::close(file);
   if (!good || ::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string message = good ? system_error() : reason;
+    const int error_number = good ? errno : reason;
     ::unlink(temporary.c_str());
-    throw DataError(path.string(), fmt::format("cannot be written: {}", message));
+    fail_to_write(path, error_number);
   }
 }
 

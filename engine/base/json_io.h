@@ -17,8 +17,11 @@ nlohmann::json parse_json(std::string_view text, std::string_view where);
 /// Whole file as bytes. DataError when it cannot be read or is larger than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes = 1u << 30);
 
+/// @throws MachineError when `error_number` (an errno) says that the disk or a quota is full, DataError otherwise.
+[[noreturn]] void fail_to_write(const std::filesystem::path& path, int error_number);
+
 /// Writes to a temporary file beside `path`, flushes it to disk and renames it, so a crash or a full disk leaves the
-/// old file whole. DataError says what failed.
+/// old file whole. Throws as fail_to_write does.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
 /// Sorted keys, no spaces: the form that is hashed and compared.

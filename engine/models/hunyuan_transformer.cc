@@ -176,7 +176,7 @@ at::Tensor HunyuanTransformer::Impl::attend(const JointHeads& heads, int64_t lay
 at::Tensor HunyuanTransformer::Impl::dual_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer,
                                                 const LayerAttention& attention, const PartHook& hook) const {
   RECORD_USER_SCOPE(fmt::format("vorta::layer/{}", layer));
-  const DualBlockWeights& w = weights.dual[static_cast<size_t>(layer)];
+  const DualBlockWeights& w = weights.dual_block(layer);
   const int64_t l = e.video_tokens, s = hidden.size(1) - l;
   const std::vector<at::Tensor> mx = modulations(w.video.modulation, e.temb, 6);  // shift, scale, gate, twice
   const std::vector<at::Tensor> mc = modulations(w.text.modulation, e.temb, 6);
@@ -203,7 +203,7 @@ at::Tensor HunyuanTransformer::Impl::dual_block(const HunyuanEmbedded& e, const 
 at::Tensor HunyuanTransformer::Impl::single_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer,
                                                   const LayerAttention& attention, const PartHook& hook) const {
   RECORD_USER_SCOPE(fmt::format("vorta::layer/{}", layer));
-  const SingleBlockWeights& w = weights.single[static_cast<size_t>(layer - config.num_layers)];
+  const SingleBlockWeights& w = weights.single_block(layer);
   const std::vector<at::Tensor> m = modulations(w.modulation, e.temb, 3);  // shift, scale, gate
   const at::Tensor normed = modulated_layer_norm(hidden, m[0], m[1], kNormEps);
   const at::Tensor attended = through_hook(hook, BlockPart::kSelfAttention, [&] {
@@ -234,7 +234,7 @@ class HunyuanTransformer::Pass final : public DitPass {
                                             : model_.single_block(embedded_, hidden, layer, attention_, hook);
   }
   at::Tensor signal(CacheSignal which, const at::Tensor& hidden) const override {
-    const LinearWeights& first = model_.weights.dual.front().video.modulation;
+    const LinearWeights& first = model_.weights.dual_block(0).video.modulation;
     if (which == CacheSignal::kTimeEmbedding) return embedded_.clean.to(at::kFloat);
     if (which == CacheSignal::kTimeProjection) return first(at::silu(embedded_.clean)).to(at::kFloat);
     const std::vector<at::Tensor> m = modulations(first, embedded_.temb, 6);
@@ -252,7 +252,7 @@ HunyuanTransformer::HunyuanTransformer(const HunyuanConfig& config, const Tensor
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->dtype = placement.dtype;
-  impl_->weights = read_hunyuan_weights(config, WeightReader(weights, std::move(source), placement));
+  impl_->weights = read_hunyuan_weights(config, WeightReader(weights, std::move(source), placement), placement);
 }
 
 HunyuanTransformer::~HunyuanTransformer() = default;
@@ -279,7 +279,7 @@ at::Tensor HunyuanTransformer::time_signal(CacheSignal which, const at::Tensor& 
   VORTA_CHECK(which != CacheSignal::kFirstBlock, "a signal of the timestep");
   const at::Tensor clean = timestep_embedding(timestep);
   if (which == CacheSignal::kTimeEmbedding) return clean.to(at::kFloat);
-  return impl_->weights.dual.front().video.modulation(at::silu(clean)).to(at::kFloat);
+  return impl_->weights.dual_block(0).video.modulation(at::silu(clean)).to(at::kFloat);
 }
 
 VideoGrid HunyuanTransformer::token_grid(const VideoGrid& latents) const {
@@ -326,6 +326,9 @@ int64_t HunyuanTransformer::latent_channels() const { return impl_->config.in_ch
 int64_t HunyuanTransformer::text_dim() const { return impl_->config.text_embed_dim; }
 int64_t HunyuanTransformer::pooled_dim() const { return impl_->config.pooled_projection_dim; }
 c10::ScalarType HunyuanTransformer::dtype() const { return impl_->dtype; }
+Quantization HunyuanTransformer::quantization() const { return impl_->weights.home->quantization(); }
+Residence HunyuanTransformer::blocks() const { return impl_->weights.home->residence(); }
+void HunyuanTransformer::rest() { impl_->weights.home->rest(); }
 const HunyuanConfig& HunyuanTransformer::config() const { return impl_->config; }
 
 }  // namespace vorta::engine

@@ -45,6 +45,9 @@ class HunyuanTransformer final : public VideoDit {
   int64_t pooled_dim() const override;
   c10::ScalarType dtype() const override;
   std::string_view class_name() const override { return "HunyuanVideoTransformer3DModel"; }
+  Quantization quantization() const override;
+  Residence blocks() const override;
+  void rest() override;
   const HunyuanConfig& config() const;
 
   /// All tensors of a model, initialised as diffusers does (default Linear and Conv init; norms one), where `placement`

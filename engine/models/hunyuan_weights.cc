@@ -90,7 +90,47 @@ SingleBlockWeights take_single_block(const WeightReader& reader, const HunyuanCo
   return block;
 }
 
+void list_stream(StreamWeights& stream, BlockTensors& list) {
+  list.add_exact(stream.modulation);
+  list.add(stream.qkv);
+  list.add(stream.norm_q);
+  list.add(stream.norm_k);
+  list.add(stream.out);
+  list.add(stream.ffn_in);
+  list.add(stream.ffn_out);
+}
+
+BlockTensors tensors_of(DualBlockWeights& block) {
+  BlockTensors list;
+  list_stream(block.video, list);
+  list_stream(block.text, list);
+  return list;
+}
+
+BlockTensors tensors_of(SingleBlockWeights& block) {
+  BlockTensors list;
+  list.add_exact(block.modulation);
+  list.add(block.qkv);
+  list.add(block.norm_q);
+  list.add(block.norm_k);
+  list.add(block.mlp);
+  for (LinearWeights* part : {&block.out.whole, &block.out.first, &block.out.rest}) list.add(*part);
+  return list;
+}
+
 }  // namespace
+
+const DualBlockWeights& HunyuanWeights::dual_block(int64_t layer) const {
+  DualBlockWeights& one = dual[static_cast<size_t>(layer)];
+  home->visit(layer, [&one] { return tensors_of(one); });
+  return one;
+}
+
+const SingleBlockWeights& HunyuanWeights::single_block(int64_t layer) const {
+  SingleBlockWeights& one = single[static_cast<size_t>(layer) - dual.size()];
+  home->visit(layer, [&one] { return tensors_of(one); });
+  return one;
+}
 
 at::Tensor EmbedderWeights::operator()(const at::Tensor& x) const { return out(at::silu(in(x))); }
 
@@ -104,7 +144,7 @@ at::Tensor SplitLinear::of_rest(const at::Tensor& x) const {
   return linear(x, whole.weight.narrow(1, first_width, whole.weight.size(1) - first_width), whole.bias);
 }
 
-HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightReader& reader) {
+HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightReader& reader, const Placement& placement) {
   const int64_t dim = config.inner_dim();
   const Size3 p = config.patch();
   HunyuanWeights weights;
@@ -121,12 +161,15 @@ HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightRea
   for (int64_t i = 0; i < config.num_refiner_layers; ++i) {
     weights.refiner.push_back(take_refiner_block(context.scope("token_refiner.refiner_blocks", i), config));
   }
+  weights.home = std::make_unique<BlockHome>(placement);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const WeightReader block = reader.scope("transformer_blocks", i);
     weights.dual.push_back({take_stream(block, kVideo, config), take_stream(block, kText, config)});
+    weights.home->settle(tensors_of(weights.dual.back()));
   }
   for (int64_t i = 0; i < config.num_single_layers; ++i) {
     weights.single.push_back(take_single_block(reader.scope("single_transformer_blocks", i), config));
+    weights.home->settle(tensors_of(weights.single.back()));
   }
   weights.norm_out = take_linear(reader, "norm_out.linear", 2 * dim, dim);
   weights.out = take_linear(reader, "proj_out", config.out_channels * config.patch_volume(), dim);

@@ -3,9 +3,11 @@
 
 #include <ATen/core/TensorBody.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "engine/models/block_home.h"
 #include "engine/models/dit_layers.h"
 #include "engine/models/hunyuan_config.h"
 
@@ -62,13 +64,18 @@ struct HunyuanWeights {
   EmbedderWeights refiner_time, refiner_text;
   LinearWeights refiner_in;
   std::vector<RefinerBlockWeights> refiner;
-  std::vector<DualBlockWeights> dual;
-  std::vector<SingleBlockWeights> single;
+  mutable std::vector<DualBlockWeights> dual;  // their tensors come and go where blocks are streamed
+  mutable std::vector<SingleBlockWeights> single;
+  std::unique_ptr<BlockHome> home;
   LinearWeights norm_out;  // [2 M, M]: scale, shift
   LinearWeights out;
+
+  /// The weights of `layer` on the device, dual-stream blocks first; streamed ones stay until another layer is asked for.
+  const DualBlockWeights& dual_block(int64_t layer) const;
+  const SingleBlockWeights& single_block(int64_t layer) const;
 };
 
-/// DataError names missing, unknown and misshapen keys. Fuses only while grad mode is off.
-HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightReader& reader);
+/// DataError names missing, unknown and misshapen keys. Fuses, quantizes and streams blocks only while grad mode is off.
+HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightReader& reader, const Placement& placement);
 
 }  // namespace vorta::engine

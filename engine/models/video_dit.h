@@ -25,9 +25,11 @@ namespace vorta::engine {
 /// work, norms and softmax are not counted.
 struct DitCost {
   double patch = 0;            // patch embedding and output projection
+  double patch_in = 0;         // of it, the embedding
   double other_linear = 0;     // products with weights outside the blocks: time and text
   double self_linear = 0;      // q, k, v and output of self attention, all layers
   double cross_linear = 0;     // likewise of cross attention
+  double cross_query = 0;      // of it, q of one layer
   double feed_forward = 0;     // all layers
   double cross_attention = 0;  // scores and weighted sum with the text
   double self_attention = 0;   // scores and weighted sum, as if dense: 4 L L N D a layer
@@ -58,7 +60,7 @@ int64_t valid_text_tokens(const TextCondition& text);
 struct DitInputs {
   at::Tensor latents;   // [B, C, T, H, W]
   at::Tensor timestep;  // [B], int64 or float, 0..1000
-  TextCondition text;
+  TextCondition text;   // of B samples; of P for one sample where text stays out of the sequence: see VideoDit::forward
   double guidance = 1;  // told to models with an embedded guidance, ignored by others
   TokenOrder order = {};  // in which the blocks see the video tokens
 };
@@ -95,6 +97,8 @@ class VideoDit {
   virtual ~VideoDit() = default;
 
   /// latents [B, C, T, H, W], timestep [B] (int64 or float, 0..1000) -> velocity [B, C, T, H, W], in the model's dtype.
+  /// One sample with P texts is P samples [P, C, T, H, W] whose work ahead of the first cross attention is done once;
+  /// models with text in the sequence do not take it.
   /// What a model computes of the last two texts alone is kept while the same tensor objects are passed again; do not
   /// modify them in place.
   at::Tensor forward(const at::Tensor& latents, const at::Tensor& timestep, const TextCondition& text,

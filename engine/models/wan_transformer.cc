@@ -39,7 +39,6 @@ struct Embedded {
 struct WanTransformer::Impl {
   WanTransformerConfig config;
   c10::ScalarType dtype;
-  Quantization quantization = Quantization::kNone;
   WanWeights weights;
   TokenRows rows;  // of the last forward
   std::array<KnownText, 2> texts;  // guidance passes take turns; the current one first
@@ -125,8 +124,9 @@ at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t lay
 at::Tensor WanTransformer::Impl::cross_attention(const at::Tensor& x, int64_t layer) const {
   RECORD_USER_SCOPE("vorta::cross_attention");
   const WanAttentionWeights& w = weights.block(layer).cross_attention;
-  const at::Tensor q = split_heads(rms_norm(w.q(x), w.norm_q, config.eps)).transpose(1, 2);
   const std::vector<at::Tensor>& kv = texts[0].keys_values[static_cast<size_t>(layer)];
+  at::Tensor q = split_heads(rms_norm(w.q(x), w.norm_q, config.eps)).transpose(1, 2);
+  if (q.size(0) == 1) q = q.expand({kv[0].size(0), -1, -1, -1});
   return w.out(dense_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2));
 }
 
@@ -151,6 +151,7 @@ void WanTransformer::Impl::block(Residual& hidden, const at::Tensor& modulation,
     if (!config.cross_attn_norm) return cross_attention(hidden.value(), layer);
     return cross_attention(hidden.affine_norm(w.norm2_weight, w.norm2_bias, config.eps), layer);
   });
+  hidden.repeat(crossed.size(0));  // the first layer's, where one sample has several texts
   hidden.add(crossed, weights.open_gate);
   const at::Tensor fed = through(BlockPart::kFeedForward, [&] {
     RECORD_USER_SCOPE("vorta::ffn");
@@ -174,7 +175,6 @@ WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::ma
     : impl_(std::make_unique<Impl>()) {
   impl_->config = config;
   impl_->dtype = placement.dtype;
-  impl_->quantization = placement.quantization;
   impl_->weights = read_wan_weights(config, {&weights, std::move(source), placement, precision});
 }
 
@@ -184,7 +184,7 @@ Embedded WanTransformer::Impl::embed(const DitInputs& inputs, const VideoGrid& t
   ShapeBinder shape("WanTransformer");
   shape.bind(inputs.latents.sizes(), "latents", fmt::format("B {} T H W", config.in_channels));
   shape.bind(inputs.timestep.sizes(), "timestep", "B");
-  shape.bind(inputs.text.tokens.sizes(), "text", fmt::format("B S {}", config.text_dim));
+  shape.bind(inputs.text.tokens.sizes(), "text", fmt::format("{} S {}", shape['B'] == 1 ? "P" : "B", config.text_dim));
   prepare_rows(tokens, inputs.order, inputs.latents.device());
   prepare_text(inputs.text.tokens);
   Embedded embedded;
@@ -264,10 +264,12 @@ DitCost WanTransformer::cost(const VideoGrid& tokens, int64_t text_tokens) const
   const auto patch_out = static_cast<double>(c.out_channels * c.patch_volume());
   DitCost cost;
   cost.patch = 2.0 * video * dim * (patch_in + patch_out);
+  cost.patch_in = 2.0 * video * dim * patch_in;
   const double time = static_cast<double>(c.freq_dim) * dim + dim * dim + 6.0 * dim * dim;
   const double text_mlp = static_cast<double>(c.text_dim) * dim + dim * dim;
   cost.other_linear = 2.0 * (time + text * text_mlp);
   cost.self_linear = 2.0 * layers * video * 4.0 * dim * dim;                         // q k v out
+  cost.cross_query = 2.0 * video * dim * dim;
   cost.cross_linear = 2.0 * layers * (video + text) * 2.0 * dim * dim;               // q out, k v
   cost.feed_forward = 2.0 * layers * video * 2.0 * dim * static_cast<double>(c.ffn_dim);
   cost.cross_attention = layers * 4.0 * video * text * dim;
@@ -288,14 +290,12 @@ int64_t WanTransformer::embedding_dim() const { return impl_->config.inner_dim()
 int64_t WanTransformer::latent_channels() const { return impl_->config.in_channels; }
 int64_t WanTransformer::text_dim() const { return impl_->config.text_dim; }
 c10::ScalarType WanTransformer::dtype() const { return impl_->dtype; }
-Quantization WanTransformer::quantization() const { return impl_->quantization; }
-Residence WanTransformer::blocks() const { return impl_->weights.streamed ? Residence::kHost : Residence::kDevice; }
+Quantization WanTransformer::quantization() const { return impl_->weights.home->quantization(); }
+Residence WanTransformer::blocks() const { return impl_->weights.home->residence(); }
 
 void WanTransformer::rest() {
   impl_->texts = {};
-  if (!impl_->weights.streamed) return;
-  impl_->weights.streamed->layer = -1;
-  impl_->weights.streamed->stream.leave();
+  impl_->weights.home->rest();
 }
 
 const WanTransformerConfig& WanTransformer::config() const { return impl_->config; }

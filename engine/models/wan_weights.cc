@@ -7,8 +7,6 @@
 
 #include <cmath>
 
-#include "engine/base/error.h"
-#include "engine/nn/fp8.h"
 #include "engine/nn/layers.h"
 #include "engine/weights/weight_reader.h"
 
@@ -43,67 +41,29 @@ WanBlockWeights take_block(WeightReader reader, const WanTransformerConfig& conf
   return block;
 }
 
-// Every tensor of a block, always in the same order.
-template <typename Visit>
-void each_tensor(WanBlockWeights& block, const Visit& visit) {
-  const auto each_linear = [&visit](LinearWeights& one) {
-    for (at::Tensor* tensor : {&one.weight, &one.bias, &one.scales, &one.down, &one.up}) visit(*tensor);
-  };
-  visit(block.scale_shift_table);
+BlockTensors tensors_of(WanBlockWeights& block) {
+  BlockTensors list;
+  list.add(block.scale_shift_table);
   for (WanAttentionWeights* attention : {&block.self_attention, &block.cross_attention}) {
-    each_linear(attention->q);
-    for (LinearWeights& part : attention->joint.parts) each_linear(part);
-    each_linear(attention->out);
-    visit(attention->norm_q);
-    visit(attention->norm_k);
+    list.add(attention->q);
+    list.add(attention->joint);
+    list.add(attention->out);
+    list.add(attention->norm_q);
+    list.add(attention->norm_k);
   }
-  visit(block.norm2_weight);
-  visit(block.norm2_bias);
-  each_linear(block.ffn_in);
-  each_linear(block.ffn_out);
-}
-
-void quantize(WanBlockWeights& block) {
-  const auto one = [](LinearWeights& linear) {
-    if (!linear.weight.defined()) return;
-    Fp8Rows rows = quantize_rows(linear.weight);
-    linear.weight = std::move(rows.values);
-    linear.scales = std::move(rows.scales);
-  };
-  for (WanAttentionWeights* attention : {&block.self_attention, &block.cross_attention}) {
-    one(attention->q);
-    for (LinearWeights& part : attention->joint.parts) one(part);
-    one(attention->out);
-  }
-  one(block.ffn_in);
-  one(block.ffn_out);
-}
-
-// A block is made on the device, and moves to the host only then: whatever is done to its weights is done alike.
-void add_block(WanBlockWeights block, const Placement& placement, WanWeights& weights) {
-  if (placement.quantization == Quantization::kFp8) quantize(block);
-  if (placement.blocks == Residence::kDevice) {
-    weights.blocks.push_back(std::move(block));
-    return;
-  }
-  if (!weights.streamed) weights.streamed.reset(new WanBlockStream{LayerStream(placement.device), -1, {}});
-  std::vector<at::Tensor> tensors;
-  each_tensor(block, [&tensors](const at::Tensor& tensor) { tensors.push_back(tensor); });
-  weights.streamed->stream.add(tensors);
-  each_tensor(block, [](at::Tensor& tensor) { tensor = at::Tensor(); });
-  weights.streamed->here = std::move(block);  // how many tensors there are, without them
+  list.add(block.norm2_weight);
+  list.add(block.norm2_bias);
+  list.add(block.ffn_in);
+  list.add(block.ffn_out);
+  return list;
 }
 
 }  // namespace
 
 const WanBlockWeights& WanWeights::block(int64_t layer) const {
-  if (!streamed) return blocks[static_cast<size_t>(layer)];
-  if (streamed->layer == layer) return streamed->here;
-  const std::vector<at::Tensor>& tensors = streamed->stream.visit(layer);
-  size_t next = 0;
-  each_tensor(streamed->here, [&](at::Tensor& tensor) { tensor = tensors[next++]; });
-  streamed->layer = layer;
-  return streamed->here;
+  WanBlockWeights& one = blocks[static_cast<size_t>(layer)];
+  home->visit(layer, [&one] { return tensors_of(one); });
+  return one;
 }
 
 WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source) {
@@ -123,10 +83,10 @@ WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightS
   weights.time_proj = take_linear(condition, "time_proj", 6 * dim, dim);
   weights.text_in = take_linear(condition, "text_embedder.linear_1", dim, config.text_dim);
   weights.text_out = take_linear(condition, "text_embedder.linear_2", dim, dim);
-  const bool plain = source.placement.quantization == Quantization::kNone && source.placement.blocks == Residence::kDevice;
-  VORTA_CHECK(plain || !at::GradMode::is_enabled(), "weights that are trained stay as they are");
+  weights.home = std::make_unique<BlockHome>(source.placement);
   for (int64_t i = 0; i < config.num_layers; ++i) {
-    add_block(take_block(reader.scope(fmt::format("blocks.{}", i)), config), source.placement, weights);
+    weights.blocks.push_back(take_block(reader.scope(fmt::format("blocks.{}", i)), config));
+    weights.home->settle(tensors_of(weights.blocks.back()));
   }
   weights.scale_shift_table = reader.take("scale_shift_table", {1, 2, dim});
   weights.open_gate = at::ones({dim}, at::TensorOptions().dtype(at::kFloat).device(source.placement.device));

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/models/block_home.h"
 #include "engine/models/dit_layers.h"
 #include "engine/models/wan_transformer.h"
-#include "engine/nn/layer_stream.h"
 
 namespace vorta::engine {
 
@@ -31,19 +31,12 @@ struct WanBlockWeights {
   LinearWeights ffn_in, ffn_out;
 };
 
-/// Blocks that wait in the host's memory.
-struct WanBlockStream {
-  LayerStream stream;
-  int64_t layer = -1;     // of `here`
-  WanBlockWeights here;   // the visiting tensors
-};
-
 struct WanWeights {
   LinearWeights patch;  // [M, C, p_t, p_h, p_w] and [M]
   LinearWeights time_in, time_out, time_proj;
   LinearWeights text_in, text_out;
-  std::vector<WanBlockWeights> blocks;      // empty where they are streamed
-  std::unique_ptr<WanBlockStream> streamed;
+  mutable std::vector<WanBlockWeights> blocks;  // their tensors come and go where blocks are streamed
+  std::unique_ptr<BlockHome> home;
   at::Tensor scale_shift_table;  // [1, 2, M]
   at::Tensor open_gate;          // [M] fp32 ones: the gate of cross attention's residual
   LinearWeights out;

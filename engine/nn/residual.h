@@ -26,6 +26,10 @@ class Residual {
     due_ = std::move(y);
     gate_ = std::move(gate);
   }
+  /// One sample becomes `count` equal ones; nothing where there are as many already.
+  void repeat(int64_t count) {
+    if (value_.size(0) != count) value_ = value().repeat({count, 1, 1});
+  }
   at::Tensor modulated_norm(const at::Tensor& shift, const at::Tensor& scale, double eps) {
     if (!due_.defined()) return modulated_layer_norm(value_, shift, scale, eps);
     return take(residual_modulated_norm(value_, due_, gate_, shift, scale, eps));

@@ -126,12 +126,9 @@ class Pipeline::Impl {
     return family_->guidance == GuidanceKind::kEmbedded ? config.true_guidance : config.guidance;
   }
   bool guided() const { return guidance_scale() > 1.0; }
-  /// What models with an embedded guidance are told.
-  double told_guidance() const {
-    return config.recipe && config.recipe->embedded_guidance ? *config.recipe->embedded_guidance : config.guidance;
-  }
   at::Tensor model_timestep(int64_t step) const;
   int64_t joint_text(int64_t text_tokens) { return model_shape().text_in_sequence() ? text_tokens : 0; }
+  bool batches_guidance(int64_t batch, const VideoGrid& tokens);
   int64_t text_tokens(const GenerationRequest& request);
   PromptEncoder& text();
   VideoDit& model();
@@ -204,7 +201,9 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* 
 
 std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
   if (config.recipe) {
-    VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == config.recipe->guidance,
+    const bool embedded = family_->guidance == GuidanceKind::kEmbedded;
+    const double guidance = embedded ? config.recipe->embedded_guidance.value_or(config.guidance) : config.recipe->guidance;
+    VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == guidance,
                 "steps and guidance are the recipe's: see choose_sampling");
     return make_recipe_sampler(*config.recipe);
   }
@@ -373,6 +372,12 @@ std::unique_ptr<TalliedAttention> Pipeline::Impl::backend_for(const VideoGrid& t
   return backend;
 }
 
+/// Whether both passes of a step are one forward.
+bool Pipeline::Impl::batches_guidance(int64_t batch, const VideoGrid& tokens) {
+  const bool small = batch * tokens.tokens() <= kBatchedGuidanceTokens;
+  return guided() && small && cache_->decides_alike() && !model_shape().text_in_sequence();
+}
+
 /// Tokens of the request's text, before it is encoded: all that fit.
 int64_t Pipeline::Impl::text_tokens(const GenerationRequest& request) {
   if (config.text == TextSource::kEncoder) return text_facts().max_tokens;
@@ -399,22 +404,35 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   const auto backend = backend_for(plan.size.tokens, text_count);
   plan.dense_pass = model_shape().cost(plan.size.tokens, text_count);
   const double passes = static_cast<double>(plan.passes);
-  plan.dense_step_flops = passes * plan.dense_pass.total();
+  // A batch of passes computes once what comes before the first text: see VideoDit::forward.
+  const bool is_alone = !request.latents || request.latents->size(0) == 1;
+  const double alike = is_alone && batches_guidance(1, plan.size.tokens) ? passes - 1 : 0;
+  const double layers = static_cast<double>(model_shape().num_layers());
+  const auto saved = [&](double first_attention, const StepShares& shares) {
+    const DitCost& cost = plan.dense_pass;
+    return alike * (cost.patch_in + shares.self_attention * (cost.self_linear / layers + first_attention) +
+                    shares.cross_attention * cost.cross_query);
+  };
+  const double first_dense = plan.dense_pass.self_attention / layers;
+  plan.dense_step_flops = passes * plan.dense_pass.total() - saved(first_dense, {});
+  plan.dense_step_attention = passes * plan.dense_pass.self_attention - alike * first_dense;
   const AttentionSize one{1, model_shape().num_heads(), plan.size.tokens.tokens(), model_shape().head_dim()};
   const int64_t running = steps_of(request);
   plan.schedule_steps = sampler->steps();
   for (int64_t step = 0; step < sampler->steps(); ++step) {
     double attention = 0;
+    const double first_attention = backend->flops(one, {step, 0});
     for (int64_t layer = 0; layer < model_shape().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
     const StepShares shares = cache_plan_.steps ? cache_plan_.steps->at(static_cast<size_t>(step)) : StepShares{};
     const DitCost& cost = plan.dense_pass;
-    const double flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
-                         shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
-                         shares.feed_forward * cost.feed_forward;
-    plan.schedule_flops += passes * flops;
+    const double pass_flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
+                              shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
+                              shares.feed_forward * cost.feed_forward;
+    const double flops = passes * pass_flops - saved(first_attention, shares);
+    plan.schedule_flops += flops;
     if (step >= running) continue;
-    plan.step_flops.push_back(passes * flops);
-    plan.attention_flops += passes * shares.self_attention * attention;
+    plan.step_flops.push_back(flops);
+    plan.attention_flops += shares.self_attention * (passes * attention - alike * first_attention);
     plan.forwards += passes * (shares.self_attention + shares.cross_attention + shares.feed_forward) / kBlockParts;
   }
   plan.cache_is_static = cache_plan_.steps.has_value();
@@ -504,13 +522,14 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   const at::Tensor input = latents.to(config.dtype);
   const at::Tensor timestep = model_timestep(step).expand({batch});
   const auto context = [&](GuidancePass pass) {
-    return ForwardContext{attention, step, cache_.get(), pass, told_guidance(), /*reorder=*/device.is_cuda()};
+    return ForwardContext{attention, step, cache_.get(), pass, config.guidance, /*reorder=*/device.is_cuda()};
   };
   if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
   at::Tensor with_prompt, without;
   if (both_texts_.tokens.defined()) {
-    const at::Tensor both = model().forward(at::cat({input, input}), timestep[0].expand({2 * batch}), both_texts_,
-                                            context(GuidancePass::kBoth));
+    const int64_t samples = batch == 1 ? 1 : 2 * batch;  // one sample with two texts, or two samples for each
+    const at::Tensor both = model().forward(batch == 1 ? input : at::cat({input, input}), timestep[0].expand({samples}),
+                                            both_texts_, context(GuidancePass::kBoth));
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
@@ -566,9 +585,7 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
   const auto attention = backend_for(size.tokens, valid_text_tokens(features.positive));
   {
     const StageScope stage(observer, Stage::kDenoise);
-    const bool small = batch * size.tokens.tokens() <= kBatchedGuidanceTokens;
-    const bool batched = guided() && small && cache_->decides_alike() && !model_shape().text_in_sequence();
-    both_texts_ = batched ? joined(features.positive, features.negative) : TextCondition();
+    both_texts_ = batches_guidance(batch, size.tokens) ? joined(features.positive, features.negative) : TextCondition();
     result.latents = denoise(noise, features, *attention, steps, observer);
     both_texts_ = TextCondition();
     result.cache_calls = cache_->trace();

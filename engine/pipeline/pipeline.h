@@ -152,6 +152,7 @@ struct PlanSummary {
   int64_t cache_bytes = 0;                   // kept from step to step, all passes
   double forwards = 0;                       // forwards of the network, a step with half its work skipped counting half
   double dense_step_flops = 0;               // the same step with dense attention
+  double dense_step_attention = 0;           // of it, the self attentions' scores and weighted sums
   double text_flops = 0;                     // all prompts
   double vae_flops = 0;                      // 0 where latents are all that is asked for
   double denoise_flops() const;

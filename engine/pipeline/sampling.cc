@@ -4,6 +4,7 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
+#include "engine/pipeline/pipeline_family.h"
 #include "engine/weights/lora.h"
 
 #include <fmt/format.h>
@@ -62,6 +63,20 @@ void require_same(const std::optional<Value>& asked,
       flag, fmt::format("expected {}, which recipe {} says, or nothing; found {}", wanted, recipe.name, *asked));
 }
 
+void follow_guidance(PipelineConfig& config, const AskedSampling& asked, const GenerationDefaults& defaults) {
+  const SamplingRecipe& recipe = *config.recipe;
+  if (find_pipeline_family(config.model_dir).guidance != GuidanceKind::kEmbedded) {
+    require_same(asked.guidance, recipe.guidance, "--guidance", recipe);
+    config.guidance = recipe.guidance;
+    config.true_guidance = asked.true_guidance.value_or(1);
+    return;
+  }
+  if (recipe.embedded_guidance) require_same(asked.guidance, *recipe.embedded_guidance, "--guidance", recipe);
+  require_same(asked.true_guidance, recipe.guidance, "--true-guidance", recipe);
+  config.guidance = recipe.embedded_guidance.value_or(asked.guidance.value_or(defaults.guidance));
+  config.true_guidance = recipe.guidance;
+}
+
 }  // namespace
 
 fs::path transformer_folder(const PipelineConfig& config) {
@@ -101,6 +116,7 @@ void choose_sampling(PipelineConfig& config, const AskedSampling& asked, const G
   if (!config.recipe) {
     config.steps = asked.steps.value_or(defaults.steps);
     config.guidance = asked.guidance.value_or(defaults.guidance);
+    config.true_guidance = asked.true_guidance.value_or(1);
     config.flow_shift = asked.flow_shift ? asked.flow_shift : defaults.flow_shift;
     config.scheduler = asked.scheduler.empty() ? defaults.scheduler : asked.scheduler;
     return;
@@ -110,14 +126,13 @@ void choose_sampling(PipelineConfig& config, const AskedSampling& asked, const G
   const std::string warning = check_recipe(recipe, bundled, facts.class_name, facts.layers);
   if (!warning.empty()) log_warn(warning);
   require_same(asked.steps, recipe.steps(), "--steps", recipe);
-  require_same(asked.guidance, recipe.guidance, "--guidance", recipe);
+  follow_guidance(config, asked, defaults);
   if (recipe.flow_shift) require_same(asked.flow_shift, *recipe.flow_shift, "--flow-shift", recipe);
   if (!asked.scheduler.empty()) {
     throw ConfigError("--scheduler", fmt::format("expected none, recipe {} says how a step is done; found {}",
                                                  recipe.name, asked.scheduler));
   }
   config.steps = recipe.steps();
-  config.guidance = recipe.guidance;
   config.flow_shift = std::nullopt;
   config.scheduler.clear();
 }

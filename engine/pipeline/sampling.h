@@ -23,10 +23,12 @@ struct AskedSampling {
   std::string scheduler;
   std::string recipe;              // a name of recipe_names(), or a file; empty: the one beside the weights, if any
   std::string where = "--recipe";  // where that stands, for messages
+  std::optional<double> true_guidance = {};  // of models with an embedded guidance
 };
 
-/// Sets steps, guidance, shift, scheduler and recipe of `config`, whose model, transformer and LoRA files are set. A
-/// recipe beside the weights is taken unless another is asked for; it decides all the rest.
+/// Sets steps, both guidances, shift, scheduler and recipe of `config`, whose model, transformer and LoRA files are set. A
+/// recipe beside the weights is taken unless another is asked for; it decides all the rest. For a model with an embedded
+/// guidance a recipe's classifier-free guidance is the true one, and its embedded one, where it says any, what is told.
 /// @throws ConfigError when the recipe is for another model (see check_recipe), or when what is asked contradicts it.
 void choose_sampling(PipelineConfig& config, const AskedSampling& asked, const GenerationDefaults& defaults);
 

@@ -20,13 +20,14 @@ constexpr RegistryEntry<SamplerFactory> kSamplers[] = {
     {"unipc", "UniPCMultistepScheduler: multistep predictor-corrector, int64 timesteps (Wan's default)", make_unipc},
 };
 
-struct ClassName {
+struct SchedulerClass {
   std::string_view class_name;
   std::string_view sampler;
+  std::string_view shift_key;
 };
-constexpr ClassName kClassNames[] = {
-    {"FlowMatchEulerDiscreteScheduler", "euler"},
-    {"UniPCMultistepScheduler", "unipc"},
+constexpr SchedulerClass kSchedulerClasses[] = {
+    {"FlowMatchEulerDiscreteScheduler", "euler", "shift"},
+    {"UniPCMultistepScheduler", "unipc", "flow_shift"},
 };
 
 /// Consumes a key that may only be absent, null, or `neutral`.
@@ -102,6 +103,31 @@ void check_solver(ObjectReader& reader, int64_t order) {
   if (order > 3) reader.fail("solver_order", fmt::format("expected 1, 2 or 3, found {}", order));
 }
 
+// The row of the file's class; null when another sampler is asked for by name and the file names none that is known.
+const SchedulerClass* class_of(const nlohmann::json& config, const std::string& where, std::string_view asked) {
+  ObjectReader reader(config, where);
+  if (!asked.empty() && reader.value("_class_name") == nullptr) return nullptr;
+  const std::string class_name = reader.string("_class_name");
+  std::vector<std::string> known;
+  for (const SchedulerClass& row : kSchedulerClasses) {
+    if (row.class_name == class_name) return &row;
+    known.emplace_back(row.class_name);
+  }
+  if (!asked.empty()) return nullptr;
+  reader.fail("_class_name", unknown_name_message("scheduler", class_name, known));
+}
+
+// What the two classes have in common, in the words of the one that belongs to `sampler`.
+nlohmann::json translated(const nlohmann::json& config, const SchedulerClass& own, std::string_view sampler) {
+  nlohmann::json out = {{"prediction_type", "flow_prediction"}, {"use_flow_sigmas", true}};
+  if (sampler == "euler") out = nlohmann::json::object();
+  if (config.contains("num_train_timesteps")) out["num_train_timesteps"] = config.at("num_train_timesteps");
+  for (const SchedulerClass& row : kSchedulerClasses) {
+    if (row.sampler == sampler && config.contains(own.shift_key)) out[row.shift_key] = config.at(own.shift_key);
+  }
+  return out;
+}
+
 }  // namespace
 
 Sampler::Sampler(at::Tensor timesteps, at::Tensor sigmas)
@@ -160,20 +186,12 @@ std::unique_ptr<Sampler> load_sampler(const std::filesystem::path& scheduler_con
                                       std::string_view name) {
   const nlohmann::json config = read_json_file(scheduler_config);
   const std::string where = scheduler_config.string() + "#";
-  std::string chosen(name);
-  if (chosen.empty()) {
-    ObjectReader reader(config, where);
-    const std::string class_name = reader.string("_class_name");
-    for (const ClassName& row : kClassNames) {
-      if (row.class_name == class_name) chosen = row.sampler;
-    }
-    if (chosen.empty()) {
-      reader.fail("_class_name", unknown_name_message("scheduler", class_name,
-                                                      {std::string(kClassNames[0].class_name),
-                                                       std::string(kClassNames[1].class_name)}));
-    }
-  }
-  return find_entry(samplers(), "scheduler", chosen).make(config, where, options);
+  const SchedulerClass* own = class_of(config, where, name);
+  const std::string chosen(name.empty() ? own->sampler : name);
+  const RegistryEntry<SamplerFactory>& row = find_entry(samplers(), "scheduler", chosen);
+  if (own == nullptr || own->sampler == chosen) return row.make(config, where, options);
+  find_entry(samplers(), "scheduler", own->sampler).make(config, where, options);  // refuses what is no flow schedule
+  return row.make(translated(config, *own, chosen), where, options);
 }
 
 }  // namespace vorta::engine

@@ -20,7 +20,7 @@ SpieceTokenizer::SpieceTokenizer(const std::filesystem::path& dir)
   const auto path = dir / "spiece.model";
   constexpr std::size_t kMaxBytes = 256u << 20;
   const auto status = processor_->LoadFromSerializedProto(read_file(path, kMaxBytes));
-  if (!status.ok()) throw DataError(path.string(), fmt::format("no SentencePiece model: {}", status.ToString()));
+  if (!status.ok()) throw DataError(path.string(), "not a SentencePiece model, or a truncated one");
   vocab_size_ = processor_->GetPieceSize();
   eos_id_ = processor_->eos_id();
   if (eos_id_ < 0) throw DataError(path.string(), "the model has no end-of-sequence piece");

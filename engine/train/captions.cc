@@ -109,6 +109,16 @@ std::string pair_phrase(const Scene& scene, SceneRandom& random) {
   return join({noun_phrase(scene, first, random), relation, noun_phrase(scene, second, random) + " " + both});
 }
 
+const Words& motion_wordings(const Scene& scene) {
+  const MotionWords& motion = motion_words()[static_cast<size_t>(scene.motion)];
+  return scene.count == 1 ? motion.one : motion.many;
+}
+
+std::string camera_words(const Scene& scene) {
+  if (scene.camera == Camera::kStatic) return "";
+  return " , the camera pans " + std::string(kCameraWords[static_cast<size_t>(scene.camera)]);
+}
+
 }  // namespace
 
 std::string caption(const Scene& scene, uint64_t wording_seed) {
@@ -122,14 +132,55 @@ std::string caption(const Scene& scene, uint64_t wording_seed) {
   } else {
     subject = pair_phrase(scene, random);
   }
-  const MotionWords& motion = motion_words()[static_cast<size_t>(scene.motion)];
-  const std::string_view moves = choose(scene.count == 1 ? motion.one : motion.many, random);
+  const std::string_view moves = choose(motion_wordings(scene), random);
   const std::string_view behind = choose(background_words()[static_cast<size_t>(scene.background)], random);
   std::string text = join({subject, std::string(moves), std::string(behind)});
-  if (scene.camera != Camera::kStatic) {
-    text += " , the camera pans " + std::string(kCameraWords[static_cast<size_t>(scene.camera)]);
+  return text + camera_words(scene);
+}
+
+std::string motion_phrase(const Scene& scene, uint64_t wording_seed) {
+  SceneRandom random(wording_seed * 0x2545f4914f6cdd1dull + 2);
+  return std::string(choose(motion_wordings(scene), random)) + camera_words(scene);
+}
+
+std::string style_phrase(const Scene& scene) {
+  const auto any = [&](Texture texture) {
+    return std::any_of(scene.objects.begin(), scene.objects.end(), [&](const auto& object) { return object.texture == texture; });
+  };
+  const std::string words = join({scene.style == Style::kOutlined ? "outlined" : "", any(Texture::kStriped) ? "striped" : "",
+                                  any(Texture::kDotted) ? "dotted" : ""});
+  return words.empty() ? "plain" : words;
+}
+
+nlohmann::json caption_phrases() {
+  using nlohmann::json;
+  json phrases{{"styles", {"outlined", "striped", "dotted"}}};
+  const auto add = [&](const char* kind, std::string_view name, const std::vector<Words>& wordings) {
+    json words = json::array();
+    for (const Words& some : wordings) {
+      for (const auto phrase : some) {
+        if (!phrase.empty()) words.push_back(std::string(phrase));
+      }
+    }
+    phrases[kind].push_back({{"name", std::string(name)}, {"words", words}});
+  };
+  for (int i = 0; i < kShapeKinds; ++i) {
+    const auto shape = static_cast<ShapeKind>(i);
+    const std::string many = plural(shape);
+    add("shapes", to_string(shape), {{to_string(shape), many}});
   }
-  return text;
+  for (int i = 0; i < kColors; ++i) {
+    const auto color = to_string(static_cast<Color>(i));
+    add("colors", color, {{color}});
+  }
+  for (int i = 0; i < kMotions; ++i) {
+    const MotionWords& words = motion_words()[static_cast<size_t>(i)];
+    add("motions", to_string(static_cast<Motion>(i)), {words.one, words.many});
+  }
+  for (int i = 0; i < kBackgrounds; ++i) {
+    add("backgrounds", to_string(static_cast<Background>(i)), {background_words()[static_cast<size_t>(i)]});
+  }
+  return phrases;
 }
 
 const std::vector<std::string>& vocabulary() {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,15 @@ namespace vorta::engine {
 /// A caption of `scene` in one of many wordings, chosen by `wording_seed`: object, motion, background, sometimes size,
 /// texture, style and camera. Lower case, words of vocabulary() only, commas apart from words.
 std::string caption(const Scene& scene, uint64_t wording_seed);
+
+/// The end of such a caption alone: "moves left , the camera pans up".
+std::string motion_phrase(const Scene& scene, uint64_t wording_seed);
+/// What objects look like beyond shape and colour: words among "outlined", "striped", "dotted", or "plain".
+std::string style_phrase(const Scene& scene);
+
+/// Phrases by meaning, in the order of the enumerators, for scorers that read captions: {"shapes": [{"name": "circle",
+/// "words": ["circle", "circles"]}, ..], "colors": [..], "motions": [..], "backgrounds": [..], "styles": ["outlined", ..]}.
+nlohmann::json caption_phrases();
 
 /// Every word a caption can hold, sorted, and a few synonyms of them.
 const std::vector<std::string>& vocabulary();

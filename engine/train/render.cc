@@ -14,6 +14,8 @@ namespace {
 
 constexpr double kReach = 1.3;           // the farthest point of any shape, in radii, with its outline
 constexpr double kPanPixels = 49.5;      // camera travel over a clip
+constexpr double kSnowPixels = 40;       // fall of the snow over a clip
+constexpr double kWavePixels = 14;       // of the waves' length along x, a radian
 constexpr std::array<double, 3> kRadius{22, 28, 36};
 
 // What the look seed decides, drawn in a fixed order so that every call sees the same values.
@@ -175,10 +177,10 @@ Rgb background_at(const Scene& scene, const Look& look, double x, double y, doub
       color = blend({0.06f, 0.07f, 0.18f}, {0.85f, 0.85f, 0.85f}, dots(x, y, 16, 1.6, salt));
       break;
     case Background::kSnow:
-      color = blend({0.55f, 0.58f, 0.64f}, {0.96f, 0.96f, 0.96f}, dots(x, y - 40 * time, 18, 2.5, salt));
+      color = blend({0.55f, 0.58f, 0.64f}, {0.96f, 0.96f, 0.96f}, dots(x, y - kSnowPixels * time, 18, 2.5, salt));
       break;
     case Background::kSea: {
-      const double wave = std::sin((y + 3 * std::sin(x / 14 + 2 * std::numbers::pi * (time + phase))) / 4.5);
+      const double wave = std::sin((y + 3 * std::sin(x / kWavePixels + 2 * std::numbers::pi * (time + phase))) / 4.5);
       color = blend({0.22f, 0.36f, 0.40f}, {0.36f, 0.50f, 0.53f}, static_cast<float>(0.5 + 0.5 * wave));
       break;
     }
@@ -276,6 +278,29 @@ void draw_object(const Target& target, const SceneObject& object, const Rgb& col
   }
 }
 
+void draw_objects(const Target& target, const Scene& scene, const Look& look, const std::vector<ObjectPose>& poses) {
+  for (size_t i = 0; i < poses.size(); ++i) {
+    const size_t kind = scene.objects.size() == 1 ? 0 : i;
+    draw_object(target, scene.objects[kind], look.color[kind], poses[i], scene.style);
+  }
+}
+
+// How far the background moves, in pixels of the frame. A gradient shows only its vertical part.
+std::pair<double, double> background_motion(const Scene& scene, double scale, double from, double to) {
+  const auto [from_x, from_y] = camera_shift(scene.camera, from);
+  const auto [to_x, to_y] = camera_shift(scene.camera, to);
+  double x = from_x - to_x, y = from_y - to_y;
+  if (scene.background == Background::kSnow) y += kSnowPixels * (to - from);
+  if (scene.background == Background::kSea) x -= kWavePixels * 2 * std::numbers::pi * (to - from);
+  if (scene.background == Background::kGradient) x = 0;
+  return {x * scale, y * scale};
+}
+
+bool turns_unseen(const SceneObject& object) {
+  const bool round = object.shape == ShapeKind::kCircle || object.shape == ShapeKind::kRing;
+  return round && object.texture == Texture::kPlain;
+}
+
 }  // namespace
 
 std::vector<ObjectPose> poses_at(const Scene& scene, const ClipSize& size, double time) {
@@ -299,11 +324,52 @@ void render(const Scene& scene, const ClipSize& size, const Window& window, std:
     const Target target{window, pixels.data() + frame * frame_pixels, plane};
     if (frame == 0 || !stays) draw_background(target, scene, look, scale, time);
     if (frame == 0 && stays) repeat_first_frame(target, size.frames);
-    const auto poses = poses_at(scene, size, time);
-    for (size_t i = 0; i < poses.size(); ++i) {
-      const size_t kind = scene.objects.size() == 1 ? 0 : i;
-      draw_object(target, scene.objects[kind], look.color[kind], poses[i], scene.style);
+    draw_objects(target, scene, look, poses_at(scene, size, time));
+  }
+}
+
+void render_bytes(const Scene& scene, const ClipSize& size, std::span<const double> times, Layers layers,
+                  std::span<uint8_t> bytes) {
+  const auto frame_values = static_cast<size_t>(3 * size.height * size.width);
+  VORTA_CHECK(bytes.size() == times.size() * frame_values, "bytes must hold [times, 3, height, width]");
+  const Look look = make_look(scene);
+  const double scale = clip_scale(size);
+  const Window whole{0, 0, size.height, size.width};
+  std::vector<float> still, frame(frame_values);  // a background that stays is drawn once
+  for (size_t i = 0; i < times.size(); ++i) {
+    const Target target{whole, frame.data(), size.height * size.width};
+    if (still.empty()) draw_background(target, scene, look, scale, times[i]);
+    else frame = still;
+    if (i == 0 && background_stays(scene)) still = frame;
+    if (layers == Layers::kAll) draw_objects(target, scene, look, poses_at(scene, size, times[i]));
+    std::transform(frame.begin(), frame.end(), bytes.begin() + static_cast<std::ptrdiff_t>(i * frame_values),
+                   [](float value) { return static_cast<uint8_t>(std::lround(std::clamp(value, 0.F, 1.F) * 255)); });
+  }
+}
+
+void flow_between(const Scene& scene, const ClipSize& size, double from, double to, int64_t stride, Layers layers,
+                  std::span<float> flow) {
+  const int64_t rows = size.height / stride, columns = size.width / stride, plane = rows * columns;
+  VORTA_CHECK(static_cast<int64_t>(flow.size()) == 2 * plane, "flow must hold [2, height / stride, width / stride]");
+  const auto behind = background_motion(scene, clip_scale(size), from, to);
+  const auto before = poses_at(scene, size, from), after = poses_at(scene, size, to);
+  for (int64_t i = 0; i < plane; ++i) {
+    const double x = (static_cast<double>(i % columns) + 0.5) * static_cast<double>(stride);
+    const double y = (static_cast<double>(i / columns) + 0.5) * static_cast<double>(stride);
+    auto moved = behind;
+    for (size_t k = 0; layers == Layers::kAll && k < before.size(); ++k) {
+      const SceneObject& object = scene.objects[scene.objects.size() == 1 ? 0 : k];
+      const ObjectPose &a = before[k], &b = after[k];
+      const double dx = (x - a.x) / a.radius, dy = (y - a.y) / a.radius;
+      const double ux = std::cos(a.angle) * dx + std::sin(a.angle) * dy, uy = std::cos(a.angle) * dy - std::sin(a.angle) * dx;
+      const double outline = scene.style == Style::kOutlined ? 0.06 : 0;
+      if (signed_distance(object.shape, ux, uy) > outline) continue;
+      const double angle = turns_unseen(object) ? a.angle : b.angle;
+      moved = {b.x + b.radius * (std::cos(angle) * ux - std::sin(angle) * uy) - x,
+               b.y + b.radius * (std::sin(angle) * ux + std::cos(angle) * uy) - y};
     }
+    flow[static_cast<size_t>(i)] = static_cast<float>(moved.first);
+    flow[static_cast<size_t>(plane + i)] = static_cast<float>(moved.second);
   }
 }
 

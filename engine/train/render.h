@@ -39,4 +39,15 @@ std::vector<ObjectPose> poses_at(const Scene& scene, const ClipSize& size, doubl
 /// it), values 0..1. Deterministic. InternalError when `pixels` has another size or the window leaves the frame.
 void render(const Scene& scene, const ClipSize& size, const Window& window, std::span<float> pixels);
 
+/// Whole frames at any `times` in 0..1, with or without the objects, as bytes [times, 3, height, width].
+enum class Layers { kAll, kBackground };
+void render_bytes(const Scene& scene, const ClipSize& size, std::span<const double> times, Layers layers,
+                  std::span<uint8_t> bytes);
+
+/// How far what is seen at time `from` has moved at time `to`, in pixels of the whole frame, x then y, at the centres of
+/// squares of `stride` pixels: [2, height / stride, width / stride]. Where nothing can be seen to move (the inside of a
+/// plain background, a turning circle) it is 0; waves and snow move as their patterns do.
+void flow_between(const Scene& scene, const ClipSize& size, double from, double to, int64_t stride, Layers layers,
+                  std::span<float> flow);
+
 }  // namespace vorta::engine

@@ -35,9 +35,9 @@ class RouterJob {
   // Built with grad mode on, or the model would fuse weights into kernels without gradients.
   explicit RouterJob(const RouterTraining& training)
       : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
-        transformer_(load_video_dit(transformer_dir(training), {dtype_, device_}, WeightOrigin::kFiles, {},
+        transformer_(load_video_dit(transformer_dir(training), {dtype_, device_}, training.weights, {},
                                     DitPrecision::kUniform)),
-        text_(load_text()), vae_(load_vae(training.model / "vae", {dtype_, device_})),
+        text_(load_text()), vae_(load_vae(training.model / "vae", {dtype_, device_}, {}, training.weights)),
         pool_(*vae_, training.clip, training.pool, device_), geometry_(training.geometry),
         mixed_(geometry_, transformer_->coreset_keys()) {
     if (training.batch > 1 && transformer_->text_in_sequence()) {
@@ -68,6 +68,9 @@ class RouterJob {
     const at::NoGradGuard no_grad;
     const int64_t tokens = training_.max_tokens > 0 ? training_.max_tokens
                                                     : read_generation_defaults(training_.model).max_sequence_length;
+    if (training_.weights == WeightOrigin::kRandom) {
+      return make_random_prompt_encoder({transformer_->text_dim(), tokens, transformer_->pooled_dim()}, {dtype_, device_});
+    }
     return find_pipeline_family(training_.model).load_text(training_.model, {dtype_, device_}, tokens);
   }
 

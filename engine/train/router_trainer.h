@@ -7,6 +7,7 @@
 #include "engine/train/bundle.h"
 #include "engine/train/latent_pool.h"
 #include "engine/train/train_loop.h"
+#include "engine/weights/placement.h"
 
 namespace vorta::engine {
 
@@ -20,6 +21,9 @@ struct RouterTraining {
   /// In place of the model's transformer, e.g. a student. A recipe beside it gives the timesteps, one a step in turn,
   /// and flow matching is left out: a student of few steps does not predict the flow.
   std::filesystem::path transformer;
+  /// Random weights and random text features of the folder's configurations: that routers of a published size train, and
+  /// how long a step takes, without the weights.
+  WeightOrigin weights = WeightOrigin::kFiles;
   ClipSize clip = kEmbeddedClip;
   AttentionGeometry geometry;    // latent_shape is taken from the clip
   PoolOptions pool;

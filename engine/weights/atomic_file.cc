@@ -7,18 +7,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
-#include "engine/base/error.h"
+#include "engine/base/json_io.h"
 
 namespace vorta::engine {
 
 AtomicFile::AtomicFile(const std::filesystem::path& path)
     : path_(path), temporary_(fmt::format("{}.{}.tmp", path.string(), ::getpid())) {
   file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file_ < 0) {
-    throw DataError(path_.string(), fmt::format("cannot be written: {}", std::strerror(errno)));
-  }
+  if (file_ < 0) fail_to_write(path_, errno);
 }
 
 AtomicFile::~AtomicFile() {
@@ -32,20 +29,16 @@ void AtomicFile::write(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t count = ::write(file_, bytes.data(), std::min(bytes.size(), kLargestWrite));
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) fail(std::strerror(errno));
+    if (count <= 0) fail_to_write(path_, errno);
     bytes.remove_prefix(static_cast<std::size_t>(count));
   }
 }
 
 void AtomicFile::commit() {
-  if (::fsync(file_) != 0) fail(std::strerror(errno));
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(std::strerror(errno));
+  if (::fsync(file_) != 0) fail_to_write(path_, errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_to_write(path_, errno);
   ::close(file_);
   file_ = -1;
-}
-
-void AtomicFile::fail(std::string_view reason) const {
-  throw DataError(path_.string(), fmt::format("cannot be written: {}", reason));
 }
 
 }  // namespace vorta::engine

@@ -20,7 +20,6 @@ class AtomicFile {
   void commit();
 
  private:
-  [[noreturn]] void fail(std::string_view reason) const;
 
   std::filesystem::path path_;
   std::string temporary_;

@@ -5,6 +5,7 @@
 #include "engine/cache/calibration_run.h"
 #include "engine/pipeline/sampling.h"
 #include "harness/cli/exit_codes.h"
+#include "harness/cli/flag_checks.h"
 #include "harness/cli/verbs.h"
 #include "harness/suite/suite_spec.h"
 
@@ -61,8 +62,8 @@ void add_flags(CLI::App& app, CalibrateFlags& f) {
                  "JSON file with \"prompts\" as suites have (default: suites/prompts/embedded.json)");
   app.add_option("--limit", f.limit, "prompts to take, from the first")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--seed", f.seed, "of the first prompt; each later one's is one more")->capture_default_str();
+      ->check(whole_number(1));
+  app.add_option("--seed", f.seed, "of the first prompt; each later one's is one more")->check(whole_number(0))->capture_default_str();
 }
 
 void add_teacache_flags(CLI::App& app, CalibrateFlags& f) {
@@ -71,10 +72,10 @@ void add_teacache_flags(CLI::App& app, CalibrateFlags& f) {
   app.add_option("--degree", f.degree, "of the polynomial")->capture_default_str()->check(CLI::Range(1, 8));
   app.add_option("--first-steps", f.first_steps, "steps at the start that are always computed")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   app.add_option("--last-steps", f.last_steps, "steps at the end that are always computed")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0));
 }
 
 std::vector<std::string> read_prompts(const CalibrateFlags& f) {

@@ -24,6 +24,7 @@
 #include "engine/text/clean_prompt.h"
 #include "engine/weights/safetensors.h"
 #include "harness/cli/exit_codes.h"
+#include "harness/cli/flag_checks.h"
 #include "harness/cli/flops_text.h"
 #include "harness/cli/progress.h"
 #include "harness/cli/slug.h"
@@ -41,8 +42,7 @@ struct GenerateFlags {
   std::string prompt, negative_prompt, prompt_file, prompt_embeds, latents;
   std::string output, output_dir, output_type = "video", timings;
   std::optional<int64_t> frames, height, width, steps, max_sequence_length;
-  std::optional<double> guidance, flow_shift, fps;
-  double true_guidance = 1.0;
+  std::optional<double> guidance, true_guidance, flow_shift, fps;
   std::string vae_tiling = "reference";
   std::vector<int64_t> video_size;
   std::optional<double> tau;
@@ -127,6 +127,9 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
       ->capture_default_str();
 }
 
+constexpr uint64_t kMostSteps = 100'000;
+constexpr uint64_t kMostTextTokens = 16'384;  // attention among them takes memory by the square
+
 void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--frames", f.frames, "frames, 1 more than a multiple of 4 (default: the model folder's)");
   sub.add_option("--height", f.height, "pixels");
@@ -136,16 +139,15 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--steps,--num_inference_steps", f.steps, "denoising steps");
   sub.add_option("--timed-steps,--timed_steps", f.timed_steps,
                  "stop after so many steps and extrapolate their time to the schedule (with --output-type latent)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1, kMostSteps));
   sub.add_option("--guidance,--cfg_scale", f.guidance,
                  "classifier-free guidance, one pass a step when <= 1; HunyuanVideo: the guidance it is told");
   sub.add_option("--true-guidance,--true_cfg_scale", f.true_guidance,
-                 "HunyuanVideo: classifier-free guidance beside it, with --negative-prompt; two passes a step when > 1")
-      ->capture_default_str();
+                 "HunyuanVideo: classifier-free guidance beside it, with --negative-prompt; two passes a step when > 1 (default: 1)");
   sub.add_option("--flow-shift,--noise_scheduler_shift", f.flow_shift, "shift of the noise schedule");
   sub.add_option("--scheduler", f.scheduler, "unipc or euler (default: as scheduler_config.json says)");
   sub.add_option("--seed", f.seed, "of the initial noise, drawn on the CPU")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->capture_default_str();
   sub.add_option("--latents", f.latents, "initial noise: safetensors with the key `latents` [B, C, T, H, W]");
 }
@@ -154,7 +156,7 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--prompt", f.prompt, "what the video shows");
   sub.add_option("--max-sequence-length,--max_sequence_length", f.max_sequence_length,
                  "text tokens a prompt is cut or padded to")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1, kMostTextTokens));
   sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt,
                  "what it should not show (with guidance > 1)");
   sub.add_option("--prompt-embeds", f.prompt_embeds,
@@ -169,7 +171,7 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--vae-tiling", f.vae_tiling, "spatial tiles of the VAE: on, off or reference (HunyuanVideo on, Wan off)")
       ->capture_default_str();
   sub.add_option("--timings", f.timings, "JSON file: seconds of each step and stage of the last video made");
-  sub.add_option("--fps,--output_fps", f.fps, "frames a second of the MP4");
+  sub.add_option("--fps,--output_fps", f.fps, "frames a second of the MP4")->check(CLI::Range(0.01, 1000.0));
   sub.add_option_function<std::string>(
          "--log_level,--log-level", [](const std::string& level) { set_log_level(parse_log_level(level)); },
          "error, warn, info or debug")
@@ -315,9 +317,8 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   }
   config.cache = f.cache;
   config.cache_options = f.cache_options;
-  engine::choose_sampling(config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe"}, defaults);
-  config.true_guidance = f.true_guidance;
-  if (f.true_guidance > 1 && !f.has_negative_prompt && f.prompt_embeds.empty()) {
+  engine::choose_sampling(config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe", f.true_guidance}, defaults);
+  if (config.true_guidance > 1 && !f.has_negative_prompt && f.prompt_embeds.empty()) {
     log_warn("--true-guidance has no effect without --negative-prompt");
     config.true_guidance = 1;
   }

@@ -16,6 +16,7 @@
 #include "engine/schedule/sampler.h"
 #include "harness/cli/exit_codes.h"
 #include "harness/cli/verbs.h"
+#include "harness/run/dimension_scores.h"
 #include "harness/suite/suite_spec.h"
 #include "metrics/core/metric.h"
 #include "metrics/core/scorer.h"
@@ -35,10 +36,20 @@ void print_table(const Table& table) {
   for (const auto& entry : table) print_row(entry.name, entry.description);
 }
 
+void print_embedded_metrics() {
+  for (const auto& name : dimension_metric_names()) {
+    const auto slash = name.find('/');
+    const std::string text = slash == std::string::npos ? "all dimensions of the embedded profile, and their totals"
+                                                        : std::string(metrics::find_dimension(name.substr(slash + 1), metrics::Profile::kEmbedded).description);
+    print_row(name, fmt::format("{} [embedded, 1, higher is better]", text));
+  }
+}
+
 void print_metrics() {
   for (const auto& metric : metrics::metric_table()) {
     print_row(metric.name, fmt::format("{} [{}, {} is better]", metric.description, metric.unit, metrics::to_string(metric.direction)));
   }
+  print_embedded_metrics();
 }
 
 void print_recipes() {

@@ -19,11 +19,12 @@ struct ScoreOptions {
   std::vector<std::string> dimensions;
   std::string mode = "vbench_standard";
   std::string shard = "1/1";
+  std::string profile = "vbench";
   bool load_ckpt_from_local = true;
 };
 
 // VBench's command takes several names in one quoted string, its script a list; both are understood. "all" is all.
-std::vector<std::string> split_names(const std::vector<std::string>& words) {
+std::vector<std::string> split_names(const std::vector<std::string>& words, metrics::Profile profile) {
   std::vector<std::string> names;
   for (const std::string& word : words) {
     std::istringstream parts(word);
@@ -34,12 +35,12 @@ std::vector<std::string> split_names(const std::vector<std::string>& words) {
   if (names != std::vector<std::string>{"all"}) return names;
   names.clear();
   for (const auto& dimension : metrics::dimension_table()) {
-    if (dimension.profile == metrics::Profile::kVbench) names.emplace_back(dimension.name);
+    if (dimension.profile == profile) names.emplace_back(dimension.name);
   }
   return names;
 }
 
-void print_group(std::string_view name, const std::optional<double>& score, const std::vector<std::string_view>& missing) {
+void print_group(const std::string& name, const std::optional<double>& score, const std::vector<std::string_view>& missing) {
   if (score) {
     fmt::print("{:<24} {:.4f}\n", name, *score);
   } else {
@@ -60,9 +61,11 @@ void print_summary(const ScoreSummary& summary) {
                metrics::to_string(result.dimension->profile), score, scaled, scored, failed, aggregate ? "" : "  not measured");
   }
   const metrics::Totals totals = totals_of(summary.results);
-  print_group("quality score", totals.quality, totals.quality_missing);
-  print_group("semantic score", totals.semantic, totals.semantic_missing);
-  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score", *totals.total);
+  const auto profile = summary.results.front().dimension->profile;
+  const std::string mark = profile == metrics::Profile::kVbench ? "" : fmt::format(" ({})", metrics::to_string(profile));
+  print_group("quality score" + mark, totals.quality, totals.quality_missing);
+  print_group("semantic score" + mark, totals.semantic, totals.semantic_missing);
+  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score" + mark, *totals.total);
   if (summary.left_to_others > 0) {
     fmt::print("{} scores are left to other shards; the same command, when they are done, writes the result files\n", summary.left_to_others);
   }
@@ -79,7 +82,8 @@ int exit_code(const ScoreSummary& summary) {
 int score(ScoreOptions& options) {
   ScoreRunOptions& run = options.run;
   run.videos.mode = parse_score_mode(options.mode);
-  run.videos.dimensions = split_names(options.dimensions);
+  run.videos.profile = metrics::parse_profile(options.profile, "--profile");
+  run.videos.dimensions = split_names(options.dimensions, run.videos.profile);
   if (run.videos.dimensions.empty()) throw ConfigError("--dimension", "expected a name, found none");
   run.shard = parse_shard(options.shard);
   const ScoreSummary summary = score_videos(run);
@@ -96,6 +100,10 @@ std::function<int()> add_score(CLI::App& sub) {
   run.videos.full_json = VORTA_VBENCH_FULL_INFO;
   sub.add_option("--videos_path", run.videos.videos_path, "Folder of videos, or one video (custom_input)")->required();
   sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all")->required()->take_all();
+  sub.add_option("--profile", options->profile,
+                 "vbench: the official networks, yours; embedded: this program's own, for videos of coloured shapes as the embedded "
+                 "model makes them, with what its prompts say for auxiliary values. Their scores are never compared")
+      ->capture_default_str();
   sub.add_option("--output_path", run.output_path, "Folder of the result files and of the journal that a second call goes on from")
       ->capture_default_str();
   sub.add_option("--mode", options->mode,

@@ -14,9 +14,12 @@
 #include "engine/train/distiller.h"
 #include "engine/train/model_judge.h"
 #include "engine/train/router_trainer.h"
+#include "engine/train/scorer_trainer.h"
 #include "engine/train/vae_trainer.h"
 #include "harness/cli/exit_codes.h"
+#include "harness/cli/flag_checks.h"
 #include "harness/cli/verbs.h"
+#include "harness/score/examination.h"
 
 namespace vorta::harness {
 namespace {
@@ -35,7 +38,9 @@ struct TrainArguments {
   BaseTraining base;
   RouterTraining router;
   DistillTraining distill;
+  ScorerTraining scorer;
   JudgeArguments judge;
+  ScorerExamination examination;
   std::vector<std::string> stages;
   std::string optimizer = "muon", distill_optimizer = "adamw";
 };
@@ -44,7 +49,7 @@ void add_common(CLI::App& app, TrainOptions& options) {
   app.add_option("--out", options.output, "Folder for checkpoints, log.jsonl, samples and weights; an earlier run there is resumed")->required();
   app.add_option("--steps", options.steps, "Optimiser steps of the whole run")->capture_default_str();
   app.add_option("--minutes", options.minutes, "Stop, with a checkpoint, after this long (0: no limit)")->capture_default_str();
-  app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_option("--seed", options.seed)->check(whole_number(0))->capture_default_str();
   app.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
   app.add_option("--dtype", options.dtype, "float32 or bfloat16 arithmetic; weights are kept in float32")->capture_default_str();
   app.add_option("--lr", options.learning_rate.peak, "Peak learning rate")->capture_default_str();
@@ -53,7 +58,7 @@ void add_common(CLI::App& app, TrainOptions& options) {
   app.add_option("--accumulate", options.accumulate, "Micro-batches a step")->capture_default_str();
   app.add_option("--evaluate-every", options.evaluate_every, "Steps between sample evaluations (0: at the end)")->capture_default_str();
   app.add_option("--checkpoint-minutes", options.checkpoint_minutes)->capture_default_str();
-  app.add_option("--log-every", options.log_every)->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--log-every", options.log_every)->capture_default_str()->check(whole_number(1));
 }
 
 void add_replicas(CLI::App& app, TrainOptions& options) {
@@ -69,7 +74,7 @@ void add_clip(CLI::App& app, ClipSize& clip) {
 void add_pool(CLI::App& app, PoolOptions& pool) {
   app.add_option("--pool", pool.clips, "Encoded clips that are kept in memory")->capture_default_str();
   app.add_option("--refresh", pool.refresh, "Clips exchanged for new ones every --refresh-every steps")->capture_default_str();
-  app.add_option("--refresh-every", pool.refresh_every)->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--refresh-every", pool.refresh_every)->capture_default_str()->check(whole_number(1));
 }
 
 // "0.35:80x96:6" is share:crop:batch; "0.85:full:2" trains on whole frames.
@@ -154,6 +159,8 @@ void add_router(CLI::App& app, RouterTraining& router) {
   add_pool(app, router.pool);
   app.add_option("--model", router.model, "Folder of the trained model, diffusers layout")->required();
   app.add_option("--transformer", router.transformer, "Transformer folder in place of the model's; with a recipe beside it: its timesteps alone");
+  app.add_flag("--random-weights,--random_weights{true}", [&router](int64_t) { router.weights = WeightOrigin::kRandom; },
+               "Random weights and text features of the folder's configurations: the training alone, nothing of use");
   app.add_option("--batch", router.batch)->capture_default_str();
   app.add_option("--coreset-window", router.geometry.coreset_window, "Tokens: frames height width")->capture_default_str();
   app.add_option("--reduction-rate", router.geometry.reduction_rate)->capture_default_str();
@@ -179,7 +186,7 @@ void add_distill(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--init", distill.initial_student, "Transformer folder to start from (default: the teacher's)");
   app.add_option("--method", distill.method, "consistency (phased) or matching (of distributions)")
       ->transform(CLI::CheckedTransformer(kDistillMethods));
-  app.add_option("--batch", distill.batch, "Clips a micro-batch")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--batch", distill.batch, "Clips a micro-batch")->capture_default_str()->check(whole_number(1));
   app.add_option("--student-steps", distill.student_steps, "Steps of the student")->capture_default_str();
   app.add_option("--flow-shift", distill.flow_shift, "Shift of the student's sigmas and of the teacher's grid")->capture_default_str();
   app.add_option("--guidance", distill.guidance, "Of the teacher")->capture_default_str();
@@ -195,6 +202,19 @@ void add_distill(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--evaluation-prompts", distill.evaluation_prompts)->capture_default_str();
 }
 
+void add_scorer(CLI::App& app, ScorerTraining& scorer) {
+  scorer.options.learning_rate = {1.5e-3, 100, 0.3, 0.01};
+  scorer.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
+  scorer.options.average_decay = 0.998;
+  add_common(app, scorer.options);
+  app.add_option("--batch", scorer.batch, "Clips rendered for a step")->capture_default_str();
+  app.add_option("--replay", scorer.replay, "Batches of earlier steps learnt from again in every step")->capture_default_str();
+  app.add_option("--memory", scorer.memory, "Batches kept for that")->capture_default_str();
+  app.add_option("--render-ahead", scorer.render_ahead, "Batches rendered in the background, each by one core")->capture_default_str();
+  app.add_option("--average", scorer.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
+  app.add_option("--evaluation-clips", scorer.evaluation_clips)->capture_default_str();
+}
+
 void add_judge(CLI::App& app, JudgeArguments& arguments) {
   ModelJudging& judging = arguments.judging;
   judging.pipeline.device = "auto";
@@ -202,7 +222,7 @@ void add_judge(CLI::App& app, JudgeArguments& arguments) {
   app.add_option("--model", judging.pipeline.model_dir, "Model folder (default: the embedded one)");
   app.add_option("--routers", judging.pipeline.routers_dir, "Router checkpoint (default: the model's)");
   app.add_option("--attention", judging.pipeline.attention)->capture_default_str();
-  app.add_option("--prompts", judging.prompts, "Held-out captions")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--prompts", judging.prompts, "Held-out captions")->capture_default_str()->check(whole_number(1));
   app.add_option("--first", judging.first, "Number of the first one")->capture_default_str();
   app.add_option("--steps", arguments.asked.steps, "Default: the model's");
   app.add_option("--guidance", arguments.asked.guidance, "Default: the model's");
@@ -233,6 +253,23 @@ int judge(JudgeArguments& arguments) {
   return kDone;
 }
 
+int examine(const ScorerExamination& examination) {
+  const ExaminationTable table = examine_scorers(examination);
+  const auto& clean = table.at("clean");
+  std::string line;
+  for (const auto& [spoiling, means] : table) {
+    std::string names = fmt::format("{:<22}", "mean score"), scores = fmt::format("{:<22}", spoiling);
+    for (const auto& [name, mean] : clean) {
+      names += fmt::format(" {:>14.14}", name);
+      const auto found = means.find(name);
+      scores += found == means.end() ? fmt::format(" {:>14}", "-") : fmt::format(" {:>14.4f}", found->second);
+    }
+    if (line.empty()) std::printf("%s\n", (line = names).c_str());
+    std::printf("%s\n", scores.c_str());
+  }
+  return kDone;
+}
+
 int report(const TrainOptions& options, const TrainSummary& summary) {
   std::printf("%s: %lld of %lld steps, %.1f s, last loss %.5f%s\n", options.output.c_str(),
               static_cast<long long>(summary.steps_done), static_cast<long long>(options.steps), summary.seconds,
@@ -248,14 +285,21 @@ std::function<int()> add_train(CLI::App& sub) {
   CLI::App* base = sub.add_subcommand("base", "transformer and text encoder, on encoded clips");
   CLI::App* router = sub.add_subcommand("router", "VORTA's routers, on a frozen model");
   CLI::App* distill = sub.add_subcommand("distill", "a student of few steps, guidance folded in");
+  CLI::App* scorer = sub.add_subcommand("scorer", "the networks that score the embedded model's videos");
   CLI::App* judged = sub.add_subcommand("judge", "clips of held-out captions, judged by the checker");
   sub.require_subcommand(1);
   add_vae(*vae, *arguments);
   add_base(*base, *arguments);
   add_router(*router, arguments->router);
   add_distill(*distill, *arguments);
+  add_scorer(*scorer, arguments->scorer);
   add_judge(*judged, arguments->judge);
-  return [arguments, vae, base, distill, judged] {
+  CLI::App* examined = sub.add_subcommand("examine", "the embedded scorers, on rendered clips clean and spoilt");
+  examined->add_option("--out", arguments->examination.output, "Folder for examination.json")->required();
+  examined->add_option("--clips", arguments->examination.clips, "Held-out scenes")->capture_default_str()->check(CLI::PositiveNumber);
+  examined->add_option("--device", arguments->examination.device, "auto, cpu or cuda")->capture_default_str();
+  return [arguments, vae, base, distill, scorer, examined, judged] {
+    if (examined->parsed()) return examine(arguments->examination);
     if (judged->parsed()) return judge(arguments->judge);
     if (vae->parsed()) {
       if (!arguments->stages.empty()) arguments->vae.stages.clear();
@@ -270,6 +314,7 @@ std::function<int()> add_train(CLI::App& sub) {
       if (arguments->distill_optimizer == "muon") arguments->distill.options.muon.emplace();
       return report(arguments->distill.options, train_student(arguments->distill));
     }
+    if (scorer->parsed()) return report(arguments->scorer.options, train_scorer(arguments->scorer));
     return report(arguments->router.options, train_routers(arguments->router));
   };
 }

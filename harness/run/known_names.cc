@@ -14,6 +14,7 @@
 #include "engine/pipeline/sampling.h"
 #include "engine/schedule/recipe.h"
 #include "engine/schedule/sampler.h"
+#include "harness/run/dimension_scores.h"
 #include "metrics/core/metric.h"
 
 namespace vorta::harness {
@@ -39,6 +40,12 @@ std::vector<std::string> names_of(const Table& table) {
   return names;
 }
 
+std::vector<std::string> metric_names() {
+  std::vector<std::string> names = names_of(metrics::metric_table());
+  for (std::string& name : dimension_metric_names()) names.push_back(std::move(name));
+  return names;
+}
+
 // A suite after load_suite has checked its structure; it is read as JSON, since only that says where a value stands.
 class KnownNames {
  public:
@@ -59,6 +66,7 @@ class KnownNames {
     }
     require("/base/sampler", "sampler", samplers_);
     require_name_or_folder("/model", "model", shapes_);
+    require_model_folder();
     require_name_or_folder("/routers", "routers");
   }
 
@@ -105,13 +113,21 @@ class KnownNames {
     require(pointer, kind, known);
   }
 
+  // Nothing runs without it, while missing routers fail the cases that need them.
+  void require_model_folder() const {
+    const std::filesystem::path folder(suite_.at("model").get_ref<const std::string&>());
+    std::error_code ignored;
+    if (!folder.has_parent_path() || std::filesystem::is_directory(folder, ignored)) return;
+    throw ConfigError(where_ + "/model", fmt::format("no such folder: {}", folder.string()));
+  }
+
   json suite_;
   std::string where_;
   std::vector<std::string> shapes_ = shape_names();
   std::vector<std::string> attentions_ = names_of(engine::attention_backends());
   std::vector<std::string> caches_ = names_of(engine::step_caches());
   std::vector<std::string> samplers_ = names_of(engine::samplers());
-  std::vector<std::string> metrics_ = names_of(metrics::metric_table());
+  std::vector<std::string> metrics_ = metric_names();
 };
 
 }  // namespace

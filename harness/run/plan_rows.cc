@@ -39,8 +39,7 @@ std::vector<reports::CallRow> call_rows(const std::vector<engine::CacheCall>& ca
 
 std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan, const std::optional<MeasuredWork>& measured) {
   const double steps = static_cast<double>(plan.step_flops.size());
-  const double passes = static_cast<double>(plan.passes);
-  const double dense_attention = steps * passes * plan.dense_pass.self_attention;
+  const double dense_attention = steps * plan.dense_step_attention;
   const double attention = plan.attention_flops;
   const double linear = plan.denoise_flops() - attention;
   const double around = plan.text_flops + plan.vae_flops;

@@ -43,6 +43,7 @@ class Runner {
 
   RunSummary run() {
     rows_.begin(plan_, model_json());
+    store_.define_metrics(maker_.dimension_metrics());
     StopReason ended = StopReason::kRounds;
     for (int64_t round = 0; round < rounds_; ++round) {
       for (size_t i = 0; i < plan_.items.size(); ++i) {

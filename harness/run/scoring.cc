@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/base/error.h"
+#include "harness/run/dimension_scores.h"
 #include "metrics/core/metric.h"
 
 namespace vorta::harness {
@@ -26,6 +27,7 @@ bool compares(const metrics::Metric& metric) { return metric.input == metrics::I
 std::vector<reports::MetricDefRow> metric_rows(const SuiteSpec& spec) {
   std::vector<reports::MetricDefRow> rows;
   for (const std::string& name : spec.metrics) {
+    if (is_dimension_metric(name)) continue;
     const metrics::Metric& metric = metrics::find_metric(name);
     reports::MetricDefRow row;
     row.key = metric.key;
@@ -41,6 +43,7 @@ std::vector<reports::MetricDefRow> metric_rows(const SuiteSpec& spec) {
 std::vector<reports::ScoreRow> score_alone(const SuiteSpec& spec, const at::Tensor& frames) {
   std::vector<reports::ScoreRow> rows;
   for (const std::string& name : spec.metrics) {
+    if (is_dimension_metric(name)) continue;
     const metrics::Metric& metric = metrics::find_metric(name);
     if (!compares(metric)) rows.push_back(score(metric, frames, {}));
   }
@@ -50,6 +53,7 @@ std::vector<reports::ScoreRow> score_alone(const SuiteSpec& spec, const at::Tens
 std::vector<std::string> missing_comparisons(const SuiteSpec& spec, const std::vector<reports::ScoreRow>& present) {
   std::vector<std::string> missing;
   for (const std::string& name : spec.metrics) {
+    if (is_dimension_metric(name)) continue;
     const metrics::Metric& metric = metrics::find_metric(name);
     const bool there = std::any_of(present.begin(), present.end(), [&](const auto& row) { return row.metric_key == metric.key; });
     if (compares(metric) && !there) missing.push_back(name);

@@ -128,6 +128,8 @@ reports::TrialResult TrialMaker::timed(const Case& one, int64_t repeat, StageClo
   const at::Tensor frames = metrics::eight_bit(made);
   result.frames = frames.size(0);
   result.scores = score_alone(spec_, frames);
+  const double fps = static_cast<double>(variant(one).config.fps);
+  for (auto& row : dimensions_.score(frames, fps, spec_.prompts[one.prompt].text)) result.scores.push_back(std::move(row));
   const VideoLook look{variant(one).config.fps, spec_.measurement.filmstrip_columns};
   result.artefacts = write_video_files(out_dir_, name(one, repeat), frames, look);
   // Frames of other variants live only until they are compared with the reference's; the reference's stay.

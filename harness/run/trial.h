@@ -14,6 +14,7 @@
 #include "harness/plan/plan.h"
 #include "harness/probe/gpu_sampler.h"
 #include "harness/probe/stage_clock.h"
+#include "harness/run/dimension_scores.h"
 #include "harness/run/isolate.h"
 #include "harness/run/profile.h"
 #include "harness/run/video_engine.h"
@@ -40,6 +41,8 @@ class TrialMaker {
   /// One observed generation. `timed`: samples of the timed trials of the same case, for what watching cost. Needs prepare().
   ProfiledTrial profiled(const Case& one, const std::vector<std::vector<reports::SampleRow>>& timed);
 
+  /// Of the dimensions that the suite scores each video by.
+  std::vector<reports::MetricDefRow> dimension_metrics() const { return dimensions_.metric_rows(); }
   std::vector<engine::CacheCall> calls() const { return engine_.calls(); }
   bool makes_latents() const { return spec_.output == "latents"; }
   bool is_reference(const Case& one) const { return variant(one).name == spec_.reference; }
@@ -58,6 +61,7 @@ class TrialMaker {
   const std::filesystem::path out_dir_;
   VideoEngine& engine_;
   const Heartbeat& heart_;
+  DimensionScores dimensions_{spec_};
   std::map<size_t, engine::PlanSummary> plans_;   // by variant
   std::set<size_t> warm_;                         // variants
   std::map<std::string, std::string> outputs_;    // hash of the frames, by case

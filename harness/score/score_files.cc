@@ -120,11 +120,12 @@ std::vector<fs::path> write_score_files(const fs::path& folder, const std::strin
 
 metrics::Totals totals_of(const std::vector<DimensionResult>& results) {
   std::map<std::string, double> scores;
+  const auto profile = results.empty() ? metrics::Profile::kVbench : results.front().dimension->profile;
   for (const DimensionResult& result : results) {
     const auto aggregate = result.aggregate();
-    if (aggregate && result.dimension->profile == metrics::Profile::kVbench) scores.emplace(result.dimension->name, *aggregate);
+    if (aggregate && result.dimension->profile == profile) scores.emplace(result.dimension->name, *aggregate);
   }
-  return metrics::vbench_totals(scores);
+  return metrics::vbench_totals(scores, profile);
 }
 
 }  // namespace vorta::harness

@@ -204,7 +204,7 @@ ScoreSummary score_videos(const ScoreRunOptions& options) {
   const ScorerWeights weights = ScorerWeights::from_environment();
   ScoreSummary summary;
   for (const std::string& name : options.videos.dimensions) {
-    DimensionRun run(options, metrics::find_dimension(name), weights, journal, summary);
+    DimensionRun run(options, metrics::find_dimension(name, options.videos.profile), weights, journal, summary);
     summary.results.push_back(run.run(items_of(list, name)));
     if (!summary.results.back().aggregate()) ++summary.unmeasured;
   }

@@ -61,10 +61,10 @@ Json read_ordered(const fs::path& path) {
   return Json::parse(read_file(path));
 }
 
-void refuse_auxiliary(const std::vector<std::string>& dimensions) {
+void refuse_auxiliary(const std::vector<std::string>& dimensions, metrics::Profile profile) {
   std::vector<std::string> refused;
   for (const std::string& name : dimensions) {
-    if (metrics::find_dimension(name).needs_auxiliary) refused.push_back(name);
+    if (metrics::find_dimension(name, profile).needs_auxiliary) refused.push_back(name);
   }
   if (refused.empty()) return;
   throw ConfigError("--dimension", fmt::format("{}: only for the prompts of VBench's suite (--mode vbench_standard), whose "
@@ -132,7 +132,7 @@ void set_prompts(VideoList& list, const VideoListOptions& options) {
 }
 
 VideoList list_custom(const VideoListOptions& options) {
-  refuse_auxiliary(options.dimensions);
+  refuse_auxiliary(options.dimensions, options.profile);
   if (fs::is_regular_file(options.videos_path)) return list_one_file(options);
   if (!options.prompt.empty()) throw ConfigError("--prompt", "expected a single video file as --videos_path, found a folder");
   VideoList list;
@@ -153,7 +153,7 @@ fs::path category_file(const std::string& category) {
 }
 
 VideoList list_category(const VideoListOptions& options) {
-  refuse_auxiliary(options.dimensions);
+  refuse_auxiliary(options.dimensions, options.profile);
   if (options.category.empty()) throw ConfigError("--category", "is needed with --mode vbench_category");
   const std::vector<std::string> names = video_names(options.videos_path);
   std::istringstream lines(read_file(category_file(options.category)));

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "metrics/core/scorer.h"
+
 namespace vorta::harness {
 
 /// VBench's three ways to find videos and their prompts.
@@ -19,6 +21,7 @@ struct VideoListOptions {
   std::string videos_path = {};  // a folder; a single file in custom mode, too
   ScoreMode mode = ScoreMode::kStandard;
   std::vector<std::string> dimensions = {};
+  metrics::Profile profile = metrics::Profile::kVbench;  // whose rows the dimensions are
   std::filesystem::path full_json = {};  // VBench_full_info.json
   std::string prompt = {};               // custom mode, a single file
   std::filesystem::path prompt_file = {};  // custom mode: {"file name": "prompt"}

@@ -22,6 +22,15 @@ std::string pointer_of(const valijson::ValidationResults::Error& error) {
   return pointer;
 }
 
+// ", found ..." where something short enough stands.
+std::string found_at(const nlohmann::json& suite, const std::string& pointer) {
+  constexpr std::size_t kLongest = 60;
+  const nlohmann::json::json_pointer at(pointer);
+  if (!suite.contains(at)) return {};
+  const std::string value = suite.at(at).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return value.size() > kLongest ? "" : ", found " + value;
+}
+
 }  // namespace
 
 void check_schema(const nlohmann::json& suite, std::string_view where) {
@@ -36,7 +45,9 @@ void check_schema(const nlohmann::json& suite, std::string_view where) {
   // The validator reports the innermost failure first, then each container around it: the first one says most.
   valijson::ValidationResults::Error error;
   if (!results.popError(error)) throw ConfigError(where, "does not follow suite.schema.json");
-  throw ConfigError(std::string(where) + "#" + pointer_of(error), error.description);
+  const std::string pointer = pointer_of(error);
+  if (error.description.ends_with('.')) error.description.pop_back();
+  throw ConfigError(std::string(where) + "#" + pointer, error.description + found_at(suite, pointer));
 }
 
 }  // namespace vorta::harness

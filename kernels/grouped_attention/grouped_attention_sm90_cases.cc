@@ -186,6 +186,23 @@ std::vector<Sm90Case> sm90_parity_cases() {
   return cases;
 }
 
+std::vector<Sm90Case> sm90_small_cases() {
+  std::vector<Sm90Case> cases{sm90_dense_case("dense 300 rows, batch 2, head-major", 2, 1, 300)};
+  cases[0].head_major = true;
+  Sm90Case& ragged = cases.emplace_back(sm90_dense_case("ragged ranges and a group without keys", 1, 1, 300));
+  ragged.groups = {{0, 40, 0, 0}, {40, 103, 0, 1}, {103, 290, 0, 3}};  // the last rows: in none
+  ragged.ranges = {{3, 8}, {11, 150}, {152, 300}};
+  cases.push_back(sm90_sliding_case("tiles of 24, 33 of 40 text rows", 1, 2, {{3, 3, 4}, {2, 3, 4}, 40, 33}));
+  cases.push_back(sm90_sliding_case("tiles of 48, raster order", 1, 1, {{3, 3, 3}, {2, 3, 8}, 0, 0, Sm90Tiles::Order::kRaster}));
+  const std::size_t wide = cases.size();
+  for (std::size_t i = 0; i < wide; ++i) {
+    cases.push_back(cases[i]);
+    cases.back().name += ", head dim 64";
+    cases.back().head_dim = 64;
+  }
+  return cases;
+}
+
 std::vector<Sm90Case> sm90_bench_cases() {
   const auto narrow = [](const char* name, int64_t heads, int32_t rows) {
     Sm90Case out = sm90_dense_case(name, 1, heads, rows);

@@ -43,6 +43,9 @@ Sm90Case sm90_sliding_case(std::string name, int64_t batch, int64_t heads, const
 
 /// Small and ragged, for parity.
 std::vector<Sm90Case> sm90_parity_cases();
+/// Every path once, small enough for tools that watch each access: dense and ragged keys, tiles in both orders, text as
+/// keys and as queries, batch 2, heads of both widths.
+std::vector<Sm90Case> sm90_small_cases();
 /// The published shapes: Wan 2.1 14B at 77 frames and HunyuanVideo at 117, 720p; Wan 2.1 1.3B at 77
 /// frames, 480p; and heads of 64.
 std::vector<Sm90Case> sm90_bench_cases();

@@ -42,6 +42,59 @@ VORTA_AVX2_INLINE void store8(BFloat16Bits* to, __m256 value) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), packed);
 }
 
+/// 16 neighbours: those at even and at odd places.
+struct PairsAvx2 {
+  __m256 even;
+  __m256 odd;
+};
+
+VORTA_AVX2_INLINE PairsAvx2 load16(const BFloat16Bits* from) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)),
+          _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(-0x10000)))};
+}
+
+/// As bfloat16_bits8, for what was computed from bfloat16 alone: the lower half of its NaNs is 0, so that none of them
+/// needs care.
+VORTA_AVX2_INLINE __m256i bits8_of_bfloat16(__m256 value) {
+  const __m256i bits = _mm256_castps_si256(value);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  return _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+}
+
+VORTA_AVX2_INLINE __m256 round8_of_bfloat16(__m256 value) {
+  return _mm256_castsi256_ps(_mm256_and_si256(bits8_of_bfloat16(value), _mm256_set1_epi32(-0x10000)));
+}
+
+VORTA_AVX2_INLINE void store16_of_bfloat16(BFloat16Bits* to, const PairsAvx2& value) {
+  const __m256i even = _mm256_srli_epi32(bits8_of_bfloat16(value.even), 16);
+  const __m256i both = _mm256_blend_epi16(even, bits8_of_bfloat16(value.odd), 0xaa);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), both);
+}
+
+/// 16 neighbours as unpacking leaves them: 0 to 3 and 8 to 11, and the others.
+struct FoursAvx2 {
+  __m256 first;
+  __m256 second;
+};
+
+VORTA_AVX2_INLINE FoursAvx2 load_fours(const BFloat16Bits* from) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return {_mm256_castsi256_ps(_mm256_unpacklo_epi16(_mm256_setzero_si256(), bits)),
+          _mm256_castsi256_ps(_mm256_unpackhi_epi16(_mm256_setzero_si256(), bits))};
+}
+
+VORTA_AVX2_INLINE FoursAvx2 load_fours(const float* from) {
+  return {_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)), _mm_loadu_ps(from + 8), 1),
+          _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from + 4)), _mm_loadu_ps(from + 12), 1)};
+}
+
+VORTA_AVX2_INLINE void store_fours(BFloat16Bits* to, const FoursAvx2& value) {
+  const __m256i first = _mm256_srli_epi32(bfloat16_bits8(value.first), 16);
+  const __m256i second = _mm256_srli_epi32(bfloat16_bits8(value.second), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_packus_epi32(first, second));
+}
+
 VORTA_AVX2_INLINE float sum8(__m256 value) {
   __m128 sum = _mm_add_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps(value, 1));
   sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));

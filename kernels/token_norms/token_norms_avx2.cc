@@ -14,53 +14,57 @@ VORTA_AVX2 void layer_norm_row(const ModulatedLayerNormArgs& args, int64_t row) 
   const int64_t modulation = row / args.rows.rows_per_batch * args.modulation_stride;
   const BFloat16Bits* x = args.x.data + row * args.x.row_stride;
   BFloat16Bits* out = args.out.data + row * args.out.row_stride;
-  __m256 sum = _mm256_setzero_ps();
-  for (int64_t i = 0; i < width; i += kLanesAvx2) sum = _mm256_add_ps(sum, load8(x + i));
-  const __m256 mean = _mm256_set1_ps(sum8(sum) / static_cast<float>(width));
-  __m256 square = _mm256_setzero_ps();
-  for (int64_t i = 0; i < width; i += kLanesAvx2) {
-    const __m256 centered = _mm256_sub_ps(load8(x + i), mean);
-    square = _mm256_fmadd_ps(centered, centered, square);
+  FoursAvx2 sum{_mm256_setzero_ps(), _mm256_setzero_ps()};
+  for (int64_t i = 0; i < width; i += 16) {
+    const FoursAvx2 value = load_fours(x + i);
+    sum = {_mm256_add_ps(sum.first, value.first), _mm256_add_ps(sum.second, value.second)};
   }
-  const float variance = sum8(square) / static_cast<float>(width);
+  const __m256 mean = _mm256_set1_ps(sum8(_mm256_add_ps(sum.first, sum.second)) / static_cast<float>(width));
+  FoursAvx2 square{_mm256_setzero_ps(), _mm256_setzero_ps()};
+  for (int64_t i = 0; i < width; i += 16) {
+    const FoursAvx2 value = load_fours(x + i);
+    const __m256 first = _mm256_sub_ps(value.first, mean), second = _mm256_sub_ps(value.second, mean);
+    square = {_mm256_fmadd_ps(first, first, square.first), _mm256_fmadd_ps(second, second, square.second)};
+  }
+  const float variance = sum8(_mm256_add_ps(square.first, square.second)) / static_cast<float>(width);
   const __m256 inverse = _mm256_set1_ps(1.0f / std::sqrt(variance + args.eps));
   const __m256 offset = _mm256_set1_ps(args.scale_offset);
-  for (int64_t i = 0; i < width; i += kLanesAvx2) {
-    const __m256 normed = _mm256_mul_ps(_mm256_sub_ps(load8(x + i), mean), inverse);
-    const __m256 scale = _mm256_add_ps(offset, load8(args.scale + modulation + i));
-    store8(out + i, _mm256_fmadd_ps(normed, scale, load8(args.shift + modulation + i)));
+  for (int64_t i = 0; i < width; i += 16) {
+    const FoursAvx2 value = load_fours(x + i);
+    const FoursAvx2 scale = load_fours(args.scale + modulation + i), shift = load_fours(args.shift + modulation + i);
+    const __m256 first = _mm256_mul_ps(_mm256_sub_ps(value.first, mean), inverse);
+    const __m256 second = _mm256_mul_ps(_mm256_sub_ps(value.second, mean), inverse);
+    store_fours(out + i, {_mm256_fmadd_ps(first, _mm256_add_ps(offset, scale.first), shift.first),
+                          _mm256_fmadd_ps(second, _mm256_add_ps(offset, scale.second), shift.second)});
   }
-}
-
-// Eight values are four (even, odd) pairs: swap each pair's halves and add with alternating signs.
-VORTA_AVX2_INLINE __m256 rotate_pairs(__m256 value, const float* cosine, const float* sine) {
-  const __m256i twice = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
-  const __m256 c = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(cosine)), twice);
-  const __m256 s = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(sine)), twice);
-  const __m256 swapped = _mm256_permute_ps(value, 0xb1);
-  return _mm256_fmaddsub_ps(value, c, _mm256_mul_ps(swapped, s));
 }
 
 VORTA_AVX2 void rms_span(const RmsNormRopeArgs& args, int64_t row, int64_t first) {
   const int64_t width = args.norm_width;
   const BFloat16Bits* x = args.x.data + row * args.x.row_stride + first;
   BFloat16Bits* out = args.out.data + row * args.out.row_stride + first;
-  __m256 square = _mm256_setzero_ps();
-  for (int64_t i = 0; i < width; i += kLanesAvx2) {
-    const __m256 value = load8(x + i);
-    square = _mm256_fmadd_ps(value, value, square);
+  PairsAvx2 square{_mm256_setzero_ps(), _mm256_setzero_ps()};
+  for (int64_t i = 0; i < width; i += 16) {
+    const PairsAvx2 value = load16(x + i);
+    square.even = _mm256_fmadd_ps(value.even, value.even, square.even);
+    square.odd = _mm256_fmadd_ps(value.odd, value.odd, square.odd);
   }
-  const float mean = sum8(square) / static_cast<float>(width);
+  const float mean = sum8(_mm256_add_ps(square.even, square.odd)) / static_cast<float>(width);
   const __m256 inverse = _mm256_set1_ps(1.0f / std::sqrt(mean + args.eps));
   const int64_t table = row % args.rows.rows_per_batch * (args.head_dim / 2);
-  for (int64_t i = 0; i < width; i += kLanesAvx2) {
-    __m256 value = round8(_mm256_mul_ps(load8(x + i), inverse));
-    value = round8(_mm256_mul_ps(value, load8(args.weight + i)));
+  int64_t in_head = args.cosine == nullptr ? 0 : first % args.head_dim;
+  for (int64_t i = 0; i < width; i += 16) {
+    const PairsAvx2 weight = load16(args.weight + i);
+    PairsAvx2 value = load16(x + i);
+    value.even = round8_of_bfloat16(_mm256_mul_ps(round8_of_bfloat16(_mm256_mul_ps(value.even, inverse)), weight.even));
+    value.odd = round8_of_bfloat16(_mm256_mul_ps(round8_of_bfloat16(_mm256_mul_ps(value.odd, inverse)), weight.odd));
     if (args.cosine != nullptr) {
-      const int64_t at = table + (first + i) % args.head_dim / 2;
-      value = rotate_pairs(value, args.cosine + at, args.sine + at);
+      const __m256 cosine = load8(args.cosine + table + in_head / 2), sine = load8(args.sine + table + in_head / 2);
+      value = {_mm256_fmsub_ps(value.even, cosine, _mm256_mul_ps(value.odd, sine)),
+               _mm256_fmadd_ps(value.odd, cosine, _mm256_mul_ps(value.even, sine))};
+      in_head = in_head + 16 == args.head_dim ? 0 : in_head + 16;
     }
-    store8(out + i, value);
+    store16_of_bfloat16(out + i, value);
   }
 }
 
@@ -73,12 +77,13 @@ VORTA_AVX2 void residual_row(const GatedResidualArgs& args, int64_t row) {
   const BFloat16Bits* x = args.x.data + row * args.x.row_stride;
   const BFloat16Bits* y = args.y.data + row * args.y.row_stride;
   BFloat16Bits* out = args.out.data + row * args.out.row_stride;
-  for (int64_t i = 0; i < args.rows.width; i += kLanesAvx2) {
+  for (int64_t i = 0; i < args.rows.width; i += 16) {
     // Product and sum are rounded apart, as the two operators they replace do; the empty statement keeps the compiler
     // from making one FMA of them.
-    __m256 product = _mm256_mul_ps(load8(y + i), load8(gate + i));
-    asm("" : "+x"(product));
-    store8(out + i, _mm256_add_ps(load8(x + i), product));
+    const FoursAvx2 left = load_fours(x + i), right = load_fours(y + i), factor = load_fours(gate + i);
+    __m256 first = _mm256_mul_ps(right.first, factor.first), second = _mm256_mul_ps(right.second, factor.second);
+    asm("" : "+x"(first), "+x"(second));
+    store_fours(out + i, {_mm256_add_ps(left.first, first), _mm256_add_ps(left.second, second)});
   }
 }
 

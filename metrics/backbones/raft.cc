@@ -11,9 +11,9 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr int64_t kLevels = 4;
-constexpr int64_t kRadius = 4;
-constexpr int64_t kWindow = kLevels * (2 * kRadius + 1) * (2 * kRadius + 1);
+constexpr int64_t kRaftLevels = 4;
+constexpr int64_t kRaftRadius = 4;
+constexpr int64_t kWindow = kRaftLevels * (2 * kRaftRadius + 1) * (2 * kRaftRadius + 1);
 constexpr int64_t kHidden = 128;
 
 }  // namespace
@@ -93,7 +93,7 @@ Raft::Gru Raft::take_gru(const engine::WeightReader& weights, std::string_view s
 }
 
 Raft::Image Raft::encode(const at::Tensor& frame) const {
-  constexpr int64_t kStride = 8, kLeast = kStride << kLevels;
+  constexpr int64_t kStride = 8, kLeast = kStride << kRaftLevels;
   const bool fits = frame.dim() == 4 && frame.size(0) == 1 && frame.size(1) == 3 && frame.size(2) % kStride == 0 &&
                     frame.size(3) % kStride == 0 && frame.size(2) >= kLeast && frame.size(3) >= kLeast;
   VORTA_CHECK(fits, "raft: expected one frame [1, 3, Y, X], sides multiples of 8 and at least 128");
@@ -127,14 +127,14 @@ at::Tensor Raft::upsample(const at::Tensor& flow, const at::Tensor& hidden) cons
 }
 
 at::Tensor Raft::flow(const Image& first, const Image& second, int64_t iterations) const {
-  const CorrelationPyramid pyramid(first.match, second.match, kLevels);
+  const CorrelationPyramid pyramid(first.match, second.match, kRaftLevels);
   const at::Tensor start = pixel_coords(first.match.size(2), first.match.size(3), first.match.device());
   const at::Tensor horizontal = horizontal_.context(first.context);
   const at::Tensor vertical = vertical_.context(first.context);
   at::Tensor hidden = first.hidden;
   at::Tensor coords = start;
   for (int64_t i = 0; i < iterations; ++i) {
-    const at::Tensor moved = motion(coords - start, pyramid.lookup(coords, kRadius));
+    const at::Tensor moved = motion(coords - start, pyramid.lookup(coords, kRaftRadius));
     hidden = step(horizontal_, hidden, moved, horizontal);
     hidden = step(vertical_, hidden, moved, vertical);
     coords = coords + head2_(head1_(hidden).relu_());

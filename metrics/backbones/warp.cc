@@ -13,12 +13,12 @@ namespace vorta::metrics {
 namespace {
 
 // Where along an axis of `size` a sample falls: its left neighbour, the distance to the right one, and the weight there.
-struct Tap {
+struct Neighbours {
   int64_t at, step;
   float weight;
 };
 
-Tap tap(float position, int64_t size) {
+Neighbours neighbours(float position, int64_t size) {
   const float inside = std::min(std::max(position, 0.0F), static_cast<float>(size - 1));
   const float whole = std::floor(inside);
   const auto index = static_cast<int64_t>(whole);
@@ -41,8 +41,8 @@ at::Tensor warp(const at::Tensor& image, const at::Tensor& flow) {
       const float* from = pixels + row / height * image_step;
       for (int64_t x = 0; x < width; ++x) {
         const int64_t p = row * width + x;
-        const Tap h = tap(static_cast<float>(x) + move[2 * p], width);
-        const Tap v = tap(static_cast<float>(row % height) + move[2 * p + 1], height);
+        const Neighbours h = neighbours(static_cast<float>(x) + move[2 * p], width);
+        const Neighbours v = neighbours(static_cast<float>(row % height) + move[2 * p + 1], height);
         const float* nw = from + (v.at * width + h.at) * channels;
         const float* ne = nw + h.step * channels;
         const float* sw = nw + v.step * width * channels;

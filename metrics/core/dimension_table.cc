@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <array>
 
+#include "engine/base/error.h"
 #include "engine/base/registry.h"
 #include "metrics/core/scorer.h"
+#include "metrics/embedded/embedded_scorers.h"
 #include "metrics/vbench/appearance_style.h"
 #include "metrics/vbench/clip_similarity.h"
 #include "metrics/vbench/consistency.h"
@@ -20,6 +24,7 @@ namespace {
 using engine::RgbConversion;
 
 constexpr std::string_view kVersion = "vbench 0.1.5";
+constexpr std::string_view kEmbeddedVersion = "embedded 1";
 constexpr int64_t kEveryFrame = 0;
 constexpr FrameInput kAllByOpenCv{.conversion = RgbConversion::kOpenCv};
 constexpr FrameInput kAllByFilter{.conversion = RgbConversion::kFilter, .middle = kEveryFrame};
@@ -37,6 +42,8 @@ constexpr std::array<std::string_view, 1> kUmt{"umt_l16"};
 constexpr std::array<std::string_view, 1> kViclip{"viclip"};
 constexpr std::array<std::string_view, 2> kGrit{"grit_b", "bert_vocabulary"};
 constexpr std::array<std::string_view, 2> kTag2text{"tag2text", "bert_vocabulary"};
+
+constexpr std::array<std::string_view, 1> kScorers{"embedded_scorers"};
 
 constexpr auto kQuality = Group::kQuality;
 constexpr auto kSemantic = Group::kSemantic;
@@ -89,6 +96,56 @@ const std::array kDimensions{
     Dimension{.name = "appearance_style", .description = "CLIP similarity of frames and style", .version = kVersion,
               .group = kSemantic, .normalisation = {.min = 0.0009, .max = 0.2855}, .frames = kAllByFilter,
               .needs_auxiliary = true, .weights = kClipB32, .make = &make_appearance_style},
+
+    // The same definitions with the networks and the label set of the embedded model's domain.
+    Dimension{.name = "subject_consistency", .description = "features of the objects, trained to be those of one clip, agree",
+              .version = kEmbeddedVersion, .group = kQuality, .frames = kSixteenMiddle, .min_frames = 2, .weights = kScorers,
+              .make = &make_embedded_subject_consistency, .profile = Profile::kEmbedded},
+    Dimension{.name = "background_consistency", .description = "features of what is behind, trained likewise, agree",
+              .version = kEmbeddedVersion, .group = kQuality, .frames = kSixteenMiddle, .min_frames = 2, .weights = kScorers,
+              .make = &make_embedded_background_consistency, .profile = Profile::kEmbedded},
+    Dimension{.name = "aesthetic_quality", .description = "how little shapes are bent, doubled or washed out",
+              .version = kEmbeddedVersion, .group = kQuality, .frames = kSixteenMiddle, .weights = kScorers,
+              .make = &make_embedded_aesthetic_quality, .profile = Profile::kEmbedded},
+    Dimension{.name = "imaging_quality", .description = "how little frames are blurred, noisy, blocky or faded",
+              .version = kEmbeddedVersion, .group = kQuality, .divisor = 100.0, .frames = kSixteenMiddle, .weights = kScorers,
+              .make = &make_embedded_imaging_quality, .profile = Profile::kEmbedded},
+    Dimension{.name = "object_class", .description = "the shape of the prompt is detected",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kSixteenMiddle, .weights = kScorers,
+              .make = &make_embedded_object_class, .profile = Profile::kEmbedded},
+    Dimension{.name = "multiple_objects", .description = "both coloured shapes of the prompt are detected",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kSixteenMiddle, .weights = kScorers,
+              .make = &make_embedded_multiple_objects, .profile = Profile::kEmbedded},
+    Dimension{.name = "color", .description = "the shape has the colour of the prompt",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kSixteenMiddle, .weights = kScorers,
+              .make = &make_embedded_color, .profile = Profile::kEmbedded},
+    Dimension{.name = "spatial_relationship", .description = "two coloured shapes lie as the prompt says",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kSixteenMiddle, .weights = kScorers,
+              .make = &make_embedded_spatial_relationship, .profile = Profile::kEmbedded},
+    Dimension{.name = "scene", .description = "the background is that of the prompt",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kSixteenMiddle, .weights = kScorers,
+              .make = &make_embedded_scene, .profile = Profile::kEmbedded},
+    Dimension{.name = "temporal_style", .description = "similarity of video and the prompt's motion and camera",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kEightMiddle, .weights = kScorers,
+              .make = &make_embedded_temporal_style, .profile = Profile::kEmbedded},
+    Dimension{.name = "overall_consistency", .description = "similarity of video and prompt",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kEightMiddle, .weights = kScorers,
+              .make = &make_embedded_overall_consistency, .profile = Profile::kEmbedded},
+    Dimension{.name = "human_action", .description = "the motion of the prompt is recognised",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kEightMiddle, .weights = kScorers,
+              .make = &make_embedded_human_action, .profile = Profile::kEmbedded},
+    Dimension{.name = "temporal_flickering", .description = "mean absolute difference of neighbouring frames, from 1",
+              .version = kEmbeddedVersion, .group = kQuality, .normalisation = {.min = 0.6293}, .frames = kAllByOpenCv,
+              .min_frames = 2, .make = &make_temporal_flickering, .profile = Profile::kEmbedded},
+    Dimension{.name = "motion_smoothness", .description = "flow predicts every other frame from its neighbours",
+              .version = kEmbeddedVersion, .group = kQuality, .frames = kAllByOpenCv, .min_frames = 3, .weights = kScorers,
+              .make = &make_embedded_motion_smoothness, .profile = Profile::kEmbedded},
+    Dimension{.name = "dynamic_degree", .description = "share of videos with flow above a threshold",
+              .version = kEmbeddedVersion, .group = kQuality, .normalisation = {.weight = 0.5}, .frames = kAllByOpenCv, .weights = kScorers,
+              .make = &make_embedded_dynamic_degree, .profile = Profile::kEmbedded},
+    Dimension{.name = "appearance_style", .description = "similarity of frames and the prompt's textures and outlines",
+              .version = kEmbeddedVersion, .group = kSemantic, .frames = kSixteenMiddle, .weights = kScorers,
+              .make = &make_embedded_appearance_style, .profile = Profile::kEmbedded},
 };
 
 }  // namespace
@@ -100,6 +157,13 @@ const Dimension& find_dimension(std::string_view name, Profile profile) {
     if (dimension.name == name && dimension.profile == profile) return dimension;
   }
   return find_entry(dimension_table(), "dimension", name);
+}
+
+Profile parse_profile(std::string_view name, std::string_view where) {
+  for (const Profile profile : {Profile::kVbench, Profile::kEmbedded}) {
+    if (name == to_string(profile)) return profile;
+  }
+  throw ConfigError(where, fmt::format("expected vbench or embedded, found '{}'", name));
 }
 
 std::string_view to_string(Profile profile) { return profile == Profile::kVbench ? "vbench" : "embedded"; }

@@ -22,6 +22,8 @@ namespace vorta::metrics {
 /// Whose networks and label sets a score comes from. Scores of two profiles are never compared or averaged.
 enum class Profile { kVbench, kEmbedded };
 std::string_view to_string(Profile profile);  // "vbench" or "embedded"
+/// ConfigError naming `where` for another name.
+Profile parse_profile(std::string_view name, std::string_view where);
 
 /// The two groups of VBench's total.
 enum class Group { kQuality, kSemantic };

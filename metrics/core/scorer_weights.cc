@@ -55,6 +55,8 @@ constexpr std::array kFiles{
     WeightFile{"tag2text", "caption_model/tag2text_swin_14m.pth", "",
                "https://huggingface.co/spaces/xinyu1205/recognize-anything/resolve/main/tag2text_swin_14m.pth",
                "not stated upstream", "model", ""},
+    WeightFile{"embedded_scorers", "scorers.safetensors", "", "this program (vorta-bench train scorer makes it)", "Apache-2.0", "",
+               "", /*bundled=*/true},
 };
 
 fs::path home() {
@@ -90,9 +92,17 @@ ScorerWeights ScorerWeights::from_environment() {
   return ScorerWeights(folder != nullptr && *folder != '\0' ? fs::path(folder) : home() / ".cache" / "vbench");
 }
 
+fs::path ScorerWeights::bundled_root() {
+  const char* folder = std::getenv("VORTA_DATA_DIR");
+  const fs::path data = folder != nullptr && *folder != '\0' ? fs::path(folder) : fs::path(VORTA_SOURCE_DIR);
+  return data / "suites" / "embedded" / "scorers";
+}
+
+fs::path ScorerWeights::path_of(const WeightFile& file) const { return (file.bundled ? bundled_ : root_) / file.path; }
+
 std::optional<fs::path> ScorerWeights::find(std::string_view name) const {
   const WeightFile& file = find_weight_file(name);
-  const fs::path official = root_ / file.path;
+  const fs::path official = path_of(file);
   for (const fs::path& candidate : {fs::path(official.string() + ".safetensors"), official,
                                     file.elsewhere.empty() ? fs::path() : home() / file.elsewhere}) {
     std::error_code ignored;
@@ -111,8 +121,8 @@ std::vector<std::string_view> ScorerWeights::missing(std::span<const std::string
 
 std::string ScorerWeights::how_to_get(std::string_view name) const {
   const WeightFile& file = find_weight_file(name);
-  return fmt::format("{} is missing; VBench gets it from {} (licence: {})", (root_ / file.path).string(), file.url,
-                     file.licence);
+  return fmt::format("{} is missing; {} {} (licence: {})", path_of(file).string(),
+                     file.bundled ? "it comes with" : "VBench gets it from", file.url, file.licence);
 }
 
 LoadedWeights ScorerWeights::identify(std::string_view name) const {

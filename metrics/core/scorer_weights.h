@@ -22,6 +22,7 @@ struct WeightFile {
   std::string_view licence;
   std::string_view container;  // the key of the state dict in the file ("model"), "" when the file is the dict
   std::string_view sha256;     // of the official file, or the first digits that are known; "" when none is
+  bool bundled = false;        // comes with this program: `path` is below suites/embedded/scorers, not below the user's root
 };
 
 std::span<const WeightFile> weight_files();
@@ -39,7 +40,10 @@ struct LoadedWeights {
 /// (engine::WeightReader: every tensor, exact shapes, nothing left over).
 class ScorerWeights {
  public:
-  explicit ScorerWeights(std::filesystem::path root) : root_(std::move(root)) {}
+  explicit ScorerWeights(std::filesystem::path root) : ScorerWeights(std::move(root), bundled_root()) {}
+  ScorerWeights(std::filesystem::path root, std::filesystem::path bundled) : root_(std::move(root)), bundled_(std::move(bundled)) {}
+  /// suites/embedded/scorers under $VORTA_DATA_DIR when that is set, else in the source tree this program was built from.
+  static std::filesystem::path bundled_root();
   /// $VBENCH_CACHE_DIR, else ~/.cache/vbench.
   static ScorerWeights from_environment();
 
@@ -56,7 +60,9 @@ class ScorerWeights {
   LoadedWeights load(std::string_view name) const;
 
  private:
-  std::filesystem::path root_;
+  std::filesystem::path path_of(const WeightFile& file) const;
+
+  std::filesystem::path root_, bundled_;
   mutable std::map<std::string, std::string> hashes_;  // by path: several dimensions share a file of a gigabyte
 };
 

@@ -18,16 +18,28 @@ namespace {
 
 class ClipSimilarity final : public Scorer {
  public:
-  explicit ClipSimilarity(const ScorerSetup& setup)
-      : viclip_(load_network<Viclip>(setup, "viclip")), tokenizer_(load_openai_tokenizer(setup.weights)) {}
+  explicit ClipSimilarity(VideoTextSimilarity similarity) : similarity_(std::move(similarity)) {}
 
   std::optional<VideoScore> score(const VideoInput& video) override {
     const at::NoGradGuard no_grad;
-    const at::Tensor feature = viclip_->clip_feature(clip_images(video.frames, Resize::kUint8));
     VideoScore score;
-    score.sum = at::dot(feature, text_feature(video.prompt)).item<double>();
+    score.sum = similarity_(video);
     score.value = score.sum;
     return score;
+  }
+
+ private:
+  VideoTextSimilarity similarity_;
+};
+
+class ViclipSimilarity {
+ public:
+  explicit ViclipSimilarity(const ScorerSetup& setup)
+      : viclip_(load_network<Viclip>(setup, "viclip")), tokenizer_(load_openai_tokenizer(setup.weights)) {}
+
+  double operator()(const VideoInput& video) {
+    const at::Tensor feature = viclip_->clip_feature(clip_images(video.frames, Resize::kUint8));
+    return at::dot(feature, text_feature(video.prompt)).item<double>();
   }
 
  private:
@@ -46,8 +58,10 @@ class ClipSimilarity final : public Scorer {
 
 }  // namespace
 
-std::unique_ptr<Scorer> make_clip_similarity(const ScorerSetup& setup) {
-  return std::make_unique<ClipSimilarity>(setup);
+std::unique_ptr<Scorer> similarity_scorer(VideoTextSimilarity similarity) {
+  return std::make_unique<ClipSimilarity>(std::move(similarity));
 }
+
+std::unique_ptr<Scorer> make_clip_similarity(const ScorerSetup& setup) { return similarity_scorer(ViclipSimilarity(setup)); }
 
 }  // namespace vorta::metrics

@@ -43,13 +43,14 @@ const std::string& auxiliary(const VideoInput& video, const std::string& key) {
 }
 
 // GRiT on the frames of a video, in the size that VBench gives them.
-class Observer {
+class GritObserver {
  public:
-  explicit Observer(const ScorerSetup& setup)
+  explicit GritObserver(const ScorerSetup& setup)
       : grit_(load_network<Grit>(setup, "grit_b")), words_(vocabulary_file(setup, "bert_vocabulary")) {}
 
-  std::vector<SeenObjects> watch(const VideoInput& video, Grit::Text text) const {
+  std::vector<SeenObjects> operator()(const VideoInput& video, SeenText wanted) const {
     const at::NoGradGuard no_grad;
+    const Grit::Text text = wanted == SeenText::kName ? Grit::Text::kName : Grit::Text::kCaption;
     const at::Tensor frames = fitted(video.frames, text);
     std::vector<SeenObjects> seen;
     for (int64_t f = 0; f < frames.size(0); ++f) {
@@ -104,7 +105,7 @@ VideoScore success_share(const std::vector<SeenObjects>& frames, const std::func
 
 VideoScore object_class(const VideoInput& video, const Observer& observer) {
   const std::string& object = auxiliary(video, "object");
-  return success_share(observer.watch(video, Grit::Text::kName),
+  return success_share(observer(video, SeenText::kName),
                        [&](const SeenObjects& frame) { return has_name(frame, object); });
 }
 
@@ -116,7 +117,7 @@ VideoScore multiple_objects(const VideoInput& video, const Observer& observer) {
     throw ConfigError(video.path, fmt::format("expected two objects, \"x and y\", found \"{}\"", both));
   }
   const std::string first = both.substr(0, middle), second = both.substr(middle + kAnd.size());
-  return success_share(observer.watch(video, Grit::Text::kName),
+  return success_share(observer(video, SeenText::kName),
                        [&](const SeenObjects& frame) { return has_name(frame, first) && has_name(frame, second); });
 }
 
@@ -125,7 +126,7 @@ std::optional<VideoScore> color(const VideoInput& video, const Observer& observe
   const std::string object = color_object(video.prompt, wanted);
   double objects = 0, colored = 0;
   VideoScore score;
-  for (const SeenObjects& frame : observer.watch(video, Grit::Text::kCaption)) {
+  for (const SeenObjects& frame : observer(video, SeenText::kCaption)) {
     const ColorFlags flags = color_flags(frame, object, wanted);
     objects += flags.object ? 1 : 0;
     colored += flags.color ? 1 : 0;
@@ -142,7 +143,7 @@ VideoScore spatial_relationship(const VideoInput& video, const Observer& observe
   const std::string &a = auxiliary(video, "object_a"), &b = auxiliary(video, "object_b");
   const std::string& relation = auxiliary(video, "relationship");
   VideoScore score;
-  for (const SeenObjects& frame : observer.watch(video, Grit::Text::kName)) {
+  for (const SeenObjects& frame : observer(video, SeenText::kName)) {
     score.frames.push_back(best_position(frame, a, b, relation));
   }
   score.sum = std::accumulate(score.frames.begin(), score.frames.end(), 0.0);
@@ -161,7 +162,7 @@ std::optional<VideoScore> judged(const VideoInput& video, const Observer& observ
 
 class Detection final : public Scorer {
  public:
-  Detection(const ScorerSetup& setup, Judge judge) : observer_(setup), judge_(judge) {}
+  Detection(Observer observer, Judge judge) : observer_(std::move(observer)), judge_(judge) {}
   std::optional<VideoScore> score(const VideoInput& video) override { return judge_(video, observer_); }
 
  private:
@@ -223,18 +224,25 @@ std::string color_object(std::string prompt, std::string_view color) {
   return first == std::string::npos ? "" : object.substr(first, object.find_last_not_of(kSpaces) - first + 1);
 }
 
+std::unique_ptr<Scorer> detection_scorer(Observer observer, DetectionItem item) {
+  constexpr Judge kJudges[] = {&judged<object_class>, &judged<multiple_objects>, &color, &judged<spatial_relationship>};
+  return std::make_unique<Detection>(std::move(observer), kJudges[static_cast<std::size_t>(item)]);
+}
+
 std::unique_ptr<Scorer> make_object_class(const ScorerSetup& setup) {
-  return std::make_unique<Detection>(setup, &judged<object_class>);
+  return detection_scorer(GritObserver(setup), DetectionItem::kObjectClass);
 }
 
 std::unique_ptr<Scorer> make_multiple_objects(const ScorerSetup& setup) {
-  return std::make_unique<Detection>(setup, &judged<multiple_objects>);
+  return detection_scorer(GritObserver(setup), DetectionItem::kMultipleObjects);
 }
 
-std::unique_ptr<Scorer> make_color(const ScorerSetup& setup) { return std::make_unique<Detection>(setup, &color); }
+std::unique_ptr<Scorer> make_color(const ScorerSetup& setup) {
+  return detection_scorer(GritObserver(setup), DetectionItem::kColor);
+}
 
 std::unique_ptr<Scorer> make_spatial_relationship(const ScorerSetup& setup) {
-  return std::make_unique<Detection>(setup, &judged<spatial_relationship>);
+  return detection_scorer(GritObserver(setup), DetectionItem::kSpatialRelationship);
 }
 
 }  // namespace vorta::metrics

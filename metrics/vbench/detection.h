@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -40,6 +41,14 @@ struct ColorFlags {
 ColorFlags color_flags(const SeenObjects& frame, std::string_view object, std::string_view color);
 /// The object of a colour prompt: without "a ", "an " and the colour, wherever they stand.
 std::string color_object(std::string prompt, std::string_view color);
+
+/// What a detector is asked for: names of many objects, or captions of them.
+enum class SeenText { kName, kCaption };
+/// A detector on the frames of a video, one SeenObjects a frame.
+using Observer = std::function<std::vector<SeenObjects>(const VideoInput& video, SeenText text)>;
+
+enum class DetectionItem { kObjectClass, kMultipleObjects, kColor, kSpatialRelationship };
+std::unique_ptr<Scorer> detection_scorer(Observer observer, DetectionItem item);
 
 std::unique_ptr<Scorer> make_object_class(const ScorerSetup& setup);
 std::unique_ptr<Scorer> make_multiple_objects(const ScorerSetup& setup);

@@ -70,10 +70,11 @@ int64_t limit(int64_t frames, double factor) {
 
 class DynamicDegree final : public Scorer {
  public:
-  explicit DynamicDegree(std::shared_ptr<const Raft> raft) : raft_(std::move(raft)) {}
+  using Judge = std::function<Motion(const at::Tensor& frames, double fps)>;
+  explicit DynamicDegree(Judge judge) : judge_(std::move(judge)) {}
 
   std::optional<VideoScore> score(const VideoInput& video) override {
-    const Motion motion = dynamic_degree(*raft_, video.frames, video.fps);
+    const Motion motion = judge_(video.frames, video.fps);
     VideoScore score;
     score.value = motion.moves;
     score.sum = motion.moves ? 1.0 : 0.0;
@@ -82,7 +83,7 @@ class DynamicDegree final : public Scorer {
   }
 
  private:
-  std::shared_ptr<const Raft> raft_;
+  Judge judge_;
 };
 
 }  // namespace
@@ -94,17 +95,26 @@ double flow_strength(const at::Tensor& flow, double share) {
 }
 
 Motion dynamic_degree(const Raft& raft, const at::Tensor& frames, double fps) {
-  constexpr double kRate = 8.0, kThreshold = 6.0, kCount = 4.0, kShare = 0.05;
+  std::optional<Pairs> flows;
+  return dynamic_degree(
+      [&](const at::Tensor& kept, int64_t from, int64_t to, double share) {
+        if (!flows) flows.emplace(raft, kept);
+        return flows->strength(from, to, share);
+      },
+      frames, fps, {});
+}
+
+Motion dynamic_degree(const PairStrength& strength, const at::Tensor& frames, double fps, const MotionRule& rule) {
+  constexpr double kRate = 8.0, kCount = 4.0;
   const at::NoGradGuard no_grad;
   const auto interval = std::max<int64_t>(1, static_cast<int64_t>(std::nearbyint(fps / kRate)));
   const at::Tensor kept = frames.slice(0, 0, frames.size(0), interval);
   const int64_t needed = limit(kept.size(0), kCount), pairs = kept.size(0) - 1;
-  Pairs flows(raft, kept);
   Motion motion;
   int64_t found = 0;
   for (int64_t p = 0; p < pairs && !motion.moves && found + pairs - p >= needed; ++p) {
-    if (needed > 0) motion.strengths.push_back(flows.strength(p, p + 1, kShare));
-    if (needed > 0 && motion.strengths.back() > threshold(frames, kThreshold)) ++found;
+    if (needed > 0) motion.strengths.push_back(strength(kept, p, p + 1, rule.share));
+    if (needed > 0 && motion.strengths.back() > threshold(frames, rule.threshold)) ++found;
     motion.moves = found >= needed;
   }
   return motion;
@@ -125,8 +135,16 @@ bool is_static(const Raft& raft, const at::Tensor& frames) {
   return flows.strength(0, last, kShare) <= most_overall && flows.strength(last, 0, kShare) <= most_overall;
 }
 
+std::unique_ptr<Scorer> dynamic_degree_scorer(PairStrength strength, const MotionRule& rule) {
+  return std::make_unique<DynamicDegree>([strength = std::move(strength), rule](const at::Tensor& frames, double fps) {
+    return dynamic_degree(strength, frames, fps, rule);
+  });
+}
+
 std::unique_ptr<Scorer> make_dynamic_degree(const ScorerSetup& setup) {
-  return std::make_unique<DynamicDegree>(load_network<Raft>(setup, "raft_things"));
+  return std::make_unique<DynamicDegree>([raft = load_network<Raft>(setup, "raft_things")](const at::Tensor& frames, double fps) {
+    return dynamic_degree(*raft, frames, fps);
+  });
 }
 
 }  // namespace vorta::metrics

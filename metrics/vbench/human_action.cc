@@ -30,12 +30,12 @@ std::string lower(std::string_view text) {
 
 class HumanAction final : public Scorer {
  public:
-  HumanAction(std::shared_ptr<const Umt> umt, std::vector<std::string> classes)
-      : umt_(std::move(umt)), classes_(std::move(classes)) {}
+  HumanAction(ActionLogits logits, std::vector<std::string> classes, WantedAction wanted)
+      : logits_(std::move(logits)), classes_(std::move(classes)), wanted_(std::move(wanted)) {}
 
   std::optional<VideoScore> score(const VideoInput& video) override {
     const at::NoGradGuard no_grad;
-    const bool found = recognised(umt_->logits(umt_images(video.frames)), classes_, action_of_file(video.path));
+    const bool found = recognised(logits_(video), classes_, wanted_(video));
     VideoScore score;
     score.value = found;
     score.sum = found ? 1.0 : 0.0;
@@ -44,8 +44,9 @@ class HumanAction final : public Scorer {
   }
 
  private:
-  std::shared_ptr<const Umt> umt_;
+  ActionLogits logits_;
   std::vector<std::string> classes_;
+  WantedAction wanted_;
 };
 
 }  // namespace
@@ -108,13 +109,19 @@ std::vector<std::string> read_classes(const std::string& path) {
   return names;
 }
 
+std::unique_ptr<Scorer> action_scorer(ActionLogits logits, std::vector<std::string> classes, WantedAction wanted) {
+  return std::make_unique<HumanAction>(std::move(logits), std::move(classes), std::move(wanted));
+}
+
 std::unique_ptr<Scorer> make_human_action(const ScorerSetup& setup) {
   const UmtConfig config;
   std::vector<std::string> classes = read_classes(VORTA_KINETICS_400);
   if (static_cast<int64_t>(classes.size()) != config.classes) {
     throw DataError(VORTA_KINETICS_400, fmt::format("expected {} classes, found {}", config.classes, classes.size()));
   }
-  return std::make_unique<HumanAction>(load_network<Umt>(setup, "umt_l16", config), std::move(classes));
+  const auto umt = load_network<Umt>(setup, "umt_l16", config);
+  return action_scorer([umt](const VideoInput& video) { return umt->logits(umt_images(video.frames)); }, std::move(classes),
+                       [](const VideoInput& video) { return action_of_file(video.path); });
 }
 
 }  // namespace vorta::metrics

@@ -3,6 +3,7 @@
 
 #include <ATen/core/TensorBody.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,11 @@ at::Tensor umt_images(const at::Tensor& frames);
 
 /// The names of a list of lines "name, tab, index" in lower case, by index. @throws DataError naming the file and line.
 std::vector<std::string> read_classes(const std::string& path);
+
+/// Logits of the classes of an action recogniser for a video, and the class that the video should show.
+using ActionLogits = std::function<at::Tensor(const VideoInput& video)>;
+using WantedAction = std::function<std::string(const VideoInput& video)>;
+std::unique_ptr<Scorer> action_scorer(ActionLogits logits, std::vector<std::string> classes, WantedAction wanted);
 
 std::unique_ptr<Scorer> make_human_action(const ScorerSetup& setup);
 

@@ -22,11 +22,12 @@ constexpr int64_t kAmtLeastSide = 128 - kAmtMultiple + 1;  // padded to 128; AMT
 
 class MotionSmoothness final : public Scorer {
  public:
-  explicit MotionSmoothness(std::shared_ptr<const Amt> amt) : amt_(std::move(amt)) {}
+  using Errors = std::function<std::vector<double>(const at::Tensor& frames)>;
+  explicit MotionSmoothness(Errors errors) : errors_(std::move(errors)) {}
 
   std::optional<VideoScore> score(const VideoInput& video) override {
     VideoScore score;
-    score.frames = interpolation_errors(*amt_, video.frames);
+    score.frames = errors_(video.frames);
     const double total = std::accumulate(score.frames.begin(), score.frames.end(), 0.0);
     score.sum = (255.0 - total / static_cast<double>(score.frames.size())) / 255.0;
     score.value = score.sum;
@@ -34,29 +35,35 @@ class MotionSmoothness final : public Scorer {
   }
 
  private:
-  std::shared_ptr<const Amt> amt_;
+  Errors errors_;
 };
 
 }  // namespace
 
 std::vector<double> interpolation_errors(const Amt& amt, const at::Tensor& frames) {
-  const int64_t count = frames.size(0), height = frames.size(2), width = frames.size(3);
-  if (count < 3) {
-    throw ConfigError("motion_smoothness", fmt::format("expected at least 3 frames, found {}", count));
-  }
+  const int64_t height = frames.size(2), width = frames.size(3);
   if (std::min(height, width) < kAmtLeastSide) {
     throw ConfigError("motion_smoothness", fmt::format("expected frames of at least {} x {} pixels, found {} x {}",
                                                        kAmtLeastSide, kAmtLeastSide, width, height));
   }
+  return interpolation_errors(
+      [&](const at::Tensor& before, const at::Tensor& after) { return amt.between(before, after).cpu(); }, frames, kAmtMultiple);
+}
+
+std::vector<double> interpolation_errors(const Interpolator& between, const at::Tensor& frames, int64_t multiple) {
+  const int64_t count = frames.size(0), height = frames.size(2), width = frames.size(3);
+  if (count < 3) {
+    throw ConfigError("motion_smoothness", fmt::format("expected at least 3 frames, found {}", count));
+  }
   const at::NoGradGuard no_grad;
   const auto image = [&](int64_t index) {
-    return pad_to_multiple(frames.narrow(0, index, 1).to(at::kFloat) / 255.0, kAmtMultiple);
+    return pad_to_multiple(frames.narrow(0, index, 1).to(at::kFloat) / 255.0, multiple);
   };
   std::vector<double> errors;
   at::Tensor before = image(0);
   for (int64_t f = 1; f + 1 < count; f += 2) {
     const at::Tensor after = image(f + 1);
-    const at::Tensor padded = amt.between(before, after).cpu();
+    const at::Tensor padded = between(before, after);
     const int64_t top = (padded.size(2) - height) / 2, left = (padded.size(3) - width) / 2;
     const at::Tensor predicted = padded.slice(2, top, top + height).slice(3, left, left + width);
     // Truncated to 8 bits, not rounded.
@@ -68,8 +75,12 @@ std::vector<double> interpolation_errors(const Amt& amt, const at::Tensor& frame
   return errors;
 }
 
+std::unique_ptr<Scorer> smoothness_scorer(std::function<std::vector<double>(const at::Tensor&)> errors) {
+  return std::make_unique<MotionSmoothness>(std::move(errors));
+}
+
 std::unique_ptr<Scorer> make_motion_smoothness(const ScorerSetup& setup) {
-  return std::make_unique<MotionSmoothness>(load_network<Amt>(setup, "amt_s"));
+  return smoothness_scorer([amt = load_network<Amt>(setup, "amt_s")](const at::Tensor& frames) { return interpolation_errors(*amt, frames); });
 }
 
 }  // namespace vorta::metrics

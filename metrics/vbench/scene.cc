@@ -30,15 +30,7 @@ constexpr int64_t kCaptionsAFrame = 3;
 
 class Scene final : public Scorer {
  public:
-  explicit Scene(const ScorerSetup& setup)
-      : tag2text_(load_network<Tag2Text>(setup, "tag2text")),
-        words_(vocabulary_file(setup, "bert_vocabulary")),
-        tags_(read_tags(VORTA_TAG_CLASSES)) {
-    const auto expected = static_cast<std::size_t>(tag2text_->config().classes);
-    if (tags_.size() != expected) {
-      throw DataError(VORTA_TAG_CLASSES, fmt::format("expected {} tags, found {}", expected, tags_.size()));
-    }
-  }
+  explicit Scene(FrameCaptions captions) : captions_(std::move(captions)) {}
 
   std::optional<VideoScore> score(const VideoInput& video) override {
     const at::NoGradGuard no_grad;
@@ -48,7 +40,7 @@ class Scene final : public Scorer {
     }
     const int64_t frames = video.frames.size(0), seen = (frames + kCaptionsAFrame - 1) / kCaptionsAFrame;
     std::vector<bool> hits;
-    for (const std::string& caption : captions(video.frames.slice(0, 0, seen))) {
+    for (const std::string& caption : captions_(video.frames.slice(0, 0, seen))) {
       hits.push_back(shows_scene(caption, found->second));
     }
     VideoScore score;
@@ -63,7 +55,22 @@ class Scene final : public Scorer {
   }
 
  private:
-  std::vector<std::string> captions(const at::Tensor& frames) const {
+  FrameCaptions captions_;
+};
+
+class Tag2TextCaptions {
+ public:
+  explicit Tag2TextCaptions(const ScorerSetup& setup)
+      : tag2text_(load_network<Tag2Text>(setup, "tag2text")),
+        words_(vocabulary_file(setup, "bert_vocabulary")),
+        tags_(read_tags(VORTA_TAG_CLASSES)) {
+    const auto expected = static_cast<std::size_t>(tag2text_->config().classes);
+    if (tags_.size() != expected) {
+      throw DataError(VORTA_TAG_CLASSES, fmt::format("expected {} tags, found {}", expected, tags_.size()));
+    }
+  }
+
+  std::vector<std::string> operator()(const at::Tensor& frames) const {
     constexpr std::string_view kPrompt = "a picture of ";
     const at::Tensor seen = tag2text_->look(normalise(frames.to(at::kFloat) / 255.0, kImageNetMean, kImageNetStd));
     const at::Tensor logits = tag2text_->tag_logits(seen).cpu().contiguous();
@@ -81,6 +88,7 @@ class Scene final : public Scorer {
     return out;
   }
 
+ private:
   std::shared_ptr<const Tag2Text> tag2text_;
   WordpieceText words_;
   std::vector<std::string> tags_;
@@ -127,6 +135,8 @@ std::string joined_tags(std::span<const float> logits, std::span<const std::stri
   return out;
 }
 
-std::unique_ptr<Scorer> make_scene(const ScorerSetup& setup) { return std::make_unique<Scene>(setup); }
+std::unique_ptr<Scorer> scene_scorer(FrameCaptions captions) { return std::make_unique<Scene>(std::move(captions)); }
+
+std::unique_ptr<Scorer> make_scene(const ScorerSetup& setup) { return scene_scorer(Tag2TextCaptions(setup)); }
 
 }  // namespace vorta::metrics

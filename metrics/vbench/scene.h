@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/core/TensorBody.h>
+
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,6 +23,10 @@ std::vector<std::string> read_tags(const std::string& path);
 /// The tags of one image joined by " | ", in the order of their index. logits: those of the image, by index. Six tags
 /// that VBench drops are never there.
 std::string joined_tags(std::span<const float> logits, std::span<const std::string> names);
+
+/// A caption for each frame of [F, 3, Y, X] uint8.
+using FrameCaptions = std::function<std::vector<std::string>(const at::Tensor& frames)>;
+std::unique_ptr<Scorer> scene_scorer(FrameCaptions captions);
 
 std::unique_ptr<Scorer> make_scene(const ScorerSetup& setup);
 

@@ -128,6 +128,8 @@ void set_speedup(Variant& variant, const std::string& stage, double predicted) {
 
 }  // namespace
 
+bool is_part_of_total(const MetricDefRow& metric) { return metric.family.ends_with("/dimension"); }
+
 std::vector<ControlComparison> compare_with_controls(const Report& report) {
   std::map<int64_t, int64_t> prompt_of;
   for (const Item& item : report.items)
@@ -139,7 +141,7 @@ std::vector<ControlComparison> compare_with_controls(const Report& report) {
       if (variant == nullptr || variant->items.empty() || control.items.empty()) continue;
       ControlComparison c{target, control.row.variant, seconds_ratio(*variant, control), {}, {}};
       for (const MetricDefRow& metric : report.metrics) {
-        if (metric.direction == Direction::kTarget || variant->is_reference) continue;
+        if (metric.direction == Direction::kTarget || variant->is_reference || is_part_of_total(metric)) continue;
         if (auto score = score_pair(metric, *variant, control, prompt_of)) c.scores.push_back(std::move(*score));
       }
       c.words = words_of(report, c);
@@ -152,7 +154,7 @@ std::vector<ControlComparison> compare_with_controls(const Report& report) {
 std::map<std::string, std::vector<std::string>> pareto_fronts(const Report& report) {
   std::map<std::string, std::vector<std::string>> fronts;
   for (const MetricDefRow& metric : report.metrics) {
-    if (metric.direction == Direction::kTarget) continue;
+    if (metric.direction == Direction::kTarget || is_part_of_total(metric)) continue;
     struct Point {
       std::string name;
       double seconds, quality;

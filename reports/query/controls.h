@@ -30,6 +30,10 @@ struct ControlComparison {
   std::string words;  ///< "pab does not beat dense-15-steps: ..."
 };
 
+/// One dimension of many that totals sum up ("embedded/dimension" beside "embedded"): it has its rows in the table of
+/// qualities, and is left out of sentences, fronts and captions, which tell the totals.
+bool is_part_of_total(const MetricDefRow& metric);
+
 /// Pairs every control of the run (a variant with the parameter "control_for") with its targets. The reference beside
 /// itself measures noise.
 std::vector<ControlComparison> compare_with_controls(const Report& report);

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/sha256.h"
+#include "reports/query/controls.h"
 #include "reports/render/json_format.h"
 #include "reports/render/renderer.h"
 #include "reports/render/tables.h"
@@ -165,7 +167,8 @@ class Media {
   int64_t left_;
 };
 
-std::string figure(const Variant& variant, const ItemResult& result, Media& media) {
+// `told`: keys of the scores that its caption tells.
+std::string figure(const Variant& variant, const ItemResult& result, Media& media, const std::set<std::string>& told) {
   std::string pictures;
   for (const ArtefactRow& artefact : result.artefacts) {
     const bool video = artefact.mime.rfind("video/", 0) == 0;
@@ -181,18 +184,24 @@ std::string figure(const Variant& variant, const ItemResult& result, Media& medi
   if (pictures.empty()) return "";
   std::string caption = fmt::format("<b>{}</b>", escape_html(variant.row.variant));
   if (const auto time = result.seconds.find("e2e"); time != result.seconds.end()) caption += ", " + seconds_text(time->second);
-  for (const auto& [key, score] : result.scores) caption += fmt::format("<br>{} {:.4g}", escape_html(key), score);
+  for (const auto& [key, score] : result.scores) {
+    if (told.contains(key)) caption += fmt::format("<br>{} {:.4g}", escape_html(key), score);
+  }
   return fmt::format("<figure data-variant=\"{}\">{}<figcaption>{}</figcaption></figure>", escape_html(variant.row.variant), pictures, caption);
 }
 
 std::string gallery(const Report& report, const RenderOptions& options) {
   Media media(report, options);
+  std::set<std::string> told;
+  for (const MetricDefRow& metric : report.metrics) {
+    if (!is_part_of_total(metric)) told.insert(metric.key);
+  }
   std::string out;
   for (const Item& item : report.items) {
     std::string figures;
     for (const Variant& variant : report.variants) {
       for (const ItemResult& result : variant.items) {
-        if (result.item == item.id) figures += figure(variant, result, media);
+        if (result.item == item.id) figures += figure(variant, result, media, told);
       }
     }
     if (figures.empty()) continue;

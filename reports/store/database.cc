@@ -208,7 +208,9 @@ Database::~Database() { sqlite3_close_v2(handle_); }
 
 void Database::fail(int code) const {
   const char* words = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
-  throw DataError(path_.string(), fmt::format("SQLite: {}", words));
+  const std::string message = fmt::format("SQLite: {}", words);
+  if ((code & 0xff) == SQLITE_FULL) throw MachineError(path_.string(), message);
+  throw DataError(path_.string(), message);
 }
 
 Statement Database::prepare(std::string_view sql) const {
@@ -237,9 +239,11 @@ void Database::check_identity(OpenMode mode) const {
     Statement statement = prepare(sql);
     return statement.step() ? statement.integer(0) : 0;
   };
+  execute("BEGIN");  // one state for all three: another process may be creating the tables
   const int64_t application = pragma("PRAGMA application_id");
   const int64_t version = pragma("PRAGMA user_version");
   const int64_t objects = pragma("SELECT count(*) FROM sqlite_schema");
+  execute("COMMIT");
   if (application != kApplicationId && (objects > 0 || mode == OpenMode::kReadOnly)) {
     throw DataError(path_.string(), fmt::format("expected a vorta-bench result database (application id {:#x}), found {:#x}",
                                                 kApplicationId, application));
@@ -292,7 +296,7 @@ Transaction::~Transaction() {
   if (database_ == nullptr) return;
   try {
     database_->execute("ROLLBACK");
-  } catch (const DataError&) {
+  } catch (const std::exception&) {
     // SQLite rolls back by itself on a full disk; the error that brought us here is the one to report.
   }
 }

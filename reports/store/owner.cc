@@ -22,7 +22,8 @@ std::string boot_id() {
   return id;
 }
 
-// Field 22 of /proc/PID/stat; the name in field 2 may hold spaces and parentheses. Empty when there is no such process.
+// Field 22 of /proc/PID/stat; the name in field 2 may hold spaces and parentheses. Empty when there is no such process
+// or only what is left of it until its parent asks (states Z and X).
 std::string start_time(const std::string& pid) {
   std::ifstream stream("/proc/" + pid + "/stat");
   std::string line;
@@ -31,7 +32,9 @@ std::string start_time(const std::string& pid) {
   if (name_end == std::string::npos) return {};
   std::istringstream fields(line.substr(name_end + 1));
   std::string field;
-  for (int i = 3; i <= 22; ++i) fields >> field;
+  fields >> field;
+  if (field == "Z" || field == "X") return {};
+  for (int i = 4; i <= 22; ++i) fields >> field;
   return field;
 }
 

@@ -151,7 +151,8 @@ struct MetricDefRow {
   std::string name;  ///< "PSNR to dense"
   std::string unit;  ///< "dB", "0..1"
   Direction direction = Direction::kHigher;
-  std::string family;  ///< speed, memory, fidelity (to the reference variant), quality, work
+  std::string family;  ///< speed, memory, fidelity (to the reference variant), quality, work; "embedded" for a profile's totals,
+                       ///< "embedded/dimension" for what they sum up
   std::string version = "1";
 };
 

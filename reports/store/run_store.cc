@@ -194,6 +194,7 @@ BegunRun RunStore::begin_run(const RunRow& run, const EnvironmentRow& environmen
 
 void RunStore::end_run(RunId run, std::string_view reason) {
   Transaction transaction(state_->database);
+  interrupt_orphans(state_->database, run);  // of processes that were still ending when the run began
   state_->database.prepare("UPDATE run SET ended_unix_ns = ?, stop_reason = ? WHERE run_id = ?").bind(unix_ns()).bind(reason).bind(run).run();
   transaction.commit();
 }

@@ -40,6 +40,7 @@ class PaintingEngine final : public VideoEngine {
     plan.step_flops = {8};
     plan.attention_flops = 4;
     plan.dense_step_flops = 8;
+    plan.dense_step_attention = 4;
     return plan;
   }
   at::Tensor generate(const VideoOrder& order, engine::PipelineObserver*) override {

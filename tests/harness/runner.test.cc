@@ -42,6 +42,7 @@ class FakeEngine : public VideoEngine {
     plan.step_flops = {8, 8};
     plan.attention_flops = 8;
     plan.dense_step_flops = 8;
+    plan.dense_step_attention = 4;
     return plan;
   }
   at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {

@@ -43,7 +43,8 @@ class Numbers(BenchTest):
 
     def test_numbers_out_of_range(self):
         for name, value in (("steps", 0), ("steps", -1), ("steps", 10**15), ("guidance", "nan"), ("guidance", "inf"),
-                            ("flow_shift", 0), ("flow_shift", "nan"), ("flow_shift", -3), ("seed", "x"), ("seed", -1)):
+                            ("flow_shift", 0), ("flow_shift", "nan"), ("flow_shift", -3), ("seed", "x"), ("seed", -1),
+                            ("seed", 2**64), ("max_sequence_length", 10**9), ("max_sequence_length", 0), ("fps", 0)):
             with self.subTest(f"{name}={value}"):
                 self.refuse(["--" + name.replace("_", "-")], *self.generate(**{name: value}))
 

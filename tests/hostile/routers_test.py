@@ -100,6 +100,10 @@ class Routers(BenchTest):
         self.replace_in_pickle(b"K\x0cK@", b"K\x0bK@")
         self.refused("blocks.", "shape")
 
+    def test_not_finite(self):
+        edit_zip(self.file, lambda n, b: b"\xff" * len(b) if "/data/" in n else b)
+        self.refused("finite")
+
     def test_storage_cut_or_missing(self):
         for change in (lambda n, b: b[:-2] if n.endswith("data/0") else b,
                        lambda n, b: None if n.endswith("data/0") else b,

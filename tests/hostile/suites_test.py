@@ -38,6 +38,7 @@ FAULTS = {
     "unknown metric": (put(["metrics", 2], "temporal_flikering"), ["#/metrics/2", "temporal_flickering"]),
     "unknown reference": (put(["reference"], "dens"), ["#/reference", "dense"]),
     "unknown model": (put(["model"], "embeded"), ["#/model", "embedded"]),
+    "a model folder that is not there": (put(["model"], "/nowhere/model"), ["#/model", "/nowhere/model"]),
     "unknown routers": (put(["routers"], "embeded"), ["#/routers", "embedded"]),
     "unknown routers of a variant": (put(["variants", 1, "attention", "options"], {"routers": "mine"}),
                                      ["#/variants/1/attention/options/routers", "embedded"]),

@@ -160,6 +160,15 @@ TEST_CASE("grouped attention on Hopper matches its reference", "[.][kernels][cud
   }
 }
 
+// Under compute-sanitizer's racecheck the cases above take many minutes; these take every path of the kernel once.
+TEST_CASE("grouped attention on Hopper takes each of its paths at small sizes", "[.][kernels][cuda][sanitize]") {
+  if (!hopper_runs_here()) return;
+  for (const Sm90Case& which : sm90_small_cases()) {
+    Problem problem(which, {}, 17);
+    check_problem(problem);
+  }
+}
+
 TEST_CASE("grouped attention on Hopper writes the heads of its list and no others",
           "[.][kernels][cuda]") {
   if (!hopper_runs_here()) return;

@@ -59,7 +59,7 @@
   // Speed-up against quality: a panel a metric.
   const scatter = () => {
     const stage = report.variants.some((v) => v.speedups.e2e) ? "e2e" : "step";
-    const panels = report.metrics.filter((m) => m.family !== "speed" && m.family !== "memory").map((metric) => {
+    const panels = report.metrics.filter((m) => m.family !== "speed" && m.family !== "memory" && !m.family.endsWith("/dimension")).map((metric) => {
       const values = report.variants.flatMap((v) => {
         const speed = v.speedups[stage], score = v.scores[metric.key];
         if (!speed || !score || !score.mean) return [];

@@ -146,6 +146,30 @@ TEST_CASE("tau above 1 equals dense exactly; a batch equals its items; runs repe
   }
 }
 
+TEST_CASE("one sample with two texts equals two samples, and sees the first self attention once", "[properties]") {
+  const at::NoGradGuard no_grad;
+  const TensorMap ref = reference();
+  const at::Tensor latents = ref.at("latents").narrow(0, 0, 1), timestep = timestep_of(ref, 1);
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const auto model = load_video_dit(kFixture, dtype);
+    std::vector<int64_t> samples;
+    const auto dense = make_attention("dense", {});
+    dense->plan(model->token_grid({latents.size(2), latents.size(3), latents.size(4)}), 0);
+    const LayerAttention attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer) {
+      samples.push_back(q.size(0));
+      return dense->run(q, k, v, {0, layer});
+    };
+    const at::Tensor apart = model->forward_patches({at::cat({latents, latents}), timestep, ref.at("text")}, attend);
+    CHECK(samples == std::vector<int64_t>{2, 2});
+    samples.clear();
+    const at::Tensor shared = model->forward_patches({latents, timestep.narrow(0, 0, 1), ref.at("text")}, attend);
+    CHECK(samples == std::vector<int64_t>{1, 2});
+    REQUIRE(shared.sizes() == apart.sizes());
+    CHECK(relative_error(shared, apart) < (dtype == at::kFloat ? 1e-5 : 1e-2));
+    CHECK_FALSE(at::equal(shared[0], shared[1]));
+  }
+}
+
 TEST_CASE("another text is not served from the kept keys and values", "[properties]") {
   const at::NoGradGuard no_grad;
   const TensorMap ref = reference();

@@ -9,8 +9,10 @@
 #include "engine/base/json_io.h"
 #include "engine/pipeline/pipeline.h"
 #include "engine/pipeline/pipeline_family.h"
+#include "engine/pipeline/sampling.h"
 #include "engine/weights/safetensors.h"
 #include "tests/support/catch.h"
+#include "tests/support/gpu.h"
 #include "tests/support/temporary_folder.h"
 
 namespace vorta::engine {
@@ -142,6 +144,63 @@ TEST_CASE("HunyuanVideo: tau above 1 equals dense; caches that may not skip chan
   }
 }
 
+TEST_CASE("HunyuanVideo: every kind of offload gives the same bits as none; 8-bit layers change little", "[pipeline][hunyuan][offload]") {
+  Fixture f = fixture(cases().at(2));
+  f.request.output = Output::kLatents;
+  at::Tensor plain;
+  for (const auto quantization : {Quantization::kNone, Quantization::kFp8}) {
+    f.config.quantization = quantization;
+    f.config.offload = Offload::kKeepLoaded;
+    const at::Tensor kept = Pipeline::load(f.config).generate(f.request).latents;
+    if (plain.defined()) {
+      CHECK(relative_error(kept, plain) > 1e-5);
+      CHECK(relative_error(kept, plain) < 0.2);
+    }
+    plain = kept;
+    for (const Offload offload : {Offload::kStageByStage, Offload::kLayerByLayer}) {
+      f.config.offload = offload;
+      Pipeline pipeline = Pipeline::load(f.config);
+      for (int again = 0; again < 2; ++again) CHECK(at::equal(pipeline.generate(f.request).latents, kept));
+    }
+  }
+  f = fixture(cases().at(0));  // dense, with a cache that skips blocks and one that asks for signals of the timestep
+  f.request.output = Output::kLatents;
+  for (const auto& [cache, options] :
+       {std::pair("dbcache", R"({"first_blocks": 1, "last_blocks": 1, "threshold": 10, "warmup": 2})"),
+        std::pair("teacache", R"({"threshold": 0.2, "calibration": "hunyuanvideo", "any_model": true})")}) {
+    INFO(cache);
+    f.config.cache = cache;
+    f.config.cache_options = options;
+    f.config.offload = Offload::kKeepLoaded;
+    const at::Tensor kept = Pipeline::load(f.config).generate(f.request).latents;
+    f.config.offload = Offload::kLayerByLayer;
+    CHECK(at::equal(Pipeline::load(f.config).generate(f.request).latents, kept));
+  }
+}
+
+TEST_CASE("HunyuanVideo: a recipe says what the model is told, and how many passes there are", "[pipeline][hunyuan][students]") {
+  Fixture f = fixture(cases().at(0));
+  f.request.output = Output::kLatents;
+  const auto latents = [&] { return Pipeline::load(f.config).generate(f.request).latents; };
+  choose_sampling(f.config, {.recipe = "fasthunyuan-6"}, {});
+  CHECK(f.config.steps == 6);
+  CHECK(f.config.guidance == 6.0);
+  CHECK(f.config.true_guidance == 1.0);
+  CHECK(Pipeline::load(f.config).plan(f.request).passes == 1);
+  const at::Tensor told_six = latents();
+  f.config.recipe->embedded_guidance.reset();  // then it is the caller's
+  CHECK(at::equal(latents(), told_six));
+  f.config.guidance = 1.0;
+  CHECK_FALSE(at::allclose(latents(), told_six, 1e-3, 1e-3));
+  CHECK_NOTHROW(choose_sampling(f.config, {.guidance = 6.0, .recipe = "fasthunyuan-6"}, {}));
+  CHECK_THROWS_WITH(choose_sampling(f.config, {.guidance = 1.0, .recipe = "fasthunyuan-6"}, {}), Contains("--guidance"));
+  CHECK_THROWS_WITH(choose_sampling(f.config, {.recipe = "fasthunyuan-6", .true_guidance = 3.0}, {}), Contains("--true-guidance"));
+  GenerationDefaults defaults;
+  defaults.guidance = 5.5;
+  choose_sampling(f.config, {.recipe = "lcm-4"}, defaults);  // says nothing of an embedded one
+  CHECK(f.config.guidance == 5.5);
+}
+
 TEST_CASE("HunyuanVideo: frames round down, VORTA costs less, what does not fit is refused", "[pipeline][hunyuan]") {
   Fixture f = fixture(cases().at(2));
   Pipeline pipeline = Pipeline::load(f.config);
@@ -171,6 +230,41 @@ TEST_CASE("HunyuanVideo: from the second step on a bf16 model is told bf16 times
   Pipeline pipeline = Pipeline::load(f.config);
   const at::Tensor latents = pipeline.generate(f.request).latents;
   CHECK(relative_error(latents, expected().at("latents.vorta")) < 0.15);
+}
+
+// Text encoders, transformer and VAE in float32; convolutions of a GPU round their operands to TF32.
+TEST_CASE("HunyuanVideo on a GPU gives the latents and the video of the reference", "[gpu]") {
+  if (!gpu_here()) return;
+  for (const nlohmann::json& one : cases()) {
+    const std::string name = one.at("name").get<std::string>();
+    INFO(name);
+    Fixture f = fixture(one);
+    f.config.device = "cuda";
+    const GenerationResult result = Pipeline::load(f.config).generate(f.request);
+    CHECK(relative_error(result.latents, expected().at("latents." + name)) < 1e-3);
+    if (f.request.output != Output::kVideo) continue;
+    using at::indexing::Slice;
+    const at::Tensor every = result.video.index({Slice(), Slice(), Slice(0, c10::nullopt, 4), Slice(0, c10::nullopt, 4)});
+    CHECK(relative_error(every, expected().at("video." + name)) < 5e-3);
+  }
+}
+
+TEST_CASE("HunyuanVideo on a GPU: offload changes no bit, in bfloat16 and in 8 bits", "[gpu]") {
+  if (!gpu_here()) return;
+  Fixture f = fixture(cases().at(2));
+  f.config.device = "cuda";
+  f.config.dtype = at::kBFloat16;
+  f.request.output = Output::kLatents;
+  for (const auto quantization : {Quantization::kNone, Quantization::kFp8}) {
+    f.config.quantization = quantization;
+    f.config.offload = Offload::kKeepLoaded;
+    const at::Tensor kept = Pipeline::load(f.config).generate(f.request).latents;
+    CHECK(relative_error(kept, expected().at("latents.vorta")) < 0.3);
+    for (const Offload offload : {Offload::kStageByStage, Offload::kLayerByLayer}) {
+      f.config.offload = offload;
+      CHECK(at::equal(Pipeline::load(f.config).generate(f.request).latents, kept));
+    }
+  }
 }
 
 }  // namespace

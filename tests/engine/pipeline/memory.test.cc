@@ -10,6 +10,7 @@
 #include "engine/base/json_io.h"
 #include "engine/pipeline/pipeline.h"
 #include "tests/support/catch.h"
+#include "tests/support/gpu.h"
 #include "tests/support/temporary_folder.h"
 
 namespace vorta::engine {
@@ -61,6 +62,18 @@ TEST_CASE("every kind of offload gives the same bits as none", "[pipeline][offlo
         }
       }
     }
+  }
+}
+
+TEST_CASE("every kind of offload gives the same bits as none on a GPU", "[gpu]") {
+  if (!gpu_here()) return;
+  PipelineConfig config = small_config();
+  config.device = "cuda";
+  config.dtype = at::kBFloat16;
+  const at::Tensor kept = latents_of(config);
+  for (const Offload offload : {Offload::kStageByStage, Offload::kLayerByLayer}) {
+    config.offload = offload;
+    CHECK(at::equal(latents_of(config), kept));
   }
 }
 

@@ -38,6 +38,20 @@ TEST_CASE("a name given by the caller wins over the file", "[schedule][scheduler
   config["flow_shift"] = 3.0;
   CHECK(load_sampler(written(config), {}, "unipc")->name() == "unipc");
   CHECK_THROWS_AS(load_sampler(written(config), {}, "heun"), ConfigError);
+  CHECK_THROWS_AS(load_sampler(written({{"_class_name", "UniPCMultistepScheduler"}}), {}, "euler"), ConfigError);  // no flow
+}
+
+TEST_CASE("another sampler than the file's takes what both have in common", "[schedule][scheduler-file]") {
+  nlohmann::json unipc = unipc_json();
+  unipc["flow_shift"] = 3.0;
+  const nlohmann::json euler{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}};
+  SamplerOptions options;
+  options.steps = 5;
+  for (const std::string name : {"euler", "unipc"}) {
+    const auto from_unipc = load_sampler(written(unipc), options, name);
+    CHECK(from_unipc->name() == name);
+    CHECK(at::equal(from_unipc->sigmas(), load_sampler(written(euler), options, name)->sigmas()));
+  }
 }
 
 TEST_CASE("the shift of the file holds unless the caller gives one", "[schedule][scheduler-file]") {
