@@ -540,6 +540,7 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
 }
 
 int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
+  if (request.first_steps) return std::clamp<int64_t>(*request.first_steps, 1, sampler->steps());
   if (!request.timed_steps) return sampler->steps();
   const int64_t wanted = *request.timed_steps;
   if (wanted < 1 || wanted > sampler->steps()) {

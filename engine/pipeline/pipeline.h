@@ -116,6 +116,8 @@ struct GenerationRequest {
   Output output = Output::kVideo;
   /// Stops after so many steps of the schedule, to time them: latents only, and those of an unfinished video.
   std::optional<int64_t> timed_steps;
+  /// At most so many steps, and then what follows the denoising: warms up what a generation uses, and shows nothing.
+  std::optional<int64_t> first_steps;
 };
 
 /// Tensors on the CPU.

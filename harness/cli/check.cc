@@ -61,6 +61,7 @@ void print_forecast(const SuiteSpec& spec, const Plan& plan, const PlanQuestion&
   const auto rounds = static_cast<double>(repeats ? question.rounds : spec.measurement.trials);
   const double profiles = !spec.measurement.profile ? 0.0 : repeats ? rounds : 1.0;
   const std::vector<Forecast> all = forecast(spec, question.history, flops);
+  const double warmups = spec.measurement.warmup_steps > 0 ? 0.0 : static_cast<double>(spec.measurement.warmup);
   double total = 0.0;
   bool whole = true;
   for (const Case& one : plan.items.front().cases) {
@@ -71,11 +72,18 @@ void print_forecast(const SuiteSpec& spec, const Plan& plan, const PlanQuestion&
       fmt::print("  {:<12} nothing in the history says what it takes\n", name);
       continue;
     }
-    total += *expected.seconds * (rounds * static_cast<double>(plan.items.size()) + static_cast<double>(spec.measurement.warmup) + profiles);
+    total += *expected.seconds * (rounds * static_cast<double>(plan.items.size()) + warmups + profiles);
     const std::string memory = expected.peak_bytes ? fmt::format(", {:.2f} GiB", *expected.peak_bytes / (1 << 30)) : "";
     fmt::print("  {:<12} about {} a video{} ({})\n", name, duration_text(*expected.seconds), memory, expected.from);
   }
   if (whole) fmt::print("  about {} in all, loading apart\n", duration_text(total));
+}
+
+// Warm-up as it is said in a plan: "1 warm-up a variant of 2 steps".
+std::string warmup_text(const Measurement& measurement) {
+  const std::string text = fmt::format("{} warm-up a variant", measurement.warmup);
+  if (measurement.warmup == 0 || measurement.warmup_steps == 0) return text;
+  return fmt::format("{} of {} step{}", text, measurement.warmup_steps, measurement.warmup_steps == 1 ? "" : "s");
 }
 
 void print_controls(const SuiteSpec& spec) {
@@ -91,9 +99,9 @@ int print_plan(const SuiteSpec& spec, const PlanQuestion& question) {
   Plan plan = make_plan(spec, question.only);
   if (question.shard) keep_shard(plan, spec, *question.shard);
   const int64_t rounds = question.rounds > 0 ? question.rounds : spec.measurement.trials;
-  fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {} warm-up a variant, {} profiled\n",
+  fmt::print("{}: {}\n{} items (prompt x seed), {} cases, {} timed trials each, {}, {} profiled\n",
              spec.name, spec.title, plan.items.size(), plan.case_count(), rounds,
-             spec.measurement.warmup, spec.measurement.profile ? "each variant once" : "nothing");
+             warmup_text(spec.measurement), spec.measurement.profile ? "each variant once" : "nothing");
   if (spec.weights == "random") fmt::print("random weights: latency and memory alone, nothing about quality\n");
   for (const PlanItem& item : plan.items) {
     fmt::print("  {} seed {}:", spec.prompts[item.prompt].id, item.seed);

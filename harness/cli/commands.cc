@@ -18,7 +18,7 @@ constexpr Command kCommands[] = {
     {"compare", "judge a run against another: better, worse, equivalent or inconclusive", add_compare},
     {"gate", "judge a run or a build by a policy, for CI", add_gate},
     {"db", "merge, migrate, verify, export and publish result databases", add_db},
-    {"train", "train the embedded model (vae, base, router, distill) and judge it", add_train},
+    {"train", "train the embedded model (vae, base, router, adapt, distill) and judge it", add_train},
     {"calibrate", "fit what a cache needs (teacache, magcache) to a model, schedule and attention", add_calibrate},
 };
 

@@ -13,6 +13,7 @@
 #include "engine/train/base_trainer.h"
 #include "engine/train/distiller.h"
 #include "engine/train/model_judge.h"
+#include "engine/train/route_adapter.h"
 #include "engine/train/router_trainer.h"
 #include "engine/train/scorer_trainer.h"
 #include "engine/train/vae_trainer.h"
@@ -37,12 +38,13 @@ struct TrainArguments {
   VaeTraining vae;
   BaseTraining base;
   RouterTraining router;
+  RouteAdaptation adapt;
   DistillTraining distill;
   ScorerTraining scorer;
   JudgeArguments judge;
   ScorerExamination examination;
   std::vector<std::string> stages;
-  std::string optimizer = "muon", distill_optimizer = "adamw";
+  std::string optimizer = "muon", adapt_optimizer = "muon", distill_optimizer = "adamw";
 };
 
 void add_common(CLI::App& app, TrainOptions& options) {
@@ -170,6 +172,33 @@ void add_router(CLI::App& app, RouterTraining& router) {
   app.add_option("--distillation", router.last_layer)->capture_default_str();
 }
 
+void add_adapt(CLI::App& app, TrainArguments& arguments) {
+  RouteAdaptation& adapt = arguments.adapt;
+  adapt.options.steps = 600;
+  adapt.options.accumulate = 2;
+  adapt.options.learning_rate = {5e-4, 30, 0.3, 0.02};
+  adapt.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
+  adapt.options.average_decay = 0.99;
+  add_common(app, adapt.options);
+  add_clip(app, adapt.clip);
+  add_pool(app, adapt.pool);
+  add_replicas(app, adapt.options);
+  app.add_option("--model", adapt.model, "Folder of the trained model, diffusers layout")->required();
+  app.add_option("--routers", adapt.routers, "Router checkpoint (default: the model's)");
+  app.add_option("--batch", adapt.batch, "Clips a micro-batch")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--dense-share", adapt.dense_share, "Share of the micro-batches with dense attention")
+      ->capture_default_str();
+  app.add_option("--caption-dropout", adapt.caption_dropout)->capture_default_str();
+  app.add_option("--noise-shift", adapt.noise_shift, "Shift of the training noise")->capture_default_str();
+  app.add_option("--uniform-share", adapt.uniform_share, "Share of noise levels that are uniform before the shift")
+      ->capture_default_str();
+  app.add_option("--optimizer", arguments.adapt_optimizer, "muon (matrices inside blocks; the rest AdamW) or adamw")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"muon", "adamw"}));
+  app.add_option("--average", adapt.options.average_decay, "Decay of the moving average of the weights; 0: none")
+      ->capture_default_str();
+}
+
 const std::map<std::string, DistillMethod> kDistillMethods{{"consistency", DistillMethod::kConsistency},
                                                            {"matching", DistillMethod::kMatching}};
 
@@ -284,6 +313,7 @@ std::function<int()> add_train(CLI::App& sub) {
   CLI::App* vae = sub.add_subcommand("vae", "the video autoencoder");
   CLI::App* base = sub.add_subcommand("base", "transformer and text encoder, on encoded clips");
   CLI::App* router = sub.add_subcommand("router", "VORTA's routers, on a frozen model");
+  CLI::App* adapt = sub.add_subcommand("adapt", "the model's weights to its routers' sparse heads");
   CLI::App* distill = sub.add_subcommand("distill", "a student of few steps, guidance folded in");
   CLI::App* scorer = sub.add_subcommand("scorer", "the networks that score the embedded model's videos");
   CLI::App* judged = sub.add_subcommand("judge", "clips of held-out captions, judged by the checker");
@@ -291,14 +321,15 @@ std::function<int()> add_train(CLI::App& sub) {
   add_vae(*vae, *arguments);
   add_base(*base, *arguments);
   add_router(*router, arguments->router);
+  add_adapt(*adapt, *arguments);
   add_distill(*distill, *arguments);
   add_scorer(*scorer, arguments->scorer);
   add_judge(*judged, arguments->judge);
   CLI::App* examined = sub.add_subcommand("examine", "the embedded scorers, on rendered clips clean and spoilt");
   examined->add_option("--out", arguments->examination.output, "Folder for examination.json")->required();
-  examined->add_option("--clips", arguments->examination.clips, "Held-out scenes")->capture_default_str()->check(CLI::PositiveNumber);
+  examined->add_option("--clips", arguments->examination.clips, "Held-out scenes")->capture_default_str()->check(whole_number(1));
   examined->add_option("--device", arguments->examination.device, "auto, cpu or cuda")->capture_default_str();
-  return [arguments, vae, base, distill, scorer, examined, judged] {
+  return [arguments, vae, base, adapt, distill, scorer, examined, judged] {
     if (examined->parsed()) return examine(arguments->examination);
     if (judged->parsed()) return judge(arguments->judge);
     if (vae->parsed()) {
@@ -309,6 +340,10 @@ std::function<int()> add_train(CLI::App& sub) {
     if (base->parsed()) {
       if (arguments->optimizer == "muon") arguments->base.options.muon.emplace();
       return report(arguments->base.options, train_base(arguments->base));
+    }
+    if (adapt->parsed()) {
+      if (arguments->adapt_optimizer == "muon") arguments->adapt.options.muon.emplace();
+      return report(arguments->adapt.options, adapt_to_routes(arguments->adapt));
     }
     if (distill->parsed()) {
       if (arguments->distill_optimizer == "muon") arguments->distill.options.muon.emplace();

@@ -173,6 +173,16 @@ class PipelineEngine final : public VideoEngine {
     return order.suite->output == "latents" ? result.latents : result.video;
   }
 
+  // One decoder serves all variants: warming it once is enough.
+  void warm_up(const VideoOrder& order, int64_t steps, engine::PipelineObserver* observer) override {
+    engine::GenerationRequest request = request_of(order);
+    request.first_steps = steps;
+    request.timed_steps.reset();
+    if (decoder_is_warm_) request.output = engine::Output::kLatents;
+    loaded(order).generate(request, observer);
+    decoder_is_warm_ = true;
+  }
+
   std::string attention_kernels() override { return attention_kernels_; }
 
   std::vector<engine::CacheCall> calls() const override { return calls_; }
@@ -206,6 +216,7 @@ class PipelineEngine final : public VideoEngine {
   std::map<std::string, engine::Pipeline> pipelines_;
   std::vector<engine::CacheCall> calls_;
   std::string attention_kernels_;
+  bool decoder_is_warm_ = false;
 };
 
 }  // namespace

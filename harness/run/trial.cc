@@ -81,7 +81,8 @@ void TrialMaker::warm_up(const Case& one) {
   for (int64_t i = 0; i < spec_.measurement.warmup; ++i) {
     StageClock untimed;
     BeatingClock beating(untimed, heart_);
-    remember_output(one, engine_.generate(order(one), &beating));
+    if (const int64_t steps = spec_.measurement.warmup_steps; steps > 0) engine_.warm_up(order(one), steps, &beating);
+    else remember_output(one, engine_.generate(order(one), &beating));
   }
 }
 

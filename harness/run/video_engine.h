@@ -29,6 +29,11 @@ class VideoEngine {
   virtual engine::PlanSummary plan(const VideoOrder& order) = 0;
   /// -> frames [F, 3, Y, X] float 0..1; of a suite whose output is latents [1, C, T, H, W]. Needs prepare().
   virtual at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) = 0;
+  /// A generation that is stopped after `steps` steps of the denoiser, so that what comes next finds all warm. The
+  /// default makes a whole one. Needs prepare().
+  virtual void warm_up(const VideoOrder& order, int64_t /*steps*/, engine::PipelineObserver* observer) {
+    generate(order, observer);
+  }
   /// Every forward of the last generation, in order.
   virtual std::vector<engine::CacheCall> calls() const { return {}; }
   /// Where the work is done: "cpu", or "cuda:0" where the GPU probes have something to watch. Needs prepare().

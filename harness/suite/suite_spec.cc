@@ -185,6 +185,7 @@ Measurement read_measurement(const json& object, const std::string& where) {
   ObjectReader reader(object, where);
   Measurement out;
   out.warmup = reader.integer("warmup", out.warmup);
+  out.warmup_steps = reader.integer("warmup_steps", out.warmup_steps);
   out.trials = reader.integer("trials", out.trials);
   out.least_trials = reader.integer("least_trials", out.least_trials);
   out.half_width = reader.number("half_width", out.half_width);

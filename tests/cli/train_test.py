@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vorta-bench train vae|base|router` at the smallest size: a run that is stopped and called again takes the steps and
+"""`vorta-bench train vae|base|router|adapt|distill` at the smallest size: a run that is stopped and called again takes the steps and
 makes the weights of one that was not, and what it exports generates a video. Python 3, standard library only."""
 import json
 import os
@@ -81,6 +81,7 @@ class Train(unittest.TestCase):
                         "--layers", 2, "--ffn", 32, "--evaluation-prompts", 1, "--sampling-steps", 2)
         self.check_verb("router", signal.SIGINT, "routers", "--model", self.tmp / "base" / "model", *POOL, "--accumulate", 1,
                         "--tile", 1, 2, 2, "--coreset-window", 1, 2, 2, "--window", 1, 1, 1)
+        self.check_students(self.tmp / "base" / "model")
         video = self.tmp / "out.mp4"
         said = self.call("generate", "--model", self.tmp / "base" / "model", "--routers",
                          self.tmp / "router" / "routers", *CLIP, "--steps", 2, "--prompt", "a red circle",
@@ -88,6 +89,40 @@ class Train(unittest.TestCase):
         self.assertIn("attention vorta", said)
         self.assertGreater(video.stat().st_size, 500)
         self.check_judge(self.tmp / "base" / "model")
+
+    def check_students(self, model):
+        """A student by both methods, and the model adapted to its routers' branches: each resumes, and is sampled."""
+        small = ["--model", model, *POOL, "--average", 0.9]
+        self.check_verb("distill", signal.SIGINT, "student", *small, "--method", "consistency", "--student-steps", 2,
+                        "--teacher-steps", 4, "--hops", 1, "--evaluation-prompts", 1)
+        first = exported(self.tmp / "distill" / "student")
+        recipe = json.loads(first["recipe.json"])
+        self.assertEqual((recipe["update"], recipe["guidance"], recipe["layers"], len(recipe["sigmas"])), ("euler", 1, 2, 3))
+        shutil.rmtree(self.tmp / "distill")
+        shutil.rmtree(self.tmp / "distill-pieces")
+        self.check_verb("distill", signal.SIGKILL, "student", *small, "--method", "matching", "--student-steps", 2,
+                        "--teacher-steps", 4, "--critic-steps", 2, "--evaluation-prompts", 0)
+        second = exported(self.tmp / "distill" / "student")
+        self.assertEqual(json.loads(second["recipe.json"])["update"], "renoise")
+        weights = "diffusion_pytorch_model.safetensors"
+        self.assertNotEqual(first[weights], second[weights])
+        student = ["generate", "--model", model, "--transformer", self.tmp / "distill" / "student", *CLIP, "--prompt", "x"]
+        self.assertIn("2 steps, 1 passes", self.call(*student, "--output", self.tmp / "student.mp4"))
+        self.refused("--guidance", *student, "--guidance", 5, "--output", self.tmp / "x.mp4")
+        self.refused("--teacher-steps", "train", "distill", *small, *CLIP, "--teacher-steps", 5, "--out", self.tmp / "no")
+        routers = ["--routers", self.tmp / "router" / "routers"]
+        self.check_verb("adapt", signal.SIGINT, "transformer", *small, *routers, "--accumulate", 2)
+        adapted = (self.tmp / "adapt" / "transformer" / weights).read_bytes()
+        self.assertNotEqual(adapted, (model / "transformer" / weights).read_bytes())
+        kinds = [set(line) & {"dense", "routed"} for line in log_lines(self.tmp / "adapt") if line["kind"] == "step"]
+        self.assertEqual(kinds, [{"dense", "routed"}] * STEPS)
+        self.refused("--dense-share", "train", "adapt", *small, *routers, *CLIP, "--dense-share", 2, "--out", self.tmp / "no")
+
+    def refused(self, why, *arguments):
+        with start(*arguments) as process:
+            said = process.communicate(timeout=300)[0]
+        self.assertEqual(process.returncode, 2, said)
+        self.assertIn(why, said)
 
     def check_judge(self, model):
         """Two captions are judged; asked for a third, it makes the third clip alone."""

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -74,6 +75,15 @@ class LatentEngine final : public FakeEngine {
   std::string attention_kernels() override { return "a kernel/of its own"; }
 };
 
+// Notes what it is warmed up with, and how often it was by then asked for a whole video.
+class WarmedEngine final : public FakeEngine {
+ public:
+  std::vector<std::string> warmed;
+  void warm_up(const VideoOrder& order, int64_t steps, engine::PipelineObserver*) override {
+    warmed.push_back(order.variant->name + "/" + std::to_string(steps) + "/" + std::to_string(generated.size()));
+  }
+};
+
 class FakeGpuEngine final : public FakeEngine {
  public:
   std::string device(const VideoOrder&) override { return "cuda:0"; }
@@ -104,6 +114,22 @@ RunSummary run(const SuiteSpec& spec, const Folder& folder, VideoEngine& engine,
 }
 
 }  // namespace
+
+TEST_CASE("a short warm-up comes once before a variant's first trial and is no sample", "[harness][runner]") {
+  Folder folder;
+  WarmedEngine engine;
+  SuiteSpec spec = suite();
+  spec.measurement.warmup = 1;
+  spec.measurement.warmup_steps = 2;
+  spec.measurement.profile = false;
+  const RunSummary summary = run(spec, folder, engine);
+  CHECK(summary.ok == 8);
+  CHECK(engine.generated.size() == 8);
+  std::vector<std::string> warmed = engine.warmed;
+  std::sort(warmed.begin(), warmed.end());
+  CHECK(warmed == std::vector<std::string>{engine.generated.front().starts_with("dense") ? "dense/2/0" : "dense/2/1",
+                                           engine.generated.front().starts_with("dense") ? "vorta/2/1" : "vorta/2/0"});
+}
 
 TEST_CASE("a run generates each case once, profiles each variant once and scores all frames", "[harness][runner]") {
   Folder folder;

@@ -5,7 +5,12 @@
 #include "tests/engine/cache/toy_stack.h"
 #include "tests/support/catch.h"
 
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
 #include <nlohmann/json.hpp>
+
+#include <memory>
 
 namespace vorta::engine {
 namespace {
@@ -62,6 +67,17 @@ struct Generation {
   int64_t blocks = 0;
 };
 
+// Bytes of CPU tensors that are alive while it is, less those that were freed.
+class LiveBytes final : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t change, size_t, size_t, c10::Device) override { bytes_ += change; }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  int64_t bytes_ = 0;
+};
+
 // Twelve steps of `passes` as the pipeline runs them.
 Generation generate(StepCache& cache, const std::vector<GuidancePass>& passes) {
   Generation done;
@@ -113,6 +129,22 @@ TEST_CASE("a pass never sees what the other one computed", "[cache][caches]") {
       const at::Tensor own = toy_forward(toy_hidden(static_cast<int64_t>(step), GuidancePass::kNegative));
       CHECK((together.outputs[2 * step + 1] - own).abs().max().item<double>() < 1.0);
     }
+  }
+}
+
+TEST_CASE("a cache holds the bytes that it plans, and none after a reset", "[cache][caches]") {
+  for (const CacheCase& c : cases()) {
+    INFO(c.name << " " << c.much.dump());
+    const auto cache = make_step_cache(c.name, c.much, "test");
+    cache->plan(toy_schedule(12, 2));
+    const auto live = std::make_shared<LiveBytes>();
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, live);
+    generate(*cache, kBothPasses);
+    const CacheSizes one_pass{.batch = 1, .tokens = 6, .width = 4, .layers = 4, .latent_numel = 24, .element_bytes = 4};
+    CHECK(live->bytes() == 2 * cache->state_bytes(one_pass));
+    CHECK((cache->state_bytes(one_pass) > 0) == (c.name != "none"));
+    cache->reset();
+    CHECK(live->bytes() == 0);
   }
 }
 

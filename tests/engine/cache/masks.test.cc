@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 namespace vorta::engine {
 
 using Catch::Matchers::Contains;
@@ -40,7 +42,8 @@ TEST_CASE("magcache: the masks of the released ratios", "[cache][masks]") {
                        {"retention", row["retention"]}};
     const int64_t layers = hunyuan ? 60 : calibration.ends_with("1.3b") ? 30 : 40;
     INFO(row.dump());
-    CHECK(mask_of("magcache", options, schedule_of_layers(row["steps"], hunyuan ? 1 : 2, layers)) == row["positive"]);
+    const std::string golden = row["positive"];
+    CHECK(mask_of("magcache", options, schedule_of_layers(row["steps"], hunyuan ? 1 : 2, layers)) == golden);
   }
 }
 
@@ -64,6 +67,30 @@ TEST_CASE("teacache: changes add up through the polynomial until the threshold",
     CHECK(mask_of("teacache", options, toy_schedule(7, 1, {1, 1.3, 1.31, 1.32, 1.716, 1.72, 1.73})) == "XX....X");
     options["outside"] = "refuse";
     CHECK_THROWS_WITH(mask_of("teacache", options, toy_schedule(6)), Contains("outside the calibrated"));
+  }
+}
+
+TEST_CASE("pab: how often a window of timesteps lets a part be kept, by flow shift", "[cache][masks]") {
+  // Of 50 steps: kept with ranges 2 and 3 in (100, 800), and with range 2 in (450, 930).
+  struct Row {
+    double shift;
+    int64_t two, three, other_window;
+  };
+  for (const Row& row :
+       {Row{3, 13, 18, 15}, Row{5, 10, 14, 14}, Row{7, 9, 12, 13}, Row{8, 8, 11, 14}, Row{17, 5, 6, 10}}) {
+    CacheSchedule schedule = toy_schedule(50);
+    for (size_t i = 0; i < 50; ++i) {
+      const double u = 1 - static_cast<double>(i) / 50;
+      schedule.timesteps[i] = 1000 * row.shift * u / (1 + (row.shift - 1) * u);
+    }
+    INFO("shift " << row.shift);
+    const auto kept = [&](int64_t range, const json& window) {
+      const std::string mask = mask_of("pab", {{"self_range", range}, {"cross_range", 1}, {"window", window}}, schedule);
+      return std::count(mask.begin(), mask.end(), '.');
+    };
+    CHECK(kept(2, {100, 800}) == row.two);
+    CHECK(kept(3, {100, 800}) == row.three);
+    CHECK(kept(2, {450, 930}) == row.other_window);
   }
 }
 

@@ -27,7 +27,7 @@ PipelineConfig tiny_config() {
   return config;
 }
 
-at::Tensor sampled_latents(const PipelineConfig& config) {
+GenerationRequest tiny_request() {
   const nlohmann::json common = read_json_file(kTinyModel.parent_path() / "cases.json").at("common");
   GenerationRequest request;
   request.prompt = "a red square";
@@ -36,7 +36,11 @@ at::Tensor sampled_latents(const PipelineConfig& config) {
   request.width = common.at("width").get<int64_t>();
   request.seed = 3;
   request.output = Output::kLatents;
-  return Pipeline::load(config).generate(request).latents;
+  return request;
+}
+
+at::Tensor sampled_latents(const PipelineConfig& config) {
+  return Pipeline::load(config).generate(tiny_request()).latents;
 }
 
 // A LoRA of every product of the first block and of the head, original names.
@@ -132,6 +136,23 @@ TEST_CASE("a recipe travels with a transformer folder and with a LoRA file", "[p
   CHECK(other.recipe->name == "lightning-4");
   other.transformer_dir = folder / "student";
   CHECK_THROWS_WITH(choose_sampling(other, {}, {}), Contains("fastwan-3") && Contains("lightning-4"));
+}
+
+TEST_CASE("a warm-up stops after its first steps and leaves the next generation as it was", "[pipeline][students]") {
+  PipelineConfig config = tiny_config();
+  const at::Tensor cold = sampled_latents(config);
+  config.cache = "taylorseer";
+  config.cache_options = R"({"interval": 1})";
+  Pipeline pipeline = Pipeline::load(config);
+  GenerationRequest request = tiny_request();
+  request.first_steps = 1;
+  CHECK(pipeline.generate(request).cache_calls.size() < 4);
+  request.output = Output::kVideo;
+  CHECK(pipeline.generate(request).video.defined());
+  request = tiny_request();
+  CHECK(at::equal(pipeline.generate(request).latents, cold));
+  request.first_steps = 100;  // more than there are: all
+  CHECK(at::equal(pipeline.generate(request).latents, cold));
 }
 
 TEST_CASE("a scale behind a LoRA file is read", "[pipeline][students]") {

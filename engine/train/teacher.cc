@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/train/teacher.h"
+
+#include "engine/attention/attention.h"
+#include "engine/base/json_io.h"
+#include "engine/train/captions.h"
+#include "engine/train/distill_losses.h"
+#include "engine/train/text_batch.h"
+#include "engine/train/train_loop.h"
+#include "engine/weights/weights.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <nlohmann/json.hpp>
+
+namespace vorta::engine {
+namespace {
+
+// Streams of derive_seed.
+struct LessonStream {
+  static constexpr uint64_t kSlots = 1, kWording = 2, kNoise = 3;
+};
+
+}  // namespace
+
+Teacher::Teacher(const TeacherSetup& setup) : setup_(setup) {
+  const at::NoGradGuard no_grad;
+  const auto transformer = setup.model / "transformer", text = setup.model / "text_encoder";
+  config_ = parse_wan_config(read_json_file(transformer / "config.json"), (transformer / "config.json").string() + "#");
+  weights_ = read_weight_folder(transformer);
+  const TensorMap text_weights = read_weight_folder(text);
+  const Umt5Config text_config =
+      parse_umt5_config(read_json_file(text / "config.json"), (text / "config.json").string());
+  for (int64_t i = 0; i < setup.replicas; ++i) {
+    const Placement placement{setup.dtype, open_device(setup.device, i)};
+    Copy& copy = copies_.emplace_back();
+    copy.transformer = std::make_unique<WanTransformer>(config_, weights_, transformer.string(), placement);
+    copy.text = std::make_unique<Umt5Encoder>(text_config, WeightReader(text_weights, text.string(), placement));
+  }
+}
+
+Lesson Teacher::lesson(const LatentPool& pool, int64_t index, const Replica& replica) const {
+  const at::NoGradGuard no_grad;
+  const auto number = static_cast<uint64_t>(index);
+  SceneRandom random(derive_seed(setup_.seed, LessonStream::kSlots, number));
+  Lesson out;
+  std::vector<std::string> captions;
+  for (int64_t i = 0; i < setup_.batch; ++i) {
+    out.slots.push_back(random.below(static_cast<int>(pool.size())));
+    const uint64_t wording = derive_seed(setup_.seed, LessonStream::kWording, number) + static_cast<uint64_t>(i);
+    const bool dropped = setup_.caption_dropout > 0 && random.chance(setup_.caption_dropout);
+    captions.push_back(dropped ? "" : caption(pool.scene(out.slots.back()), wording));
+  }
+  const Umt5Encoder& encoder = text_encoder(replica);
+  out.text = encode_captions(encoder, captions, setup_.max_tokens, replica.device);
+  out.empty_text = encode_captions(encoder, {""}, setup_.max_tokens, replica.device).expand_as(out.text);
+  out.noise_seed = derive_seed(setup_.seed, LessonStream::kNoise, number);
+  return out;
+}
+
+at::Tensor Teacher::guided(const Replica& replica,
+                           const at::Tensor& x,
+                           const at::Tensor& sigmas,
+                           const Lesson& lesson,
+                           double guidance) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor both = dense_velocity(transformer(replica), at::cat({x, x}), at::cat({sigmas, sigmas}),
+                                         at::cat({lesson.text, lesson.empty_text}));
+  return guided_velocity(both, guidance);
+}
+
+at::Tensor dense_velocity(WanTransformer& network,
+                          const at::Tensor& x,
+                          const at::Tensor& sigmas,
+                          const at::Tensor& text) {
+  const auto dense = make_attention("dense", {});
+  dense->plan(network.token_grid({x.size(2), x.size(3), x.size(4)}));
+  return network.forward(x.to(network.dtype()), sigmas * 1000, text, {*dense, 0}).to(at::kFloat);
+}
+
+}  // namespace vorta::engine
