@@ -26,7 +26,15 @@
     Object.assign(document.createElement("a"), { href: address, download: report.suite + "-" + id + "." + type }).click();
   });
   const render = (id) => {
-    const { target, spec } = charts.get(id);
+    const chart = charts.get(id);
+    const { target } = chart;
+    chart.spec ??= chart.make();  // of a run of hundreds of cases, the slow part
+    if (!chart.spec) {
+      target.closest("section").hidden = true;
+      charts.delete(id);
+      return;
+    }
+    const spec = chart.spec;
     vegaEmbed(target, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", config: themed(), ...spec }, { actions: false, renderer: "svg" })
       .then(({ view }) => {
         const bar = document.createElement("p");
@@ -46,11 +54,10 @@
       render(entry.target.id);
     }
   }, { rootMargin: "600px" });
-  const draw = (id, spec) => {
+  const draw = (id, make) => {
     const target = document.getElementById(id);
     if (!target) return;
-    if (!spec) { target.closest("section").hidden = true; return; }
-    charts.set(id, { target, spec });
+    charts.set(id, { target, make });
     if (near) near.observe(target);
     else render(id);
   };
@@ -143,13 +150,13 @@
       tooltip: [{ field: "panel" }, { field: "step" }, { field: "block" }, { field: "action" }, { field: "signal", format: ".4g" }] } } };
   };
 
-  draw("chart-calls", calls());
-  draw("chart-scatter", scatter());
-  draw("chart-stages", stages());
-  draw("chart-steps", steps());
-  draw("chart-layers", layers());
-  draw("chart-operators", operators());
-  draw("chart-routes", routes());
+  draw("chart-calls", calls);
+  draw("chart-scatter", scatter);
+  draw("chart-stages", stages);
+  draw("chart-steps", steps);
+  draw("chart-layers", layers);
+  draw("chart-operators", operators);
+  draw("chart-routes", routes);
 
   // Paper cannot be unfolded or scrolled.
   addEventListener("beforeprint", () => {
