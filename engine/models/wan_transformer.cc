@@ -22,10 +22,12 @@
 namespace vorta::engine {
 namespace {
 
-/// Keys and values of a text for every layer, [B, N, S, D] each, kept while the same text comes again.
+/// Keys and values of a text for every layer, [B, N, S, D] each, kept while the same text comes again. A layer makes its own
+/// when it first needs them: streamed blocks then visit once.
 struct KnownText {
   at::Tensor text;
-  std::vector<std::vector<at::Tensor>> keys_values;  // layer -> {k, v}
+  at::Tensor embedded;                               // [B, S, M]
+  std::vector<std::vector<at::Tensor>> keys_values;  // layer -> {k, v}; empty: not made yet
 };
 
 struct Embedded {
@@ -41,14 +43,14 @@ struct WanTransformer::Impl {
   c10::ScalarType dtype;
   WanWeights weights;
   TokenRows rows;  // of the last forward
-  std::array<KnownText, 2> texts;  // guidance passes take turns; the current one first
+  mutable std::array<KnownText, 2> texts;  // guidance passes take turns; the current one first
 
   at::Tensor split_heads(const at::Tensor& x) const;  // [B, L, M] -> [B, L, N, D], a view
   void prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device);
   at::Tensor embed_patches(const at::Tensor& latents) const;
   at::Tensor embed_time(const at::Tensor& timestep) const;
   at::Tensor embed_text(const at::Tensor& text) const;
-  std::vector<at::Tensor> text_keys_values(const WanAttentionWeights& attention, const at::Tensor& embedded) const;
+  const std::vector<at::Tensor>& text_keys_values(int64_t layer) const;
   void prepare_text(const at::Tensor& text);
   at::Tensor self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const;
   at::Tensor cross_attention(const at::Tensor& x, int64_t layer) const;
@@ -84,11 +86,13 @@ at::Tensor WanTransformer::Impl::embed_text(const at::Tensor& text) const {
   return weights.text_out(at::gelu(weights.text_in(text.to(dtype)), "tanh"));  // [B, S, M]
 }
 
-std::vector<at::Tensor> WanTransformer::Impl::text_keys_values(const WanAttentionWeights& attention,
-                                                               const at::Tensor& embedded) const {
-  const std::vector<at::Tensor> kv = attention.joint(embedded);
-  return {split_heads(rms_norm(kv[0], attention.norm_k, config.eps)).transpose(1, 2),
-          split_heads(kv[1]).transpose(1, 2)};
+const std::vector<at::Tensor>& WanTransformer::Impl::text_keys_values(int64_t layer) const {
+  std::vector<at::Tensor>& known = texts[0].keys_values[static_cast<size_t>(layer)];
+  if (!known.empty()) return known;
+  const WanAttentionWeights& attention = weights.block(layer).cross_attention;
+  const std::vector<at::Tensor> kv = attention.joint(texts[0].embedded);
+  known = {split_heads(rms_norm(kv[0], attention.norm_k, config.eps)).transpose(1, 2), split_heads(kv[1]).transpose(1, 2)};
+  return known;
 }
 
 void WanTransformer::Impl::prepare_text(const at::Tensor& text) {
@@ -98,11 +102,8 @@ void WanTransformer::Impl::prepare_text(const at::Tensor& text) {
   if (known(texts[0])) return;
   std::swap(texts[0], texts[1]);
   if (known(texts[0])) return;
-  const at::Tensor embedded = embed_text(text);
-  texts[0].keys_values.clear();
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    texts[0].keys_values.push_back(text_keys_values(weights.block(layer).cross_attention, embedded));
-  }
+  texts[0].embedded = embed_text(text);
+  texts[0].keys_values.assign(static_cast<size_t>(config.num_layers), {});
   texts[0].text = reusable ? text : at::Tensor();
 }
 
@@ -124,7 +125,7 @@ at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t lay
 at::Tensor WanTransformer::Impl::cross_attention(const at::Tensor& x, int64_t layer) const {
   RECORD_USER_SCOPE("vorta::cross_attention");
   const WanAttentionWeights& w = weights.block(layer).cross_attention;
-  const std::vector<at::Tensor>& kv = texts[0].keys_values[static_cast<size_t>(layer)];
+  const std::vector<at::Tensor>& kv = text_keys_values(layer);
   at::Tensor q = split_heads(rms_norm(w.q(x), w.norm_q, config.eps)).transpose(1, 2);
   if (q.size(0) == 1) q = q.expand({kv[0].size(0), -1, -1, -1});
   return w.out(dense_attention(q, kv[0], kv[1]).transpose(1, 2).flatten(2));

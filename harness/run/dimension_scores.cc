@@ -145,7 +145,7 @@ std::vector<reports::ScoreRow> DimensionScores::score(const at::Tensor& frames, 
   const at::NoGradGuard no_grad;
   metrics::VideoInput video;
   video.path = prompt;
-  video.frames = frames;
+  video.frames = frames.cpu();  // where the frames are compared and kept
   video.fps = fps;
   video.prompt = prompt;
   std::vector<reports::ScoreRow> rows;

@@ -6,11 +6,13 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "engine/base/sha256.h"
+#include "engine/nn/device.h"
 #include "engine/pipeline/sampling.h"
 #include "harness/plan/controls.h"
 #include "harness/probe/machine.h"
@@ -152,6 +154,7 @@ class PipelineEngine final : public VideoEngine {
   explicit PipelineEngine(engine::Loading loading) : loading_(loading) {}
 
   void prepare(const VideoOrder& order) override {
+    find_gpu(*order.suite);
     if (pipelines_.contains(order.variant->name)) return;
     const engine::PipelineConfig config = pipeline_config(*order.suite, *order.variant);
     const engine::Pipeline* donor = nullptr;
@@ -200,6 +203,13 @@ class PipelineEngine final : public VideoEngine {
   }
 
  private:
+  // LibTorch looks for a GPU once: a first variant on the CPU must not hide it from a later one.
+  void find_gpu(const SuiteSpec& suite) {
+    if (std::exchange(looked_for_gpu_, true)) return;
+    const bool wanted = std::any_of(suite.variants.begin(), suite.variants.end(), [](const Variant& v) { return v.config.device != "cpu"; });
+    if (wanted) engine::open_device("auto");
+  }
+
   void make_room(const engine::PipelineConfig& config) {
     const bool unknown = config.weights == engine::WeightOrigin::kRandom;  // their size is in no file
     const int64_t each = weight_bytes(config.model_dir);
@@ -213,6 +223,7 @@ class PipelineEngine final : public VideoEngine {
   }
 
   engine::Loading loading_;
+  bool looked_for_gpu_ = false;
   std::map<std::string, engine::Pipeline> pipelines_;
   std::vector<engine::CacheCall> calls_;
   std::string attention_kernels_;

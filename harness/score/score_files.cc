@@ -77,12 +77,18 @@ Json dimension_details(const DimensionResult& result) {
   return details;
 }
 
+// A call is of one profile.
+metrics::Profile profile_of(const std::vector<DimensionResult>& results) {
+  return results.empty() ? metrics::Profile::kVbench : results.front().dimension->profile;
+}
+
 Json details_json(const VideoList& list, const std::vector<DimensionResult>& results) {
   Json dimensions = Json::object();
   for (const DimensionResult& result : results) dimensions[std::string(result.dimension->name)] = dimension_details(result);
   const metrics::Totals totals = totals_of(results);
   return Json{{"dimensions", std::move(dimensions)},
-              {"totals", {{"quality_score", optional_json(totals.quality)},
+              {"totals", {{"profile", metrics::to_string(profile_of(results))},
+                          {"quality_score", optional_json(totals.quality)},
                           {"semantic_score", optional_json(totals.semantic)},
                           {"total_score", optional_json(totals.total)}}},
               {"missing_videos", list.missing}};
@@ -120,7 +126,7 @@ std::vector<fs::path> write_score_files(const fs::path& folder, const std::strin
 
 metrics::Totals totals_of(const std::vector<DimensionResult>& results) {
   std::map<std::string, double> scores;
-  const auto profile = results.empty() ? metrics::Profile::kVbench : results.front().dimension->profile;
+  const metrics::Profile profile = profile_of(results);
   for (const DimensionResult& result : results) {
     const auto aggregate = result.aggregate();
     if (aggregate && result.dimension->profile == profile) scores.emplace(result.dimension->name, *aggregate);

@@ -58,10 +58,13 @@ class Hunyuan(unittest.TestCase):
         self.assertIn("expected 6, which recipe fasthunyuan-6 says", said)
 
     def test_routers_learn_and_serve(self):
-        self.call("train", "router", "--model", self.model, *TRAINING, "--batch", 1, "--steps", 24, "--lr", 5e-2, "--out", "router")
-        losses = [line["loss"] for line in self.steps("router")]
-        self.assertEqual(len(losses), 24)
-        self.assertLess(sum(losses[-6:]), 0.9 * sum(losses[:6]))
+        self.call("train", "router", "--model", self.model, *TRAINING, "--batch", 1, "--steps", 40, "--lr", 3e-2, "--out", "router")
+        steps = self.steps("router")
+        self.assertEqual(len(steps), 40)
+        # What the routers can change of the loss; its flow term is the frozen model's, which is random here.
+        learnt = [20 * step["distillation"] + 0.02 * step["regularisation"] for step in steps]
+        self.assertLess(sum(learnt[-8:]), 0.7 * sum(learnt[:8]))
+        self.assertLess(sum(step["loss"] for step in steps[20:]), sum(step["loss"] for step in steps[:20]))
         said = self.call("generate", "--model", self.model, "--routers", "router/routers", *SIZE, "--steps", 2,
                          "--prompt", "a cat", "--output", "routed.mp4")
         self.assertIn("attention vorta", said)

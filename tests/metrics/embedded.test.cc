@@ -83,15 +83,22 @@ const std::vector<TestVideo>& moving_videos() {
   return kVideos;
 }
 
-double mean_score(std::string_view name, std::string_view corruption, double strength) {
-  double sum = 0;
-  for (const TestVideo& video : moving_videos()) {
-    const at::Tensor frames = engine::find_corruption(corruption).apply(video.clip, strength, 7);
-    const auto score = score_of_video(name, frames, video.prompt);
-    REQUIRE(score.has_value());
-    sum += *score;
+// Mean scores of the moving videos, spoilt so, in every dimension that their prompts ask for.
+double mean_score(const std::string& name, const std::string& corruption, double strength) {
+  static std::map<std::pair<std::string, double>, std::map<std::string, double>> known;
+  const auto key = strength == 0 ? std::pair(std::string("clean"), 0.0) : std::pair(corruption, strength);
+  if (!known.contains(key)) {
+    auto& means = known[key];
+    for (const TestVideo& video : moving_videos()) {
+      const at::Tensor frames = engine::find_corruption(corruption).apply(video.clip, strength, 7);
+      for (const Dimension& row : dimension_table()) {  // one video after another: dimensions share what the networks saw
+        if (row.profile != Profile::kEmbedded) continue;
+        const auto score = score_of_video(row.name, frames, video.prompt);
+        if (score) means[std::string(row.name)] += *score / static_cast<double>(moving_videos().size());
+      }
+    }
   }
-  return sum / static_cast<double>(moving_videos().size());
+  return known.at(key).at(name);
 }
 
 }  // namespace
@@ -159,7 +166,7 @@ TEST_CASE("the embedded scorers agree with the truth of held-out clips", "[metri
   CHECK(sums.size() == 6);
 }
 
-TEST_CASE("embedded scores fall with every corruption that is their business, and more of it", "[metrics][embedded][corruptions]") {
+TEST_CASE("embedded scores fall with every corruption that is their business, and more of it", "[metrics][corruptions]") {
   struct Expectation {
     const char* corruption;
     std::vector<const char*> falling;
@@ -190,18 +197,18 @@ TEST_CASE("embedded scores fall with every corruption that is their business, an
   }
 }
 
-TEST_CASE("a frozen or black video cannot win", "[metrics][embedded][corruptions]") {
+TEST_CASE("a frozen or black video cannot win", "[metrics][corruptions]") {
   CHECK(mean_score("dynamic_degree", "freeze", 0) == 1.0);
   CHECK(mean_score("dynamic_degree", "freeze", 1) == 0.0);
   CHECK(mean_score("dynamic_degree", "black", 1) == 0.0);
   CHECK(mean_score("subject_consistency", "freeze", 1) >= mean_score("subject_consistency", "freeze", 0));
   CHECK(mean_score("object_class", "black", 1) == 0.0);
   CHECK(mean_score("human_action", "black", 1) == 0.0);
-  const auto quality = [](std::string_view corruption, double strength) {
+  const auto quality = [](const std::string& corruption, double strength) {
     std::map<std::string, double> scores;
     for (const Dimension& row : dimension_table()) {
       if (row.profile != Profile::kEmbedded || row.group != Group::kQuality) continue;
-      scores.emplace(row.name, mean_score(row.name, corruption, strength));
+      scores.emplace(row.name, mean_score(std::string(row.name), corruption, strength));
     }
     return vbench_totals(scores, Profile::kEmbedded).quality.value();
   };
