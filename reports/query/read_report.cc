@@ -278,6 +278,8 @@ void add_other_processes(Report& report) {
 void read_audits(const Database& database, Report& report) {
   if (database.schema() < kHistorySchema) return;
   report.audits = audit_newest_run(database);
+  const auto is_measured = [](const Audit& audit) { return audit.outcome != AuditOutcome::kNotMeasured; };
+  if (std::none_of(report.audits.begin(), report.audits.end(), is_measured)) report.audits.clear();
   for (const Audit& audit : report.audits) {
     if (audit.outcome == AuditOutcome::kBroken) report.warnings.push_back(fmt::format("Audit \"{}\" is broken: {}.", audit.name, audit.words));
   }
