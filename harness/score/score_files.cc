@@ -34,15 +34,14 @@ Json eval_results(const std::vector<DimensionResult>& results) {
 
 Json optional_json(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
 
-// What the dimension's normalised value weighs in VBench's total: the total where it alone is at its best.
+// What the dimension's normalised value weighs in its profile's total: the total where it alone is at its best.
 double total_weight(const metrics::Dimension& dimension) {
-  if (dimension.profile != metrics::Profile::kVbench) return 0.0;
   std::map<std::string, double> scores;
   for (const metrics::Dimension& other : metrics::dimension_table()) {
-    if (other.profile != metrics::Profile::kVbench) continue;
+    if (other.profile != dimension.profile) continue;
     scores.emplace(other.name, &other == &dimension ? other.normalisation.max : other.normalisation.min);
   }
-  return metrics::vbench_totals(scores).total.value_or(0.0);
+  return metrics::vbench_totals(scores, dimension.profile).total.value_or(0.0);
 }
 
 Json dimension_details(const DimensionResult& result) {
