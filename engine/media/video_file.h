@@ -27,7 +27,7 @@ void write_mp4(const std::filesystem::path& path, const Frames& frames, const Mp
 enum class RgbConversion {
   kAccurate,  // BT.709 or BT.601 by the stream's tag, interpolated chroma, exact rounding; not rotated
   kFilter,    // FFmpeg's scale filter, flags=bilinear (what decord gives): matrix and range by the tag, rotated upright
-  kOpenCv     // cv::VideoCapture: swscale's bicubic, always BT.601, rotated upright
+  kOpenCv     // cv::VideoCapture: swscale's bicubic, always BT.601, not rotated (OpenCV 4.11)
 };
 
 /// Bounds on what read_video keeps in memory, and how it makes RGB.

@@ -39,7 +39,7 @@ class VideoReader {
     if (!full()) send(nullptr, *decoded);
     if (out_.count == 0) throw DataError(path_, "holds no video frames");
     check_complete();
-    if (options_.conversion != RgbConversion::kAccurate) turn_upright(out_, quarter_turns(*stream_));
+    if (options_.conversion == RgbConversion::kFilter) turn_upright(out_, quarter_turns(*stream_));
     return std::move(out_);
   }
 

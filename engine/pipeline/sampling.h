@@ -17,11 +17,11 @@ namespace vorta::engine {
 
 /// What a command line or a suite says about sampling; what is absent is left to the recipe or the model.
 struct AskedSampling {
-  std::optional<int64_t> steps;
-  std::optional<double> guidance;
-  std::optional<double> flow_shift;
-  std::string scheduler;
-  std::string recipe;              // a name of recipe_names(), or a file; empty: the one beside the weights, if any
+  std::optional<int64_t> steps = {};
+  std::optional<double> guidance = {};
+  std::optional<double> flow_shift = {};
+  std::string scheduler = {};
+  std::string recipe = {};         // a name of recipe_names(), or a file; empty: the one beside the weights, if any
   std::string where = "--recipe";  // where that stands, for messages
   std::optional<double> true_guidance = {};  // of models with an embedded guidance
 };

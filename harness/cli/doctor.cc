@@ -8,6 +8,7 @@
 #include "harness/cli/exit_codes.h"
 #include "harness/cli/verbs.h"
 #include "harness/probe/machine.h"
+#include "metrics/core/metric.h"
 #include "metrics/core/scorer.h"
 
 namespace vorta::harness {
@@ -24,6 +25,9 @@ void print_scorer_weights() {
     for (const auto& dimension : metrics::dimension_table()) {
       const bool needs = std::find(dimension.weights.begin(), dimension.weights.end(), file.name) != dimension.weights.end();
       if (needs) off.push_back(dimension.name);
+    }
+    for (const auto& metric : metrics::metric_table()) {
+      if (std::find(metric.weights.begin(), metric.weights.end(), file.name) != metric.weights.end()) off.push_back(metric.name);
     }
     fmt::print("{:<22}     without it not measured: {}\n", "", fmt::join(off, ", "));
   }

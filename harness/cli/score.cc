@@ -10,6 +10,7 @@
 #include "harness/cli/exit_codes.h"
 #include "harness/cli/verbs.h"
 #include "harness/score/score_run.h"
+#include "harness/suite/vbench_prompts.h"
 
 namespace vorta::harness {
 namespace {
@@ -66,6 +67,11 @@ void print_summary(const ScoreSummary& summary) {
   print_group("quality score" + mark, totals.quality, totals.quality_missing);
   print_group("semantic score" + mark, totals.semantic, totals.semantic_missing);
   if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score" + mark, *totals.total);
+  if (summary.preset) {
+    const std::string floor = summary.preset->floor_percent ? fmt::format("; floor {}: {}", *summary.preset->floor_percent,
+                                                                          summary.preset->reached() ? "reached" : "missed") : "";
+    fmt::print("{:<24} {:.4f} mean of the raw scores, in percent{}\n", summary.preset->name, summary.preset->mean_percent, floor);
+  }
   if (summary.left_to_others > 0) {
     fmt::print("{} scores are left to other shards; the same command, when they are done, writes the result files\n", summary.left_to_others);
   }
@@ -75,6 +81,7 @@ void print_summary(const ScoreSummary& summary) {
 int exit_code(const ScoreSummary& summary) {
   const auto lacks_weights = [](const DimensionResult& result) { return !result.not_measured.empty() && result.weights.empty(); };
   if (std::all_of(summary.results.begin(), summary.results.end(), lacks_weights)) return kMachineLacks;
+  if (summary.preset && !summary.preset->reached()) return kCaseFailed;
   const bool waits = summary.left_to_others > 0;  // a dimension without scores may have them in another shard
   return summary.failed > 0 || (summary.unmeasured > 0 && !waits) ? kCaseFailed : kDone;
 }
@@ -84,6 +91,11 @@ int score(ScoreOptions& options) {
   run.videos.mode = parse_score_mode(options.mode);
   run.videos.profile = metrics::parse_profile(options.profile, "--profile");
   run.videos.dimensions = split_names(options.dimensions, run.videos.profile);
+  if (!run.videos.preset.empty()) {
+    const VbenchPreset& preset = find_vbench_preset(run.videos.preset);
+    if (run.videos.dimensions.empty() && preset.dimensions.empty()) run.videos.dimensions = split_names({"all"}, run.videos.profile);
+    if (run.videos.dimensions.empty()) run.videos.dimensions.assign(preset.dimensions.begin(), preset.dimensions.end());
+  }
   if (run.videos.dimensions.empty()) throw ConfigError("--dimension", "expected a name, found none");
   run.shard = parse_shard(options.shard);
   const ScoreSummary summary = score_videos(run);
@@ -99,7 +111,9 @@ std::function<int()> add_score(CLI::App& sub) {
   run.output_path = "./evaluation_results/";
   run.videos.full_json = VORTA_VBENCH_FULL_INFO;
   sub.add_option("--videos_path", run.videos.videos_path, "Folder of videos, or one video (custom_input)")->required();
-  sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all")->required()->take_all();
+  sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all")->take_all();
+  sub.add_option("--preset", run.videos.preset,
+                 "vbench_standard: a part of the prompts and its dimensions: vbench-full, vbench-mini, vbench-flickering, mlperf-wan22");
   sub.add_option("--profile", options->profile,
                  "vbench: the official networks, yours; embedded: this program's own, for videos of coloured shapes as the embedded "
                  "model makes them, with what its prompts say for auxiliary values. Their scores are never compared")
@@ -119,6 +133,10 @@ std::function<int()> add_score(CLI::App& sub) {
                  "longer, shorter, shorter_centercrop or None")
       ->capture_default_str();
   sub.add_option("--read_frame", run.read_frame, "subject and background: frames from folders of images beside the videos");
+  sub.add_option("--static_filter", run.static_filter,
+                 "temporal_flickering is scored on the static videos alone, copied to OUTPUT_PATH/filtered_videos; the scope: "
+                 "temporal_flickering (the first five of each of its prompts), all, or a JSON list of file names");
+  sub.add_option("--reference_path", run.reference_path, "Videos of the same names to compare with: differences pair by pair");
   sub.add_option("--load_ckpt_from_local", options->load_ckpt_from_local,
                  "Accepted as VBench's; weights always come from $VBENCH_CACHE_DIR, nothing is downloaded");
   sub.add_option("--name", run.name, "Name of the result files (default: results_DATE-TIME)");

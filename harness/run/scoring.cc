@@ -16,6 +16,8 @@ reports::ScoreRow score(const metrics::Metric& metric, const at::Tensor& frames,
     row.value = metric.score(frames, reference);
   } catch (const ConfigError& error) {  // too few or too small frames: a missing score, not a failed trial
     row.detail = error.what();
+  } catch (const MachineError& error) {  // the user's weights are not there
+    row.detail = error.what();
   }
   return row;
 }

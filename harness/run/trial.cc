@@ -4,8 +4,10 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
@@ -14,6 +16,7 @@
 #include "harness/probe/process_memory.h"
 #include "harness/probe/trace_json.h"
 #include "harness/run/scoring.h"
+#include "harness/suite/vbench_prompts.h"
 #include "metrics/core/frames_input.h"
 
 namespace vorta::harness {
@@ -133,9 +136,18 @@ reports::TrialResult TrialMaker::timed(const Case& one, int64_t repeat, StageClo
   for (auto& row : dimensions_.score(frames, fps, spec_.prompts[one.prompt].text)) result.scores.push_back(std::move(row));
   const VideoLook look{variant(one).config.fps, spec_.measurement.filmstrip_columns};
   result.artefacts = write_video_files(out_dir_, name(one, repeat), frames, look);
+  if (repeat == 0) name_for_vbench(one);
   // Frames of other variants live only until they are compared with the reference's; the reference's stay.
   if (!is_reference(one)) result.artefacts.pop_back();
   return result;
+}
+
+// Prompts of VBench's list: PROMPT-INDEX.mp4, the index being the seed's place in the suite.
+void TrialMaker::name_for_vbench(const Case& one) const {
+  const Prompt& prompt = spec_.prompts[one.prompt];
+  if (!nlohmann::json::parse(prompt.tags_json).contains(kVbenchTag)) return;
+  const auto seed = std::find(spec_.seeds.begin(), spec_.seeds.end(), one.seed);
+  link_vbench_video(out_dir_, name(one), vbench_video_stem(prompt.text, seed - spec_.seeds.begin()));
 }
 
 ProfiledTrial TrialMaker::profiled(const Case& one, const std::vector<std::vector<reports::SampleRow>>& timed) {

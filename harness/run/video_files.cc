@@ -59,6 +59,15 @@ std::vector<reports::ArtefactRow> write_video_files(const fs::path& run_dir, con
           artefact(run_dir, "frames", lossless, "application/octet-stream")};
 }
 
+void link_vbench_video(const fs::path& run_dir, const VideoName& name, const std::string& stem) {
+  const fs::path link = run_dir / "vbench" / name.variant / (stem + ".mp4");
+  make_parent(link);
+  std::error_code code;
+  fs::remove(link, code);
+  fs::create_symlink(fs::path("../..") / file_of("videos", name, ".mp4"), link, code);
+  if (code) throw DataError(link.string(), "the link cannot be made: " + code.message());
+}
+
 reports::ArtefactRow write_trace_file(const fs::path& run_dir, const std::string& variant, const std::string& json) {
   const fs::path trace = fs::path("traces") / (variant + ".json");
   make_parent(run_dir / trace);

@@ -28,6 +28,10 @@ struct VideoLook {
   int64_t filmstrip_columns = 8;
 };
 
+/// "vbench/<variant>/<stem>.mp4" as a link to the MP4 of a sample (its folder moves with the run): a folder that VBench's own
+/// scripts and `vorta-bench score` find their videos in. A link that is there is replaced. @throws DataError.
+void link_vbench_video(const std::filesystem::path& run_dir, const VideoName& name, const std::string& stem);
+
 /// Writes MP4, filmstrip PNG and lossless frames of `frames` [F, 3, Y, X] uint8 under `run_dir` -> rows with paths relative to
 /// it. @throws DataError naming the file that cannot be written.
 std::vector<reports::ArtefactRow> write_video_files(const std::filesystem::path& run_dir, const VideoName& name,

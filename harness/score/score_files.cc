@@ -70,6 +70,7 @@ Json dimension_details(const DimensionResult& result) {
                           {"total_weight", total_weight(dimension)}}},
                {"weights", std::move(weights)},
                {"seconds_per_video", result.timed_videos > 0 ? Json(result.seconds / static_cast<double>(result.timed_videos)) : Json()},
+               {"cpu_seconds_per_video", result.timed_videos > 0 ? Json(result.cpu_seconds / static_cast<double>(result.timed_videos)) : Json()},
                {"videos", std::move(videos)},
                {"failed", std::move(failed)}};
   if (!result.not_measured.empty()) details["not_measured"] = result.not_measured;

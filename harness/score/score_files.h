@@ -35,6 +35,7 @@ struct DimensionResult {
   std::string not_measured;  // why nothing was tried: weights missing, not built in
   int64_t timed_videos = 0;  // scored in this call
   double seconds = 0.0;      // for those, decoding and network, without loading the network
+  double cpu_seconds = 0.0;  // of all threads in that time
 
   std::optional<double> aggregate() const;  // nothing when no video was scored
 };

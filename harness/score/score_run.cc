@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <ctime>
@@ -16,7 +17,10 @@
 #include "engine/base/sha256.h"
 #include "engine/nn/device.h"
 #include "harness/run/runner.h"
+#include "harness/score/pair_differences.h"
 #include "harness/score/score_journal.h"
+#include "harness/score/static_filter.h"
+#include "harness/suite/vbench_prompts.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -134,6 +138,7 @@ class DimensionRun {
       return std::async(std::launch::async, [this, &items, index = mine[place]] { return load(items[index]); });
     };
     const auto began = std::chrono::steady_clock::now();
+    const std::clock_t cpu_began = std::clock();
     std::future<metrics::VideoInput> next = start(0);
     for (std::size_t place = 0; place < mine.size(); ++place) {
       std::future<metrics::VideoInput> current = std::move(next);
@@ -142,6 +147,7 @@ class DimensionRun {
       log_info(fmt::format("[{}] {}/{} videos", dimension_.name, place + 1, mine.size()));
     }
     result_.timed_videos = static_cast<int64_t>(mine.size());
+    result_.cpu_seconds = static_cast<double>(std::clock() - cpu_began) / CLOCKS_PER_SEC;
     result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   }
 
@@ -185,15 +191,76 @@ std::string default_name() {
   return text;
 }
 
+constexpr std::string_view kFiltered = "temporal_flickering";
+
+// What is to be scored: the folder's videos, those of temporal_flickering as the static filter leaves them.
+VideoList list_to_score(const ScoreRunOptions& options, const ScorerWeights& weights, ScoreJournal& journal) {
+  const bool filters = !options.static_filter.empty() &&
+                       std::find(options.videos.dimensions.begin(), options.videos.dimensions.end(), kFiltered) != options.videos.dimensions.end();
+  if (!filters) return list_videos(options.videos);
+  if (options.shard.count > 1) throw ConfigError("--static_filter", "is the work of one process: expected no --shard");
+  VideoListOptions others = options.videos;
+  std::erase(others.dimensions, kFiltered);
+  VideoList list = others.dimensions.empty() ? VideoList() : list_videos(others);
+  const StaticFilterSummary filtered =
+      filter_static({.videos_path = options.videos.videos_path, .scope = options.static_filter, .full_json = options.videos.full_json,
+                     .result_path = options.output_path, .device = options.device}, weights, journal);
+  log_info(fmt::format("[static filter] {} static, {} moving, {} not readable: {}", filtered.kept, filtered.moving, filtered.failed,
+                       filtered.videos.string()));
+  list.warnings.insert(list.warnings.end(), filtered.warnings.begin(), filtered.warnings.end());
+  if (filtered.kept == 0) return list;
+  VideoListOptions still = options.videos;
+  still.videos_path = filtered.videos.string();
+  still.dimensions = {std::string(kFiltered)};
+  VideoList flickering = list_videos(still);
+  list.missing += flickering.missing;
+  for (auto& entry : flickering.entries) list.entries.push_back(std::move(entry));
+  return list;
+}
+
+std::optional<PresetVerdict> verdict_of(const std::string& name, const std::vector<DimensionResult>& results) {
+  if (name.empty()) return std::nullopt;
+  const VbenchPreset& preset = find_vbench_preset(name);
+  PresetVerdict verdict{.name = name, .mean_percent = 0.0, .floor_percent = preset.floor_percent};
+  int64_t found = 0;
+  for (const DimensionResult& result : results) {
+    const bool counts = preset.dimensions.empty() || std::find(preset.dimensions.begin(), preset.dimensions.end(), result.dimension->name) != preset.dimensions.end();
+    if (!counts) continue;
+    const auto aggregate = result.aggregate();
+    if (!aggregate) return std::nullopt;
+    verdict.mean_percent += 100.0 * *aggregate;
+    ++found;
+  }
+  const std::size_t wanted = preset.dimensions.empty() ? 16 : preset.dimensions.size();
+  if (static_cast<std::size_t>(found) != wanted) return std::nullopt;
+  verdict.mean_percent /= static_cast<double>(found);
+  return verdict;
+}
+
+ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name);
+
 }  // namespace
 
 ScoreSummary score_videos(const ScoreRunOptions& options) {
+  const std::string name = options.name.empty() ? default_name() : options.name;
+  ScoreSummary summary = score_folder(options, name);
+  if (options.reference_path.empty() || summary.left_to_others > 0) return summary;
+  ScoreRunOptions reference = options;
+  reference.videos.videos_path = options.reference_path;
+  if (!options.static_filter.empty()) reference.output_path /= "reference";  // its own filtered videos
+  ScoreSummary second = score_folder(reference, name + "_reference");
+  summary.failed += second.failed;
+  summary.files.insert(summary.files.end(), second.files.begin(), second.files.end());
+  if (second.left_to_others > 0) return summary;
+  summary.files.push_back(options.output_path / (name + "_pair_differences.json"));
+  write_pair_differences(summary.files.back(), summary.results, second.results);
+  return summary;
+}
+
+namespace {
+
+ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name) {
   const at::NoGradGuard no_grad;
-  const VideoList list = list_videos(options.videos);
-  for (const std::string& warning : list.warnings) log_warn(warning);
-  if (list.missing > 0) {
-    log_warn(fmt::format("[--videos_path] {} videos of the list are not there; scores are means over those that are", list.missing));
-  }
   std::error_code error;
   fs::create_directories(options.output_path, error);
   if (!fs::is_directory(options.output_path)) {
@@ -202,17 +269,21 @@ ScoreSummary score_videos(const ScoreRunOptions& options) {
   const bool whole = options.shard.count == 1;
   ScoreJournal journal(options.output_path, whole ? "" : fmt::format(".{}-of-{}", options.shard.index, options.shard.count));
   const ScorerWeights weights = ScorerWeights::from_environment();
+  const VideoList list = list_to_score(options, weights, journal);
+  for (const std::string& warning : list.warnings) log_warn(warning);
+  if (list.missing > 0) {
+    log_warn(fmt::format("[--videos_path] {} videos of the list are not there; scores are means over those that are", list.missing));
+  }
   ScoreSummary summary;
-  for (const std::string& name : options.videos.dimensions) {
-    DimensionRun run(options, metrics::find_dimension(name, options.videos.profile), weights, journal, summary);
-    summary.results.push_back(run.run(items_of(list, name)));
+  for (const std::string& dimension : options.videos.dimensions) {
+    DimensionRun run(options, metrics::find_dimension(dimension, options.videos.profile), weights, journal, summary);
+    summary.results.push_back(run.run(items_of(list, dimension)));
     if (!summary.results.back().aggregate()) ++summary.unmeasured;
   }
-  if (summary.left_to_others == 0) {
-    const std::string name = options.name.empty() ? default_name() : options.name;
-    summary.files = write_score_files(options.output_path, name, list, summary.results);
-  }
+  summary.preset = verdict_of(options.videos.preset, summary.results);
+  if (summary.left_to_others == 0) summary.files = write_score_files(options.output_path, name, list, summary.results);
   return summary;
 }
 
+}  // namespace
 }  // namespace vorta::harness

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,18 @@ struct ScoreRunOptions {
   std::string name;  // of the result files; "": results_YYYY-mm-dd-HH:MM:SS
   std::string device = "auto";
   Shard shard;  // videos `index`, `index` + `count`, ... of every dimension
+  std::string static_filter;            // scope of the filter in front of temporal_flickering; "": none
+  std::string reference_path;           // a second folder of videos, whose scores are taken off pair by pair; "": none
   bool read_frame = false;  // frames of subject and background from folders of images, as VBench's --read_frame
   metrics::ScorerOptions scorer;
+};
+
+/// The mean of a preset's raw scores, times 100, against its floor.
+struct PresetVerdict {
+  std::string name;
+  double mean_percent = 0.0;
+  std::optional<double> floor_percent;
+  bool reached() const { return !floor_percent || mean_percent >= *floor_percent; }
 };
 
 struct ScoreSummary {
@@ -29,10 +40,13 @@ struct ScoreSummary {
   int64_t failed = 0;                        // videos that could not be scored, by dimension
   int64_t left_to_others = 0;                // items of other shards that are not scored yet
   int64_t unmeasured = 0;                    // dimensions without weights, network or any scored video
+  std::optional<PresetVerdict> preset;       // when one was asked for and all its dimensions were measured
 };
 
 /// Scores what is not in the journal of `output_path` yet, dimension after dimension; while a network works the next video
-/// is decoded. A video that cannot be scored is logged and left out, the rest goes on.
+/// is decoded. A video that cannot be scored is logged and left out, the rest goes on. With `static_filter`, temporal_flickering
+/// is scored on what static_filter.h keeps; with `reference_path`, that folder is scored as well (its files are named
+/// <name>_reference_...) and <name>_pair_differences.json is written. Nothing beside scores is done by a shard that leaves work.
 /// @throws ConfigError and DataError for wrong options and lists, MachineError when the journal cannot be written.
 ScoreSummary score_videos(const ScoreRunOptions& options);
 

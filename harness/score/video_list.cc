@@ -14,6 +14,7 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/registry.h"
+#include "harness/suite/vbench_prompts.h"
 #include "metrics/core/scorer.h"
 
 namespace vorta::harness {
@@ -190,7 +191,8 @@ VideoList list_standard(const VideoListOptions& options) {
     return std::nullopt;
   };
   VideoList list;
-  for (Json& entry : read_ordered(options.full_json)) {
+  Json listed = options.preset.empty() ? read_ordered(options.full_json) : preset_entries(find_vbench_preset(options.preset), options.full_json);
+  for (Json& entry : listed) {
     const auto wanted = entry.at("dimension").get<std::vector<std::string>>();
     const bool asked = std::any_of(wanted.begin(), wanted.end(), [&](const std::string& name) {
       return std::find(options.dimensions.begin(), options.dimensions.end(), name) != options.dimensions.end();
@@ -198,7 +200,9 @@ VideoList list_standard(const VideoListOptions& options) {
     if (!asked) continue;
     std::vector<std::string> videos;
     for (int i = 0; i < kVideosPerPrompt; ++i) {
-      const auto found = find_video(fmt::format("{}-{}", entry.at("prompt_en").get<std::string>(), i));
+      const std::string prompt = entry.at("prompt_en").get<std::string>();
+      auto found = find_video(fmt::format("{}-{}", prompt, i));
+      if (!found) found = find_video(vbench_video_stem(prompt, i));
       if (found) videos.push_back(join(options.videos_path, *found));
       if (!found) ++list.missing;
     }
@@ -229,6 +233,7 @@ VideoList list_videos(const VideoListOptions& options) {
   if (!options.prompt.empty() && !options.prompt_file.empty()) {
     throw ConfigError("--prompt", "expected either --prompt or --prompt_file, found both");
   }
+  if (!options.preset.empty() && options.mode != ScoreMode::kStandard) throw ConfigError("--preset", "needs --mode vbench_standard");
   if (external && options.mode != ScoreMode::kCustom) throw ConfigError("--prompt", "needs --mode custom_input");
   for (const std::string& name : options.dimensions) metrics::find_dimension(name);
   if (!fs::exists(options.videos_path)) throw ConfigError("--videos_path", fmt::format("no '{}'", options.videos_path));

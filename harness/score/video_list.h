@@ -23,6 +23,7 @@ struct VideoListOptions {
   std::vector<std::string> dimensions = {};
   metrics::Profile profile = metrics::Profile::kVbench;  // whose rows the dimensions are
   std::filesystem::path full_json = {};  // VBench_full_info.json
+  std::string preset = {};               // standard mode: of its prompts alone (harness/suite/vbench_prompts.h)
   std::string prompt = {};               // custom mode, a single file
   std::filesystem::path prompt_file = {};  // custom mode: {"file name": "prompt"}
   std::string category = {};             // category mode: a name, or a text file of prompts

@@ -13,6 +13,7 @@
 #include "engine/base/nearest.h"
 #include "engine/base/utf8.h"
 #include "harness/suite/sweep.h"
+#include "harness/suite/vbench_prompts.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -153,10 +154,20 @@ Prompt read_prompt(const json& object, const std::string& where, size_t index) {
   return prompt;
 }
 
-// A list, or the name of a file beside the suite whose "prompts" is such a list. The list replaces the name in `suite`.
+// A list, the name of a file beside the suite whose "prompts" is such a list, or {"vbench": PRESET}. The list replaces the name
+// in `suite`.
 void inline_prompts(json& suite, const fs::path& source) {
   const auto found = suite.find("prompts");
-  if (found == suite.end() || !found->is_string()) return;
+  if (found == suite.end()) return;
+  if (found->is_object()) {
+    const std::string pointer = source.string() + "#/prompts";
+    ObjectReader reader(*found, pointer);
+    const std::string preset = reader.string("vbench");
+    reader.finish();
+    *found = preset_prompts(find_vbench_preset(preset));
+    return;
+  }
+  if (!found->is_string()) return;
   const fs::path file = source.parent_path() / found->get<std::string>();
   std::error_code ignored;
   if (!fs::is_regular_file(file, ignored)) {

@@ -16,7 +16,8 @@ enum class Input { kFrames, kFramesAndReference };
 /// One row of the table of metrics: how to turn the frames of one video into one number.
 /// `score` takes frames [F, 3, Y, X], uint8 0..255 or float 0..1 (also as `reference`, of the same shape; ignored by
 /// metrics whose input is kFrames) and returns a finite number, in `unit`. ConfigError when the frames have the wrong
-/// shape or are too few or too small for the metric; DataError when they hold NaN or infinity.
+/// shape or are too few or too small for the metric; DataError when they hold NaN or infinity; MachineError when a file of
+/// `weights` is not there.
 struct Metric {
   std::string_view name;  // "psnr"
   std::string_view key;   // result key: "fidelity/psnr"
@@ -25,6 +26,7 @@ struct Metric {
   Direction direction;
   Input input;
   double (*score)(const at::Tensor& frames, const at::Tensor& reference);
+  std::span<const std::string_view> weights = {};  // rows of weight_files(), the user's; empty: no network
 };
 
 /// The table, sorted by name.

@@ -3,6 +3,7 @@
 
 #include <ATen/core/TensorBody.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -103,6 +104,10 @@ struct Dimension {
   std::unique_ptr<Scorer> (*make)(const ScorerSetup&) = nullptr;  // nullptr: not built into this program
   Profile profile = Profile::kVbench;
 };
+
+/// VBench's filter in front of temporal_flickering: whether frames [F, 3, Y, X] uint8 of a file (RgbConversion::kOpenCv) show a
+/// static scene, by the user's RAFT. @throws MachineError when its weights are missing.
+std::function<bool(const at::Tensor&)> make_static_judge(const ScorerSetup& setup);
 
 /// The sixteen dimensions in VBench's order, then rows of other profiles.
 std::span<const Dimension> dimension_table();

@@ -55,6 +55,10 @@ constexpr std::array kFiles{
     WeightFile{"tag2text", "caption_model/tag2text_swin_14m.pth", "",
                "https://huggingface.co/spaces/xinyu1205/recognize-anything/resolve/main/tag2text_swin_14m.pth",
                "not stated upstream", "model", ""},
+    WeightFile{"alexnet", "lpips_model/alexnet-owt-7be5be79.pth", ".cache/torch/hub/checkpoints/alexnet-owt-7be5be79.pth",
+               "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "BSD-3-Clause", "", "7be5be79"},
+    WeightFile{"lpips_alex", "lpips_model/alex.pth", "", "PyPI's lpips 0.1.4 (lpips/weights/v0.1/alex.pth)", "BSD-2-Clause", "",
+               "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"},
     WeightFile{"embedded_scorers", "scorers.safetensors", "", "this program (vorta-bench train scorer makes it)", "Apache-2.0", "",
                "", /*bundled=*/true},
 };

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "engine/base/error.h"
@@ -30,15 +31,26 @@ at::Tensor local_mean(const at::Tensor& planes, const at::Tensor& weights) {
   return at::conv2d(rows, weights.view({1, 1, kWindow, 1}));
 }
 
-// x, y: [P, 1, Y, X] double 0..1 -> mean similarity of all windows
-double plane_ssim(const at::Tensor& x, const at::Tensor& y, const at::Tensor& weights) {
+// Means over all windows of each plane: the whole similarity, and its part of contrast and structure.
+struct Similarity {
+  at::Tensor whole, contrast;  // [P] double
+};
+
+// x, y: [P, 1, Y, X] double 0..1
+Similarity similarity(const at::Tensor& x, const at::Tensor& y, const at::Tensor& weights) {
   const at::Tensor mx = local_mean(x, weights);
   const at::Tensor my = local_mean(y, weights);
   const at::Tensor vx = local_mean(x * x, weights) - mx * mx;
   const at::Tensor vy = local_mean(y * y, weights) - my * my;
   const at::Tensor vxy = local_mean(x * y, weights) - mx * my;
-  const at::Tensor map = ((2.0 * mx * my + kC1) * (2.0 * vxy + kC2)) / ((mx * mx + my * my + kC1) * (vx + vy + kC2));
-  return map.mean().item<double>();
+  const at::Tensor contrast = (2.0 * vxy + kC2) / (vx + vy + kC2);
+  const at::Tensor whole = (2.0 * mx * my + kC1) / (mx * mx + my * my + kC1) * contrast;
+  return {whole.flatten(1).mean(1), contrast.flatten(1).mean(1)};
+}
+
+// Half of the size; an odd side gets a zero pixel at both ends first.
+at::Tensor halved_planes(const at::Tensor& x) {
+  return at::avg_pool2d(x, {2, 2}, {2, 2}, {x.size(2) % 2, x.size(3) % 2});
 }
 
 }  // namespace
@@ -62,7 +74,33 @@ double ssim(const at::Tensor& frames, const at::Tensor& reference) {
   const at::Tensor weights = gaussian_weights();
   double sum = 0.0;
   for (int64_t f = 0; f < frames.size(0); ++f) {
-    sum += plane_ssim(unit_range(frames[f]).unsqueeze(1), unit_range(reference[f]).unsqueeze(1), weights);
+    sum += similarity(unit_range(frames[f]).unsqueeze(1), unit_range(reference[f]).unsqueeze(1), weights).whole.mean().item<double>();
+  }
+  return sum / static_cast<double>(frames.size(0));
+}
+
+double ms_ssim(const at::Tensor& frames, const at::Tensor& reference) {
+  constexpr std::array<double, 5> kExponents{0.0448, 0.2856, 0.3001, 0.2363, 0.1333};
+  constexpr int64_t kLeastSide = (kWindow - 1) << (kExponents.size() - 1);
+  check_pair(frames, reference, "ms_ssim");
+  if (std::min(frames.size(2), frames.size(3)) <= kLeastSide) {
+    throw ConfigError("ms_ssim", fmt::format("expected sides above {} pixels for five scales, found {}x{}", kLeastSide,
+                                             frames.size(2), frames.size(3)));
+  }
+  const at::Tensor weights = gaussian_weights();
+  double sum = 0.0;
+  for (int64_t f = 0; f < frames.size(0); ++f) {
+    at::Tensor x = unit_range(frames[f]).unsqueeze(1), y = unit_range(reference[f]).unsqueeze(1);
+    at::Tensor product = at::ones({x.size(0)}, at::kDouble);
+    for (std::size_t scale = 0; scale < kExponents.size(); ++scale) {
+      const bool coarsest = scale + 1 == kExponents.size();
+      const Similarity found = similarity(x, y, weights);
+      product = product * (coarsest ? found.whole : found.contrast).clamp_min(0.0).pow(kExponents[scale]);
+      if (coarsest) break;
+      x = halved_planes(x);
+      y = halved_planes(y);
+    }
+    sum += product.mean().item<double>();
   }
   return sum / static_cast<double>(frames.size(0));
 }

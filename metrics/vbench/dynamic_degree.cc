@@ -135,6 +135,10 @@ bool is_static(const Raft& raft, const at::Tensor& frames) {
   return flows.strength(0, last, kShare) <= most_overall && flows.strength(last, 0, kShare) <= most_overall;
 }
 
+std::function<bool(const at::Tensor&)> make_static_judge(const ScorerSetup& setup) {
+  return [raft = load_network<Raft>(setup, "raft_things")](const at::Tensor& frames) { return is_static(*raft, frames); };
+}
+
 std::unique_ptr<Scorer> dynamic_degree_scorer(PairStrength strength, const MotionRule& rule) {
   return std::make_unique<DynamicDegree>([strength = std::move(strength), rule](const at::Tensor& frames, double fps) {
     return dynamic_degree(strength, frames, fps, rule);
