@@ -22,8 +22,8 @@
 namespace vorta::engine {
 namespace {
 
-/// Keys and values of a text for every layer, [B, N, S, D] each, kept while the same text comes again. A layer makes its own
-/// when it first needs them: streamed blocks then visit once.
+/// Keys and values of a text for every layer, [B, N, S, D] each, kept while the same text comes again. A layer makes its
+/// own when it first needs them: streamed blocks then visit once.
 struct KnownText {
   at::Tensor text;
   at::Tensor embedded;                               // [B, S, M]
@@ -91,7 +91,8 @@ const std::vector<at::Tensor>& WanTransformer::Impl::text_keys_values(int64_t la
   if (!known.empty()) return known;
   const WanAttentionWeights& attention = weights.block(layer).cross_attention;
   const std::vector<at::Tensor> kv = attention.joint(texts[0].embedded);
-  known = {split_heads(rms_norm(kv[0], attention.norm_k, config.eps)).transpose(1, 2), split_heads(kv[1]).transpose(1, 2)};
+  const at::Tensor k = rms_norm(kv[0], attention.norm_k, config.eps);
+  known = {split_heads(k).transpose(1, 2), split_heads(kv[1]).transpose(1, 2)};
   return known;
 }
 

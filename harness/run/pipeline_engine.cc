@@ -206,8 +206,8 @@ class PipelineEngine final : public VideoEngine {
   // LibTorch looks for a GPU once: a first variant on the CPU must not hide it from a later one.
   void find_gpu(const SuiteSpec& suite) {
     if (std::exchange(looked_for_gpu_, true)) return;
-    const bool wanted = std::any_of(suite.variants.begin(), suite.variants.end(), [](const Variant& v) { return v.config.device != "cpu"; });
-    if (wanted) engine::open_device("auto");
+    const auto wants = [](const Variant& variant) { return variant.config.device != "cpu"; };
+    if (std::any_of(suite.variants.begin(), suite.variants.end(), wants)) engine::open_device("auto");
   }
 
   void make_room(const engine::PipelineConfig& config) {

@@ -58,7 +58,8 @@ class Hunyuan(unittest.TestCase):
         self.assertIn("expected 6, which recipe fasthunyuan-6 says", said)
 
     def test_routers_learn_and_serve(self):
-        self.call("train", "router", "--model", self.model, *TRAINING, "--batch", 1, "--steps", 40, "--lr", 3e-2, "--out", "router")
+        self.call("train", "router", "--model", self.model, *TRAINING, "--batch", 1, "--steps", 40, "--lr", 3e-2,
+                  "--out", "router")
         steps = self.steps("router")
         self.assertEqual(len(steps), 40)
         # What the routers can change of the loss; its flow term is the frozen model's, which is random here.

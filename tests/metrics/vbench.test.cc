@@ -108,7 +108,8 @@ TEST_CASE("decoded pixels equal decord's and OpenCV's to the bit", "[metrics][de
 
 TEST_CASE("unusual files give the pixels of decord and OpenCV, too", "[metrics][decoders]") {
   const std::string folder = std::string(VORTA_SOURCE_DIR) + "/tests/golden/odd_videos/";
-  for (const auto& [name, wanted] : read_json_file(folder + "expected.json").items()) {
+  const nlohmann::json pixels = read_json_file(folder + "expected.json");
+  for (const auto& [name, wanted] : pixels.items()) {
     if (name == "versions") continue;
     INFO(name);
     check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kOpenCv}).frames, wanted.at("opencv"));
