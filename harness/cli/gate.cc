@@ -17,6 +17,7 @@
 #include "harness/gate/compare.h"
 #include "harness/gate/formats.h"
 #include "harness/gate/measure.h"
+#include "harness/gate/video_scores.h"
 #include "reports/store/history.h"
 #include "reports/store/maintain.h"
 
@@ -83,16 +84,32 @@ void add_output(CLI::App& sub, Output& output) {
 
 struct CompareOptions {
   fs::path base, head, policy;
-  std::string base_run, head_run;
+  std::string base_run, head_run, base_variant, head_variant;
+  fs::path base_scores, head_scores;
   Output output;
 };
+
+void need_both(bool base, bool head, const char* option) {
+  if (base != head) throw ConfigError(option, "is needed of both sides");
+}
 
 int compare_runs(const CompareOptions& options) {
   for (const std::string& name : options.output.formats) format_of(name);
   Policy policy = options.policy.empty() ? default_policy() : read_policy(options.policy);
   policy.looks = 1;  // the data are what they are
-  const auto base = reports::read_measured(options.base, options.base_run);
-  const auto head = reports::read_measured(options.head, options.head_run);
+  need_both(!options.base_scores.empty(), !options.head_scores.empty(), options.base_scores.empty() ? "--base-scores" : "--head-scores");
+  need_both(!options.base_variant.empty(), !options.head_variant.empty(), options.base_variant.empty() ? "--base-variant" : "--head-variant");
+  auto base = reports::read_measured(options.base, options.base_run);
+  auto head = reports::read_measured(options.head, options.head_run);
+  if (!options.base_variant.empty()) {
+    const std::string name = fmt::format("{} against {}", options.head_variant, options.base_variant);
+    keep_variant(base, options.base_variant, name);
+    keep_variant(head, options.head_variant, name);
+  }
+  if (!options.base_scores.empty()) {
+    add_video_scores(base, options.base_scores);
+    add_video_scores(head, options.head_scores);
+  }
   const GateResult result = judge(base, head, policy, 1);
   tell(result, policy, options.output);
   return exit_code(result.outcome);
@@ -214,6 +231,10 @@ std::function<int()> add_compare(CLI::App& sub) {
   sub.add_option("head", options->head, "The same, of what is judged")->required();
   sub.add_option("--base-run", options->base_run, "Key of a run, where the database holds many (default: the newest)");
   sub.add_option("--head-run", options->head_run, "The same for the head");
+  sub.add_option("--base-variant", options->base_variant, "Compare this variant of the base");
+  sub.add_option("--head-variant", options->head_variant, "with this one of the head, which may be the same run");
+  sub.add_option("--base-scores", options->base_scores, "Scores of the base's videos: *_score_details.json of `score`, or its folder");
+  sub.add_option("--head-scores", options->head_scores, "The same for the head");
   sub.add_option("--policy", options->policy, "Policy file (default: times 3 %, memory 2 %, scores 0.005, work and output equal)");
   add_output(sub, options->output);
   return [options] { return compare_runs(*options); };

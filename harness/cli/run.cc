@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,6 +18,7 @@
 #include "harness/cli/exit_codes.h"
 #include "harness/cli/print_plan.h"
 #include "harness/cli/verbs.h"
+#include "harness/probe/gpu_capability.h"
 #include "harness/probe/machine.h"
 #include "harness/run/isolate.h"
 #include "harness/run/known_names.h"
@@ -42,8 +45,8 @@ struct Options {
   int64_t rounds = 0;
   std::string shard, build = "{}";
   std::vector<fs::path> history;
-  bool isolate = false;
-  int64_t workers = 1;
+  bool isolate = false, no_isolate = false;
+  int64_t workers = 0;
   double trial_timeout = 0, stall_timeout = 0;
   int progress_fd = -1;
 };
@@ -80,12 +83,27 @@ std::vector<std::string> worker_words(const Options& options, const fs::path& ou
   return words;
 }
 
-pid_t start_worker(const std::vector<std::string>& words, int progress_fd) {
+// A lost context or a full GPU takes all that its process does afterwards with it, so work on a GPU is isolated unless told
+// otherwise. On a CPU a crash ends one call and the next goes on, which costs no second process.
+bool is_isolated(const Options& options, const std::vector<std::string>& gpus) {
+  if (options.progress_fd >= 0 || options.no_isolate) return false;
+  return options.isolate || options.workers > 0 || options.trial_timeout > 0 || options.stall_timeout > 0 || !gpus.empty();
+}
+
+// Those that the suite may use.
+std::vector<std::string> gpus_for(const SuiteSpec& spec) {
+  const bool wanted = std::any_of(spec.variants.begin(), spec.variants.end(), [](const Variant& v) { return v.config.device != "cpu"; });
+  return wanted ? visible_gpus() : std::vector<std::string>{};
+}
+
+// `gpu`: the one that the worker sees; "" for all.
+pid_t start_worker(const std::vector<std::string>& words, int progress_fd, const std::string& gpu) {
   std::vector<char*> arguments;
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   const pid_t child = ::fork();
   if (child != 0) return child;
+  if (!gpu.empty()) ::setenv("CUDA_VISIBLE_DEVICES", gpu.c_str(), 1);
   ::fcntl(progress_fd, F_SETFD, 0);  // stays open over exec
   const int silent = ::open("/dev/null", O_WRONLY);
   ::dup2(silent, STDOUT_FILENO);     // the orchestrator speaks; messages stay on stderr
@@ -93,12 +111,16 @@ pid_t start_worker(const std::vector<std::string>& words, int progress_fd) {
   ::_exit(127);
 }
 
-int run_in_workers(const Options& options, const SuiteSpec& spec, const fs::path& out_dir) {
+// One worker a GPU, or as many as were asked for, GPUs in turn. With a shard of its own, one worker does it.
+int run_in_workers(const Options& options, const SuiteSpec& spec, const fs::path& out_dir, const std::vector<std::string>& gpus) {
   if (options.workers > 1 && !options.shard.empty()) throw ConfigError("--shard", "workers divide the items themselves");
+  const bool one = gpus.empty() || !options.shard.empty();
+  const int64_t workers = options.workers > 0 ? options.workers : one ? 1 : static_cast<int64_t>(gpus.size());
   IsolationOptions isolation{.database = out_dir / "run.sqlite", .trial_seconds = options.trial_timeout, .stall_seconds = options.stall_timeout,
-                             .workers = options.workers};
+                             .workers = workers};
   const IsolationSummary done = run_isolated(isolation, [&](int fd, int64_t index, int64_t count) {
-    return start_worker(worker_words(options, out_dir, fd, count > 1 ? fmt::format("{}/{}", index, count) : options.shard), fd);
+    return start_worker(worker_words(options, out_dir, fd, count > 1 ? fmt::format("{}/{}", index, count) : options.shard), fd,
+                        workers > 1 && !gpus.empty() ? gpus[static_cast<size_t>(index - 1) % gpus.size()] : "");
   });
   fmt::print("{} workers started, {} crashed, {} ended for time\n", done.started, done.crashes, done.timeouts);
   if (done.exit_code > kCaseFailed || options.no_report) return done.exit_code;
@@ -125,10 +147,11 @@ int run(const Options& options) {
   std::optional<Shard> shard;
   if (!options.shard.empty()) shard = parse_shard(options.shard);
   if (options.dry_run) return print_plan(spec, {options.only, shard, options.rounds, history_of(options, out_dir)});
-  if (options.isolate) {
+  const std::vector<std::string> gpus = options.progress_fd >= 0 ? std::vector<std::string>{} : gpus_for(spec);
+  if (is_isolated(options, gpus)) {
     Options isolated = options;
     isolated.set = overrides;  // workers take every change as --set
-    return run_in_workers(isolated, spec, out_dir);
+    return run_in_workers(isolated, spec, out_dir, gpus);
   }
   if (options.progress_fd >= 0) die_with_parent();
   RunOptions run_options;
@@ -195,10 +218,12 @@ std::function<int()> add_run(CLI::App& sub) {
   sub.add_option("--shard", options->shard, "Run part I/N of the items; `db merge` makes one run of the parts");
   sub.add_option("--build", options->build, "JSON object stored with the run, such as {\"commit\": \"...\"}");
   sub.add_option("--history", options->history, "For --dry-run: runs or databases that say what it will take (repeatable)")->take_all();
-  sub.add_flag("--isolate", options->isolate, "Work in processes of their own: a crash or a time-out is a trial's outcome, and the run goes on");
-  sub.add_option("--workers", options->workers, "With --isolate: processes at once, each with its part of the items")->check(CLI::Range(1, 64));
-  sub.add_option("--trial-timeout", options->trial_timeout, "With --isolate: seconds that a trial may take");
-  sub.add_option("--stall-timeout", options->stall_timeout, "With --isolate: seconds that a worker may be without a step or a load");
+  sub.add_flag("--isolate", options->isolate, "Work in processes of their own: a crash or a time-out is a trial's outcome, and the run goes on "
+               "(default where a GPU is used)");
+  sub.add_flag("--no-isolate", options->no_isolate, "Work in this process, on a GPU too")->excludes("--isolate");
+  sub.add_option("--workers", options->workers, "Processes at once, each with its part of the items; isolates (default: one a GPU)")->check(CLI::Range(1, 64));
+  sub.add_option("--trial-timeout", options->trial_timeout, "Seconds that a trial may take; isolates");
+  sub.add_option("--stall-timeout", options->stall_timeout, "Seconds that a worker may be without a step or a load; isolates");
   sub.add_option("--progress-fd", options->progress_fd)->group("");  // of a worker
   sub.add_flag("--no-report", options->no_report, "Fill the database only; `report` writes the files later");
   return [options] { return run(*options); };

@@ -27,9 +27,19 @@ struct Finding {
   std::optional<double> p_adjusted, detectable, noise_floor;
   int64_t units = 0;
   std::string verdict;               // better, worse, equivalent, inconclusive; same, changed; missing
+  bool harmless = false;             // noisy: harm of the margin is excluded
   Outcome outcome = Outcome::kPass;
   std::string words;                 // one sentence with the numbers
   int line = 0;                      // of the policy file
+};
+
+/// Speed and quality of one variant in one word each, and both in one.
+struct VariantVerdict {
+  std::string variant;
+  std::optional<Comparison> speed;    // of every time/..., operator/... and kernel/... that was checked; absent where none was
+  std::optional<Comparison> quality;  // of every score/...
+  Comparison together = Comparison::kInconclusive;
+  std::string words;
 };
 
 struct GateResult {
@@ -39,6 +49,7 @@ struct GateResult {
   int64_t look = 1, looks = 1;
   std::string stopped;               // why measuring ended; empty where nothing was measured
   std::vector<Finding> findings;     // worst first
+  std::vector<VariantVerdict> verdicts;
   int count(Outcome outcome) const;
 };
 
@@ -50,6 +61,10 @@ GateResult judge(const reports::MeasuredRun& base, const reports::MeasuredRun& h
 /// Half of the widest interval of time/step over variants, as a share; infinite while one has none. What the stopping rule
 /// watches.
 double half_width(const reports::MeasuredRun& base, const reports::MeasuredRun& head, const Policy& policy);
+
+/// By variant. Of several findings, and of speed with quality: worse where one is worse; inconclusive where harm of one's
+/// margin is not excluded; better where one is better and no other does harm; else equivalent.
+std::vector<VariantVerdict> joint_verdicts(const std::vector<Finding>& findings);
 
 /// For the store.
 reports::ComparisonSet comparison_set(const GateResult& result, const Policy& policy);

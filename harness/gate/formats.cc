@@ -69,12 +69,21 @@ std::string gate_text(const GateResult& result, const Policy& policy) {
     const bool told = f.outcome != Outcome::kPass || f.verdict == "better";
     if (told) text += fmt::format("{:<12} {} {}: {}\n", f.outcome == Outcome::kPass ? "better" : to_string(f.outcome), f.variant, f.quantity, f.words);
   }
+  for (const VariantVerdict& v : result.verdicts) text += fmt::format("{}: {}\n", v.variant, v.words);
   return text + headline(result, policy) + "\n";
 }
 
 std::string gate_markdown(const GateResult& result, const Policy& policy) {
   std::string text = fmt::format("## {}\n\n{}\n\nBase `{}` {}, head `{}` {}\n\n", to_string(result.outcome), cell(headline(result, policy)),
                                  result.base, cell(result.base_build), result.head, cell(result.head_build));
+  if (!result.verdicts.empty()) {
+    text += "| variant | speed | quality | together |\n|---|---|---|---|\n";
+    for (const VariantVerdict& v : result.verdicts) {
+      text += fmt::format("| {} | {} | {} | {} |\n", cell(v.variant), v.speed ? to_string(*v.speed) : "not checked",
+                          v.quality ? to_string(*v.quality) : "not checked", to_string(v.together));
+    }
+    text += "\n";
+  }
   text += "| outcome | variant | quantity | base | head | harm | interval | detectable | verdict |\n|---|---|---|---:|---:|---:|---:|---:|---|\n";
   size_t left = result.findings.size();
   for (const Finding& f : result.findings) {
@@ -99,6 +108,14 @@ std::string gate_json(const GateResult& result, const Policy& policy) {
                         {"verdict", f.verdict},        {"outcome", to_string(f.outcome)}, {"words", f.words},
                         {"deterministic", f.deterministic}});
   }
+  nlohmann::json verdicts = nlohmann::json::array();
+  const auto word = [](const std::optional<Comparison>& comparison) {
+    return comparison ? nlohmann::json(to_string(*comparison)) : nlohmann::json(nullptr);
+  };
+  for (const VariantVerdict& v : result.verdicts) {
+    verdicts.push_back({{"variant", v.variant}, {"speed", word(v.speed)}, {"quality", word(v.quality)}, {"together", to_string(v.together)},
+                        {"words", v.words}});
+  }
   const nlohmann::json document{{"schema", 1},
                                 {"outcome", to_string(result.outcome)},
                                 {"policy", parsed(policy.json)},
@@ -107,6 +124,7 @@ std::string gate_json(const GateResult& result, const Policy& policy) {
                                 {"look", result.look},
                                 {"looks", result.looks},
                                 {"stopped", result.stopped},
+                                {"verdicts", verdicts},
                                 {"findings", findings}};
   return document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

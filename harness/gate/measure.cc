@@ -37,12 +37,30 @@ void measure_side(const Side& side, const Builds& builds, int64_t rounds) {
   if (code != 0 && code != 1) throw MachineError(side.program->string(), fmt::format("ended with {}; log: {}", code, builds.log.string()));
 }
 
+// Harm of a margin's size that is not yet shown, of a check that would let it pass.
+bool is_suspected(const Finding& finding, const Policy& policy) {
+  if (finding.deterministic || finding.verdict != to_string(Comparison::kInconclusive) || !finding.harm) return false;
+  return std::any_of(policy.checks.begin(), policy.checks.end(), [&](const Check& check) {
+    return check.margin && *finding.harm >= *check.margin && check.line == finding.line && matches(check.quantity, finding.quantity) &&
+           matches(check.variant, finding.variant);
+  });
+}
+
+// Whether more rounds may change what is said. What one run decides, they do not.
+bool is_unsettled(const GateResult& result, const Policy& policy) {
+  return std::any_of(result.findings.begin(), result.findings.end(), [&](const Finding& f) {
+    const bool counts = f.outcome == Outcome::kRegression || f.outcome == Outcome::kOpen;
+    return (!f.deterministic && counts) || is_suspected(f, policy);
+  });
+}
+
 class Measuring {
  public:
   Measuring(const Builds& builds, const Policy& policy) : builds_(builds), policy_(policy) {}
 
-  // Until the rule says stop, at least `more` rounds.
+  // Until the rule says stop; at least `more` rounds, as far as the minutes of one look reach.
   StopReason go_on(int64_t more) {
+    begin_ = std::chrono::steady_clock::now();
     StoppingRule rule = policy_.rounds;
     rule.min_rounds = std::max(rule.min_rounds, done_ + more);
     rule.max_rounds = std::max(rule.max_rounds, rule.min_rounds);
@@ -79,6 +97,12 @@ class Measuring {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+// The programs made the rounds that they were told to; why there were so many, they do not know.
+void store_reason(const Builds& builds, const GateResult& result) {
+  reports::set_stop_reason(builds.head_run / "run.sqlite", result.head, result.stopped);
+  if (!builds.base_program.empty()) reports::set_stop_reason(builds.base_run / "run.sqlite", result.base, result.stopped);
+}
+
 }  // namespace
 
 int run_program(const std::vector<std::string>& arguments, const fs::path& log) {
@@ -111,12 +135,10 @@ GateResult measure_and_judge(const Builds& builds, const Policy& policy, const s
   for (int64_t look = 1;; ++look) {
     GateResult result = judge(measuring.base(), measuring.head(), policy, look, accepted);
     result.stopped = to_string(stopped);
-    const bool settled = result.outcome != Outcome::kRegression && result.outcome != Outcome::kOpen;
-    // What one run decides, more rounds do not change.
-    const bool noisy = std::any_of(result.findings.begin(), result.findings.end(), [](const Finding& f) {
-      return !f.deterministic && (f.outcome == Outcome::kRegression || f.outcome == Outcome::kOpen);
-    });
-    if (settled || !noisy || look >= policy.looks) return result;
+    if (look >= policy.looks || !is_unsettled(result, policy)) {
+      store_reason(builds, result);
+      return result;
+    }
     log_info(fmt::format("look {}: {}; measuring on before it counts", look, to_string(result.outcome)));
     stopped = measuring.go_on(std::max<int64_t>(1, measuring.rounds() / 2));
   }

@@ -58,7 +58,8 @@ struct Policy {
 
 /// ConfigError with "file#/json/pointer" for unknown keys, wrong types, values out of range and rules that can never decide.
 Policy read_policy(const std::filesystem::path& file);
-/// What `compare` uses: times within 3 %, memory within 2 %, scores within 0.005, work, calls, routes and output equal.
+/// What `compare` uses: times within 3 %, memory within 2 %, scores and VBench's total within 0.005, none of its dimensions worse by
+/// 0.01, work, calls, routes and output equal.
 Policy default_policy();
 
 /// `pattern` equals `text`, or ends in '*' and begins it.

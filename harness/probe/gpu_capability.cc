@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 
@@ -32,6 +34,25 @@ GpuCapability inspect_gpu_probes() {
   if (found.counters.empty()) found.counters = counter_refusal(text_of("/proc/driver/nvidia/params"), ::geteuid() == 0);
   found.power = open_nvml().refusal;
   return found;
+}
+
+std::vector<std::string> visible_gpus(const char* setting, int count) {
+  std::vector<std::string> gpus;
+  const std::string text = setting == nullptr ? "" : setting;
+  for (size_t at = 0; at < text.size() && static_cast<int>(gpus.size()) < count;) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    gpus.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  for (int i = 0; setting == nullptr && i < count; ++i) gpus.push_back(std::to_string(i));
+  return gpus;
+}
+
+std::vector<std::string> visible_gpus() {
+  const Loaded<CudaDriver>& driver = load_cuda_driver();
+  int count = 0;
+  if (!driver.library || driver.library->cuDeviceGetCount(&count) != CUDA_SUCCESS) return {};
+  return visible_gpus(std::getenv("CUDA_VISIBLE_DEVICES"), count);
 }
 
 }  // namespace vorta::harness

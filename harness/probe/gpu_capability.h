@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace vorta::harness {
 
@@ -13,6 +14,12 @@ struct GpuCapability {
   std::string power;     // NVML's clocks, power and energy
 };
 GpuCapability inspect_gpu_probes();
+
+/// The GPUs that a process of this environment sees, each as CUDA_VISIBLE_DEVICES names it alone. Empty without a driver. Starts
+/// the driver, but no GPU context.
+std::vector<std::string> visible_gpus();
+/// The entries of CUDA_VISIBLE_DEVICES (nullptr: not set), of `count` GPUs that the driver shows.
+std::vector<std::string> visible_gpus(const char* setting, int count);
 
 /// Why the driver refuses counters to this process, from the text of /proc/driver/nvidia/params; "" when it does not.
 std::string counter_refusal(const std::string& driver_params, bool is_administrator);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -104,7 +105,28 @@ std::string throttle_text(std::span<const GpuSample> samples) {
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
+// Of all samples, each process once with the most memory that it was seen with.
+std::vector<reports::GpuProcessRow> others_in(std::span<const GpuSample> samples) {
+  std::map<int64_t, reports::GpuProcessRow> seen;
+  for (const GpuSample& sample : samples) {
+    for (const reports::GpuProcessRow& process : sample.others) {
+      reports::GpuProcessRow& row = seen.try_emplace(process.pid, process).first->second;
+      row.peak_bytes = std::max(row.peak_bytes, process.peak_bytes);
+    }
+  }
+  std::vector<reports::GpuProcessRow> rows;
+  for (auto& [pid, row] : seen) rows.push_back(std::move(row));
+  return rows;
+}
+
 }  // namespace
+
+std::vector<reports::GpuProcessRow> without_own(std::vector<reports::GpuProcessRow> listed, int64_t own) {
+  if (std::erase_if(listed, [own](const auto& process) { return process.pid == own; }) > 0 || listed.empty()) return listed;
+  listed.pop_back();
+  for (reports::GpuProcessRow& process : listed) process.name.clear();
+  return listed;
+}
 
 std::vector<std::string> throttle_names(uint64_t bits) {
   std::vector<std::string> names;
@@ -141,6 +163,7 @@ reports::GpuPowerRow summarise_power(std::span<const GpuSample> samples, int64_t
   row.max_sm_clock_mhz = *std::max_element(clocks.begin(), clocks.end());
   row.median_sm_clock_mhz = median(std::move(clocks));
   row.throttle_reasons = throttle_text(trial);
+  row.others = others_in(trial);
   if (end_ns - begin_ns >= kShortestEnergy) row.energy_j = (energy_mj_at(samples, end_ns) - energy_mj_at(samples, begin_ns)) * 1e-3;
   return row;
 }

@@ -23,7 +23,12 @@ struct GpuSample {
   double utilisation = 0;         // 0..1: share of the last 1/6 s to 1 s with a kernel running, as NVML has it
   uint64_t throttle_reasons = 0;  // NVML's bits, see throttle_names
   int64_t energy_mj = 0;          // since the driver was loaded
+  std::vector<reports::GpuProcessRow> others = {};  // processes with work on it, this one left out
 };
+
+/// `listed` without the process `own`. Where `own` is not among them, numbers are of another namespace (a container): one of
+/// them is this process, whichever, so the last goes and no name is kept.
+std::vector<reports::GpuProcessRow> without_own(std::vector<reports::GpuProcessRow> listed, int64_t own);
 
 /// Names of NVML's clock event reasons that are set in `bits`; an unknown bit is "bit 9".
 std::vector<std::string> throttle_names(uint64_t bits);
@@ -35,7 +40,7 @@ std::vector<std::string> throttle_names(uint64_t bits);
 /// sample inside the trial.
 reports::PowerRegime power_regime(std::span<const GpuSample> samples, int64_t begin_ns, int64_t end_ns);
 
-/// Clocks, power, energy, throttle reasons and regime of [begin_ns, end_ns]; energy is interpolated at both ends. Pure.
+/// Clocks, power, energy, throttle reasons, other processes and regime of [begin_ns, end_ns]; energy is interpolated at both ends. Pure.
 reports::GpuPowerRow summarise_power(std::span<const GpuSample> samples, int64_t begin_ns, int64_t end_ns, std::string_view device);
 
 /// Where samples come from: NVML, or a test's script.

@@ -3,8 +3,10 @@
 // them; their versions (_v2) and layouts are fixed by NVML's promise of binary compatibility.
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <array>
+#include <fstream>
 #include <utility>
 
 #include "engine/base/error.h"
@@ -25,6 +27,13 @@ struct NvmlUtilisation {  // nvmlUtilization_t, percent
   unsigned int memory = 0;
 };
 
+struct NvmlProcess {  // nvmlProcessInfo_t of the _v2 and _v3 functions
+  unsigned int pid = 0;
+  unsigned long long used_bytes = 0;
+  unsigned int gpu_instance = 0, compute_instance = 0;
+};
+constexpr unsigned long long kNotAvailable = ~0ULL;  // NVML_VALUE_NOT_AVAILABLE
+
 struct Nvml {
   NvmlResult (*init)() = nullptr;
   const char* (*error_string)(NvmlResult) = nullptr;
@@ -36,6 +45,7 @@ struct Nvml {
   NvmlResult (*temperature)(NvmlDevice, int, unsigned int*) = nullptr;
   NvmlResult (*throttle)(NvmlDevice, unsigned long long*) = nullptr;
   NvmlResult (*utilisation)(NvmlDevice, NvmlUtilisation*) = nullptr;
+  NvmlResult (*processes)(NvmlDevice, unsigned int*, NvmlProcess*) = nullptr;  // absent in drivers before 510
 };
 
 template <typename Function>
@@ -62,6 +72,7 @@ std::pair<Nvml, std::string> open_library(void* handle) {
   for (const auto& [name, is_there] : found) {
     if (!is_there) return {nvml, name};
   }
+  find(handle, "nvmlDeviceGetComputeRunningProcesses_v3", nvml.processes);
   return {nvml, ""};
 }
 
@@ -89,10 +100,27 @@ class NvmlReader final : public GpuReader {
     check("the energy", nvml_.energy(device_, &energy));
     sample.throttle_reasons = reasons;
     sample.energy_mj = static_cast<int64_t>(energy);
+    sample.others = without_own(processes(), ::getpid());
     return sample;
   }
 
  private:
+  // None where the driver does not tell: who else is there is then unknown, as on a machine without NVML.
+  std::vector<reports::GpuProcessRow> processes() const {
+    std::array<NvmlProcess, 64> listed{};
+    auto count = static_cast<unsigned int>(listed.size());
+    if (nvml_.processes == nullptr || nvml_.processes(device_, &count, listed.data()) != kNvmlSuccess) return {};
+    std::vector<reports::GpuProcessRow> rows;
+    for (unsigned int i = 0; i < count; ++i) {
+      const NvmlProcess& process = listed[i];
+      reports::GpuProcessRow row{static_cast<int64_t>(process.pid), "",
+                                 process.used_bytes == kNotAvailable ? 0 : static_cast<int64_t>(process.used_bytes)};
+      std::getline(std::ifstream(fmt::format("/proc/{}/comm", process.pid)), row.name);
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  }
+
   void check(const char* what, NvmlResult code) const {
     if (code != kNvmlSuccess) throw MachineError("NVML", fmt::format("{} of the GPU cannot be read: {}", what, nvml_.error_string(code)));
   }

@@ -7,8 +7,10 @@
 #include <c10/util/ThreadLocalDebugInfo.h>
 
 #include <algorithm>
-#include <chrono>
 #include <charconv>
+#include <chrono>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -32,6 +34,14 @@ struct Range {
   int64_t self_ns = 0;
   int64_t total_ns = 0;
   double flops = 0;
+  int64_t counted_calls = 0;  // that state their work
+  double least_cost = std::numeric_limits<double>::infinity();  // of a call: ns an operation, ns where no call states its work
+
+  // Of a call of mean work at the rate of the fastest one.
+  int64_t fastest_ns() const {
+    if (calls == 0 || !std::isfinite(least_cost)) return 0;
+    return static_cast<int64_t>(counted_calls > 0 ? least_cost * flops / static_cast<double>(counted_calls) : least_cost);
+  }
 };
 
 // Branches of routed attention divide a part for the GPU probes; here their time and work stay the part's.
@@ -43,6 +53,7 @@ struct Frame {  // an operator or engine range that has begun and not ended
   int64_t nested_ns = 0;
   bool counts_flops = false;
   FrameKind kind = FrameKind::kOperator;
+  double flops = 0;
 };
 
 struct PartKey {
@@ -86,11 +97,12 @@ struct Collector {
 thread_local Collector* active = nullptr;
 
 void Collector::begin(const at::RecordFunction& call) {
-  Frame frame{.name = call.name(), .begin_ns = 0, .nested_ns = 0, .counts_flops = false, .kind = FrameKind::kOperator};
+  Frame frame{.name = call.name(), .begin_ns = 0, .nested_ns = 0, .counts_flops = false, .kind = FrameKind::kOperator, .flops = 0};
   if (counting_depth == 0) {
     const double flops = operator_flops(frame.name, call);
     frame.counts_flops = flops > 0;
     if (frame.counts_flops) {
+      frame.flops = flops;
       operators[frame.name].flops += flops;
       add_flops(flops);
     }
@@ -120,7 +132,12 @@ void Collector::end() {
   Range& range = operators[frame.name];
   ++range.calls;
   range.total_ns += elapsed;
-  range.self_ns += elapsed - frame.nested_ns;
+  const int64_t self_ns = elapsed - frame.nested_ns;
+  range.self_ns += self_ns;
+  if (frame.counts_flops && range.counted_calls++ == 0) range.least_cost = std::numeric_limits<double>::infinity();
+  // Calls inside another whose work is counted state none, and do not mix with those that do.
+  if (frame.counts_flops) range.least_cost = std::min(range.least_cost, static_cast<double>(self_ns) / frame.flops);
+  else if (range.counted_calls == 0) range.least_cost = std::min(range.least_cost, static_cast<double>(self_ns));
   if (!stack.empty()) stack.back().nested_ns += elapsed;
 }
 
@@ -161,7 +178,7 @@ void on_end(const at::RecordFunction& /*call*/, at::ObserverContext* /*context*/
 
 reports::RangeRow row(const char* kind, const std::string& name, int64_t layer, const Range& range) {
   reports::RangeRow out{.kind = kind, .name = name, .layer = layer, .calls = range.calls, .self_ns = range.self_ns,
-                        .total_ns = range.total_ns, .flops = {}};
+                        .total_ns = range.total_ns, .flops = {}, .fastest_ns = std::string_view(kind) == "operator" ? range.fastest_ns() : 0};
   if (range.flops > 0) out.flops = range.flops;
   return out;
 }

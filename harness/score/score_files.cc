@@ -34,6 +34,16 @@ Json eval_results(const std::vector<DimensionResult>& results) {
 
 Json optional_json(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
 
+// What the dimension's normalised value weighs in its profile's total: the total where it alone is at its best.
+double total_weight(const metrics::Dimension& dimension) {
+  std::map<std::string, double> scores;
+  for (const metrics::Dimension& other : metrics::dimension_table()) {
+    if (other.profile != dimension.profile) continue;
+    scores.emplace(other.name, &other == &dimension ? other.normalisation.max : other.normalisation.min);
+  }
+  return metrics::vbench_totals(scores, dimension.profile).total.value_or(0.0);
+}
+
 Json dimension_details(const DimensionResult& result) {
   const metrics::Dimension& dimension = *result.dimension;
   const auto aggregate = result.aggregate();
@@ -44,7 +54,8 @@ Json dimension_details(const DimensionResult& result) {
   Json videos = Json::array(), failed = Json::array();
   for (const ScoredVideo& video : result.videos) {
     if (video.score) {
-      videos.push_back(Json{{"video_path", video.path}, {"value", score_value_json(video.score->value)}, {"frames", video.score->frames}});
+      videos.push_back(Json{{"video_path", video.path}, {"value", score_value_json(video.score->value)}, {"sum", video.score->sum},
+                            {"count", video.score->count}, {"frames", video.score->frames}});
     } else if (!video.error.empty()) {
       failed.push_back(Json{{"video_path", video.path}, {"error", video.error}});
     }
@@ -55,6 +66,8 @@ Json dimension_details(const DimensionResult& result) {
                {"direction", metrics::to_string(dimension.direction)},
                {"value", optional_json(aggregate)},
                {"normalised", aggregate ? Json(metrics::normalised(dimension, *aggregate)) : Json()},
+               {"scale", {{"min", dimension.normalisation.min}, {"max", dimension.normalisation.max}, {"divisor", dimension.divisor},
+                          {"total_weight", total_weight(dimension)}}},
                {"weights", std::move(weights)},
                {"seconds_per_video", result.timed_videos > 0 ? Json(result.seconds / static_cast<double>(result.timed_videos)) : Json()},
                {"cpu_seconds_per_video", result.timed_videos > 0 ? Json(result.cpu_seconds / static_cast<double>(result.timed_videos)) : Json()},

@@ -198,6 +198,9 @@ Measurement read_measurement(const json& object, const std::string& where) {
   out.warmup = reader.integer("warmup", out.warmup);
   out.warmup_steps = reader.integer("warmup_steps", out.warmup_steps);
   out.trials = reader.integer("trials", out.trials);
+  out.least_trials = reader.integer("least_trials", out.least_trials);
+  out.half_width = reader.number("half_width", out.half_width);
+  out.most_minutes = reader.number("most_minutes", out.most_minutes);
   out.controls = reader.boolean("controls", out.controls);
   out.profile = reader.boolean("profile", out.profile);
   out.filmstrip_columns = reader.integer("filmstrip_columns", out.filmstrip_columns);

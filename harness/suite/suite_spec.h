@@ -77,7 +77,10 @@ struct Prompt {
 struct Measurement {
   int64_t warmup = 1;             // generations before a variant's first timed one, in every process
   int64_t warmup_steps = 0;       // of those generations; 0: whole ones
-  int64_t trials = 1;             // timed generations of each (variant, prompt, seed)
+  int64_t trials = 1;             // timed generations of each (variant, prompt, seed); with a rule below, at most
+  int64_t least_trials = 6;       // before half_width ends the run
+  double half_width = 0;          // ends it: half of the widest 95 % interval of a variant's step, as a share; 0: never
+  double most_minutes = 0;        // ends it after the round under way; 0: never
   bool controls = false;          // adds what with_controls says
   bool profile = true;            // one more generation of each variant with the operator profile on
   int64_t filmstrip_columns = 8;

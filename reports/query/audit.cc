@@ -119,6 +119,36 @@ Audit balanced_order(const Database& database) {
   return judged("balanced order", "each variant took each place in the order alike", static_cast<int64_t>(counts.size()), broken);
 }
 
+// A configuration that names its frames is held to them; else all videos of a run must have as many.
+Audit whole_videos(const Database& database) {
+  Statement query = database.prepare(fmt::format(
+      "SELECT variant, text, t.frames, coalesce(nullif(json_extract(params_json, '$.frames'), 0), (SELECT max(u.frames) FROM trial u JOIN case_row w "
+      "USING (case_id) WHERE u.run_id = t.run_id AND coalesce(json_extract(w.params_json, '$.frames'), 0) = 0)) FROM trial t JOIN case_row USING "
+      "(case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role = 'timing' AND t.frames >= 0", kOk));
+  int64_t videos = 0;
+  std::vector<std::string> broken;
+  while (query.step()) {
+    ++videos;
+    if (query.integer(2) < query.integer(3)) {
+      broken.push_back(fmt::format("{}, \"{}\": {} of {} frames", query.text(0), query.text(1), query.integer(2), query.integer(3)));
+    }
+  }
+  return judged("whole videos", "no video has fewer frames than was asked for", videos, broken);
+}
+
+Audit alone_on_gpu(const Database& database) {
+  Statement query = database.prepare(fmt::format(
+      "SELECT variant, role, (SELECT min(CASE name WHEN '' THEN 'a process' ELSE name END) FROM gpu_other_process o WHERE o.trial_id = t.trial_id) "
+      "FROM trial t JOIN case_row USING (case_id) JOIN gpu_power USING (trial_id) WHERE {}", kOk));
+  int64_t trials = 0;
+  std::vector<std::string> broken;
+  while (query.step()) {
+    ++trials;
+    if (!query.text(2).empty()) broken.push_back(fmt::format("a {} trial of {}, beside {}", query.text(1), query.text(0), query.text(2)));
+  }
+  return judged("alone on the GPU", "no other process used the GPU during a trial", trials, broken);
+}
+
 }  // namespace
 
 std::string_view to_string(AuditOutcome outcome) {
@@ -136,10 +166,18 @@ std::vector<Audit> audit_run(const fs::path& path) {
   if (list_runs(file).empty()) throw DataError(file.string(), "holds no run yet");
   const Database database(file, OpenMode::kReadOnly);
   if (database.schema() < kHistorySchema) throw DataError(file.string(), "is too old to be audited: it holds no outputs and places (`db migrate` does not add them)");
-  return {steps_executed(database),
+  return audit_newest_run(database);
+}
+
+std::vector<Audit> audit_newest_run(const Database& database) {
+  std::vector<Audit> audits{steps_executed(database),
           same_output(database, "'timing'", "rounds agree", "all rounds of an item give the same frames"),
           same_output(database, "'timing', 'profile'", "modes agree", "an observed trial gives the frames of the timed and scored ones"),
           no_memory(database), planned_work(database), balanced_order(database)};
+  if (database.schema() < kOthersSchema) return audits;
+  audits.insert(audits.begin() + 1, whole_videos(database));
+  audits.push_back(alone_on_gpu(database));
+  return audits;
 }
 
 }  // namespace vorta::reports

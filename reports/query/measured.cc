@@ -56,6 +56,11 @@ void read_values(const Database& database, int64_t run, MeasuredRun& out) {
              "WHERE role = 'profile' AND kind = 'operator' GROUP BY trial_id, name", out);
   add_values(database, run,
              "SELECT variant, 'score/' || metric_key, item, prompt, repeat, value FROM done JOIN metric_score USING (trial_id)", out);
+  if (database.schema() >= kOthersSchema) {
+    add_values(database, run,
+               "SELECT variant, 'fastest/' || name, item, prompt, repeat, sum(fastest_ns) * 1e-9 FROM done JOIN range_agg USING (trial_id) "
+               "WHERE role = 'profile' AND kind = 'operator' AND fastest_ns > 0 GROUP BY trial_id, name", out);
+  }
   if (database.schema() < kKernelSchema) return;
   add_values(database, run,
              "SELECT variant, 'kernel/' || name, item, prompt, repeat, sum(total_ns) * 1e-9 FROM done JOIN gpu_kernel USING (trial_id) "

@@ -261,6 +261,32 @@ void add_warnings(Report& report) {
   }
 }
 
+// Who else used the GPU while a trial ran.
+void add_other_processes(Report& report) {
+  int64_t trials = 0;
+  std::string who;
+  for (const Variant& v : report.variants) {
+    for (const TrialPower& p : v.power) {
+      if (p.row.others.empty()) continue;
+      ++trials;
+      if (who.empty()) who = to_string(p.row.others.front());
+    }
+  }
+  if (trials > 0) report.warnings.push_back(fmt::format("Not alone on the GPU during {} trials: {}. Their times are those of a shared GPU.", trials, who));
+}
+
+void read_audits(const Database& database, Report& report) {
+  if (database.schema() < kHistorySchema) return;
+  report.audits = audit_newest_run(database);
+  const auto is_measured = [](const Audit& audit) { return audit.outcome != AuditOutcome::kNotMeasured; };
+  if (std::none_of(report.audits.begin(), report.audits.end(), is_measured)) report.audits.clear();
+  for (const Audit& audit : report.audits) {
+    if (audit.outcome == AuditOutcome::kBroken) report.warnings.push_back(fmt::format("Audit \"{}\" is broken: {}.", audit.name, audit.words));
+  }
+  Statement reason = database.prepare("SELECT stop_reason FROM run ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1");
+  if (reason.step()) report.stop_reason = reason.text(0);
+}
+
 // Everything that compares with the reference variant, paired by item.
 void pair_with(const Variant& reference, const std::map<int64_t, int64_t>& prompt_of, Variant& variant) {
   std::map<int64_t, const ItemResult*> base;
@@ -368,6 +394,8 @@ Report read_report(const std::filesystem::path& path) {
   read_definitions(database, run, report);
   read_variants(database, run, report);
   add_warnings(report);
+  add_other_processes(report);
+  read_audits(database, report);
   report.claims = evaluate_claims(read_claims(database, run), report);
   return report;
 }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "reports/query/audit.h"
 #include "reports/claims/claims.h"
 #include "reports/query/statistics.h"
 #include "reports/store/rows.h"
@@ -92,6 +93,7 @@ struct Report {
   double elapsed_seconds = 0;    ///< Between the first start and the last end.
   int64_t resumed_count = 0;
   bool finished = false;
+  std::string stop_reason;       ///< Why sampling ended, in words; "" in old databases and unfinished runs.
   std::string reference_variant;
   Facts model;
   Facts environment;
@@ -102,7 +104,8 @@ struct Report {
   std::vector<FailedTrial> failures;
   std::vector<ClaimVerdict> claims;
   std::vector<PublishedRow> published;
-  std::vector<std::string> warnings;  ///< What every format says first: random weights, extrapolated times.
+  std::vector<std::string> warnings;  ///< What every format says first: random weights, extrapolated times, broken audits.
+  std::vector<Audit> audits;          ///< Ways in which the run could fool its reader; empty where nothing could be looked at.
 };
 
 /// Reads run.sqlite (or the folder that holds it), read-only. DataError when it is no result database, is newer than

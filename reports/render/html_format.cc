@@ -175,7 +175,10 @@ std::string figure(const Variant& variant, const ItemResult& result, Media& medi
     if (!video && artefact.mime.rfind("image/", 0) != 0) continue;
     const std::string url = media.url(artefact);
     if (url.empty()) pictures += fmt::format("<figcaption>{} is missing</figcaption>", escape_html(artefact.path));
-    else if (video) pictures += fmt::format("<video src=\"{}\" controls muted loop playsinline preload=\"metadata\"></video>", url);
+    else if (video) {
+      pictures += fmt::format("<video src=\"{}\" aria-label=\"video of {}\" controls muted loop playsinline preload=\"metadata\"></video>", url,
+                              escape_html(variant.row.variant));
+    }
     else pictures += fmt::format("<img src=\"{}\" alt=\"frames of {}\">", url, escape_html(variant.row.variant));
   }
   if (pictures.empty()) return "";

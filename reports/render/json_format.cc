@@ -61,12 +61,16 @@ json of(const GpuStepRow& s) {
 
 json of(const GpuCounterRow& c) { return {{"scope", c.scope}, {"metric", c.metric}, {"value", c.value}}; }
 
+json of(const GpuProcessRow& process) { return {{"pid", process.pid}, {"name", process.name}, {"peak_bytes", process.peak_bytes}}; }
+
 json of(const TrialPower& p) {
   const GpuPowerRow& r = p.row;
-  return {{"role", to_string(p.role)}, {"item", p.item}, {"device", r.device}, {"samples", r.samples}, {"regime", to_string(r.regime)},
+  json out = {{"role", to_string(p.role)}, {"item", p.item}, {"device", r.device}, {"samples", r.samples}, {"regime", to_string(r.regime)},
           {"median_sm_clock_mhz", r.median_sm_clock_mhz}, {"min_sm_clock_mhz", r.min_sm_clock_mhz},
           {"max_sm_clock_mhz", r.max_sm_clock_mhz}, {"mean_power_w", r.mean_power_w}, {"max_power_w", r.max_power_w},
           {"max_temperature_c", r.max_temperature_c}, {"energy_j", optional(r.energy_j)}, {"throttle_reasons", r.throttle_reasons}};
+  for (const GpuProcessRow& process : r.others) out["other_processes"].push_back(of(process));
+  return out;
 }
 
 json of(const GpuProfile& g);
@@ -167,6 +171,10 @@ json report_json(const Report& r) {
           {"metrics", list(r.metrics)}, {"variants", list(r.variants)}, {"items", list(r.items)}, {"failures", list(r.failures)},
           {"claims", list(r.claims)}, {"controls", list(compare_with_controls(r))}, {"pareto", pareto_fronts(r)}, {"published_elsewhere", list(r.published)}};
   if (!r.warnings.empty()) out["warnings"] = r.warnings;
+  if (!r.stop_reason.empty()) out["stop_reason"] = r.stop_reason;
+  for (const Audit& audit : r.audits) {
+    out["audits"].push_back({{"name", audit.name}, {"promise", audit.promise}, {"outcome", to_string(audit.outcome)}, {"words", audit.words}});
+  }
   return out;
 }
 

@@ -205,6 +205,12 @@ Table published_table(const Report& report) {
   return table;
 }
 
+Table audit_table(const Report& report) {
+  Table table{"audits", "Audits", "Ways in which a benchmark can fool its reader, looked for in every run.", {"audit", "what must hold", "outcome", "in words"}, {}, 4};
+  for (const Audit& audit : report.audits) table.rows.push_back({audit.name, audit.promise, std::string(to_string(audit.outcome)), audit.words});
+  return table;
+}
+
 Table fact_table(const char* id, const char* title, const Facts& facts) {
   Table table{id, title, "", {"name", "value"}, {}, 2};
   for (const auto& [name, value] : facts) table.rows.push_back({name, value});
@@ -263,6 +269,7 @@ std::string provenance(const Report& report) {
   if (!model.empty()) text += fmt::format(" with the model {}", model);
   if (!machine.empty()) text += fmt::format(" on {}", machine);
   text += report.finished ? "." : "; the run has not finished, so rows are missing.";
+  if (!report.stop_reason.empty()) text += fmt::format(" Sampling ended: {}.", report.stop_reason);
   if (report.resumed_count > 0) text += fmt::format(" Resumed {} time(s).", report.resumed_count);
   return text;
 }
@@ -271,7 +278,7 @@ std::vector<Table> make_tables(const Report& report) {
   std::vector<Table> tables{speed_table(report), claim_table(report), published_table(report), quality_table(report),
                             failure_table(report), prediction_table(report), stage_table(report), setup_table(report), memory_table(report),
                             route_table(report), layer_table(report), operator_table(report),
-                            fact_table("environment", "Environment", report.environment),
+                            audit_table(report), fact_table("environment", "Environment", report.environment),
                             fact_table("environment-now", "Environment at the time", report.environment_now),
                             fact_table("model", "Model", report.model)};
   for (Table& table : make_control_tables(report)) tables.push_back(std::move(table));

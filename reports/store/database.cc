@@ -51,6 +51,7 @@ std::span<const Migration> migrations() {
       Migration{3, embedded::_0003_setup_sql()},
       Migration{4, embedded::_0004_calls_sql()},
       Migration{5, embedded::_0005_history_sql(), drop_unique_suite},
+      Migration{6, embedded::_0006_others_sql()},
   };
   return kMigrations;
 }

@@ -19,6 +19,8 @@ namespace vorta::reports {
 inline constexpr int64_t kApplicationId = 0x56425331;
 /// Version of the newest migration.
 int64_t schema_version();
+/// The first schema that knows who else used the GPU, and the number of frames.
+inline constexpr int64_t kOthersSchema = 6;
 /// The first schema with keys that mean the same in every copy of a database.
 inline constexpr int64_t kHistorySchema = 5;
 

@@ -7,6 +7,12 @@
 
 namespace vorta::reports {
 
+std::string to_string(const GpuProcessRow& process) {
+  std::string text = fmt::format("{} (process {}", process.name.empty() ? "a process" : process.name, process.pid);
+  if (process.peak_bytes > 0) text += fmt::format(", {:.1f} GiB", static_cast<double>(process.peak_bytes) / (1 << 30));
+  return text + ")";
+}
+
 std::string_view to_string(PowerRegime regime) {
   switch (regime) {
     case PowerRegime::kUnknown: return "unknown";

@@ -86,6 +86,15 @@ std::string_view to_string(PowerRegime regime);
 /// DataError (naming `where`) when the text is none of the names.
 PowerRegime parse_power_regime(std::string_view text, std::string_view where);
 
+/// A process that had work on the GPU during a trial and was not the one that made it.
+struct GpuProcessRow {
+  int64_t pid = 0;
+  std::string name;        ///< "" where its number is of another namespace.
+  int64_t peak_bytes = 0;  ///< Of GPU memory; 0 where NVML does not say.
+};
+/// "python3 (process 1234, 1.2 GiB)"
+std::string to_string(const GpuProcessRow& process);
+
 /// Clocks, power and energy of a GPU during one trial, sampled through NVML.
 struct GpuPowerRow {
   std::string device;                   ///< "NVIDIA H100 80GB HBM3"
@@ -99,6 +108,7 @@ struct GpuPowerRow {
   std::optional<double> energy_j;       ///< Absent below 2 s: the counter moves every 0.1 s.
   std::string throttle_reasons;         ///< "sw_power_cap 93 %, gpu_idle 2 %": share of samples by reason.
   PowerRegime regime = PowerRegime::kUnknown;
+  std::vector<GpuProcessRow> others;    ///< By process number.
 };
 
 /// Everything a GPU adds to a trial's rows.

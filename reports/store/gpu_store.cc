@@ -93,6 +93,8 @@ void insert_gpu(const Database& database, int64_t trial, const GpuResult& gpu) {
     insert.bind(trial).bind(row.device).bind(row.samples).bind(row.median_sm_clock_mhz).bind(row.min_sm_clock_mhz);
     insert.bind(row.max_sm_clock_mhz).bind(row.mean_power_w).bind(row.max_power_w).bind(row.max_temperature_c).bind(row.energy_j);
     insert.bind(row.throttle_reasons).bind(to_string(row.regime)).run();
+    Statement other = database.prepare("INSERT INTO gpu_other_process VALUES (?, ?, ?, ?)");
+    for (const GpuProcessRow& process : row.others) other.bind(trial).bind(process.pid).bind(process.name).bind(process.peak_bytes).run();
   }
 }
 
@@ -137,6 +139,10 @@ std::optional<GpuPowerRow> read_gpu_power(const Database& database, int64_t tria
   row.energy_j = query.optional_number(8);
   row.throttle_reasons = query.text(9);
   row.regime = parse_power_regime(query.text(10), database.path().string());
+  if (database.schema() < kOthersSchema) return row;
+  Statement other = database.prepare("SELECT pid, name, peak_bytes FROM gpu_other_process WHERE trial_id = ? ORDER BY pid");
+  other.bind(trial);
+  while (other.step()) row.others.push_back({other.integer(0), other.text(1), other.integer(2)});
   return row;
 }
 

@@ -63,6 +63,14 @@ std::optional<std::string> find_baseline(const fs::path& file, std::string_view 
   return query.text(0);
 }
 
+void set_stop_reason(const fs::path& file, std::string_view run_key, std::string_view reason) {
+  const Database database(file, OpenMode::kPublish);  // of whichever schema its program wrote, and goes on writing
+  if (database.schema() < kHistorySchema) return;
+  Transaction transaction(database);
+  database.prepare("UPDATE run SET stop_reason = ? WHERE run_key = ?").bind(reason).bind(run_key).run();
+  transaction.commit();
+}
+
 void accept_change(const fs::path& file, const AcceptedRow& row) {
   const Database database(file, OpenMode::kReadWrite);
   Transaction transaction(database);

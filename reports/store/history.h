@@ -25,6 +25,9 @@ struct RunLine {
 /// Oldest first.
 std::vector<RunLine> list_runs(const std::filesystem::path& database);
 
+/// Why sampling of a run ended, known only to who made its rounds one by one.
+void set_stop_reason(const std::filesystem::path& database, std::string_view run_key, std::string_view reason);
+
 /// Hash of the values of `keys` in an environment's identity: runs of one class may be compared. Keys that the identity
 /// lacks count as absent.
 std::string environment_class(const std::string& identity_json, const std::vector<std::string>& keys);

@@ -114,6 +114,9 @@ struct RangeRow {
   int64_t self_ns = 0;   ///< Without the ranges nested in it.
   int64_t total_ns = 0;  ///< With them.
   std::optional<double> flops;
+  /// Of operators: self time of a call of mean work at the rate of the fastest one, which what disturbs the machine hardly
+  /// touches; 0 where it was not recorded.
+  int64_t fastest_ns = 0;
 };
 
 /// Heads of one layer at one step by branch, from the route table.
@@ -202,6 +205,7 @@ struct TrialResult {
   std::vector<ArtefactRow> artefacts;
   GpuResult gpu = {};  ///< Empty on a machine without a GPU.
   std::string output_sha256 = {};  ///< Of the frames as eight-bit RGB; empty where none were made.
+  int64_t frames = -1;             ///< How many; -1 where none were made.
   std::optional<TrialSetup> setup = {};
 };
 

@@ -30,10 +30,10 @@ void insert_samples(const Database& database, TrialId trial, const std::vector<S
 }
 
 void insert_ranges(const Database& database, TrialId trial, const std::vector<RangeRow>& rows) {
-  Statement insert = database.prepare("INSERT INTO range_agg VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  Statement insert = database.prepare("INSERT INTO range_agg VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
   for (const RangeRow& row : rows) {
     insert.bind(trial).bind(row.kind).bind(row.name).bind(row.layer).bind(row.calls).bind(row.self_ns);
-    insert.bind(row.total_ns).bind(row.flops).run();
+    insert.bind(row.total_ns).bind(row.flops).bind(row.fastest_ns).run();
   }
 }
 
@@ -66,7 +66,8 @@ void insert_result(const Database& database, TrialId trial, const TrialResult& r
   insert_gpu(database, trial, result.gpu);
   if (result.setup) insert_setup(database, trial, *result.setup);
   if (result.output_sha256.empty()) return;
-  database.prepare("UPDATE trial SET output_sha256 = ? WHERE trial_id = ?").bind(result.output_sha256).bind(trial).run();
+  Statement update = database.prepare("UPDATE trial SET output_sha256 = ?, frames = ? WHERE trial_id = ?");
+  update.bind(result.output_sha256).bind(result.frames).bind(trial).run();
 }
 
 // Errors that a worker's end left; a worker that reports its own error lives on.

@@ -16,6 +16,7 @@
 #include "harness/gate/compare.h"
 #include "harness/gate/formats.h"
 #include "harness/gate/measure.h"
+#include "harness/gate/video_scores.h"
 #include "tests/support/catch.h"
 
 using namespace vorta;
@@ -278,4 +279,88 @@ TEST_CASE("programs that measure end in their exit code or signal", "[harness][g
   CHECK(run_program({"/bin/sh", "-c", "kill -9 $$"}, log) == 128 + 9);
   CHECK_THROWS_AS(run_program({"/no/such/program"}, log), MachineError);
   CHECK(read_file(log).find("told") != std::string::npos);
+}
+
+namespace {
+
+// One dimension as `score` writes it: videos "<prompt>-<index>.mp4" with a score each, plus `shift`.
+nlohmann::json dimension(double weight, double shift, int prompts, double noise, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  nlohmann::json videos = nlohmann::json::array();
+  for (int prompt = 0; prompt < prompts; ++prompt) {
+    for (int index = 0; index < 2; ++index) {
+      const double value = 0.6 + 0.01 * prompt + shift + noise * normal(random);
+      videos.push_back({{"video_path", fmt::format("/somewhere/p {}-{}.mp4", prompt, index)}, {"value", value}, {"sum", 2 * value}, {"count", 2}});
+    }
+  }
+  return {{"direction", "higher"}, {"scale", {{"min", 0.2}, {"max", 1.0}, {"divisor", 1.0}, {"total_weight", weight}}}, {"videos", videos}};
+}
+
+std::string details(double first, double second, uint64_t seed = 1) {
+  return nlohmann::json{{"dimensions", {{"first", dimension(0.75, first, 12, 0.001, seed)}, {"second", dimension(0.25, second, 12, 0.001, seed + 50)}}}}.dump();
+}
+
+GateResult judged_scores(const Folder& folder, const std::string& base_text, const std::string& head_text) {
+  MeasuredRun base = make_run({}, "a"), head = make_run({.seed = 2}, "b");
+  add_video_scores(base, folder.write("base_score_details.json", base_text));
+  add_video_scores(head, folder.write("head_score_details.json", head_text));
+  Policy policy = default_policy();
+  policy.looks = 1;
+  return judge(base, head, policy, 1);
+}
+
+}  // namespace
+
+TEST_CASE("VBench's total is one verdict with a margin, its dimensions another with Holm", "[harness][gate]") {
+  const Folder folder;
+  const GateResult same = judged_scores(folder, details(0, 0), details(0, 0, 7));
+  const Finding& total = finding(same, kVideos, "score/vbench_total");
+  CHECK(total.outcome == Outcome::kPass);
+  CHECK(total.verdict == "equivalent");
+  CHECK(total.units == 12);  // prompts, not videos
+  // Mean of 0.6 + 0.01 * prompt, normalised from 0.2 to 1: 0.655 is 0.56875, without the constant part of 0.25.
+  CHECK(*total.base == Approx(0.655 / 0.8).margin(0.001));
+  // One of two dimensions falls by 0.02: 0.25 * 0.02 / 0.8 of the total.
+  const GateResult part = judged_scores(folder, details(0, 0), details(0, -0.02, 7));
+  CHECK(*finding(part, kVideos, "score/vbench_total").harm == Approx(0.00625).margin(0.0005));
+  CHECK(finding(part, kVideos, "score/vbench/second").outcome == Outcome::kRegression);
+  CHECK(finding(part, kVideos, "score/vbench/first").outcome == Outcome::kPass);
+  const GateResult loss = judged_scores(folder, details(0, 0), details(-0.02, -0.02, 7));
+  CHECK(finding(loss, kVideos, "score/vbench_total").verdict == "worse");
+  CHECK(loss.outcome == Outcome::kRegression);
+  CHECK_THROWS_AS(judged_scores(folder, details(0, 0), R"({"dimensions": {"first": {"videos": []}}})"), DataError);
+  CHECK_THROWS_AS(judged_scores(folder, details(0, 0), "{}"), DataError);
+}
+
+TEST_CASE("speed and quality of a variant end in one word", "[harness][gate]") {
+  const auto together = [](const GateResult& result, std::string_view variant) {
+    for (const VariantVerdict& v : result.verdicts) {
+      if (v.variant == variant) return v;
+    }
+    return VariantVerdict{};
+  };
+  const MeasuredRun base = make_run({}, "a");
+  CHECK(together(judge(base, make_run({.seed = 2}, "b"), policy(), 1), "dense").together == Comparison::kEquivalent);
+  const auto slower = together(judge(base, make_run({.seed = 2, .linear = 1.5}, "b"), policy(), 1), "dense");
+  CHECK(slower.speed == Comparison::kWorse);
+  CHECK(slower.quality == Comparison::kEquivalent);
+  CHECK(slower.together == Comparison::kWorse);
+  const auto faster = together(judge(base, make_run({.seed = 2, .linear = 0.5}, "b"), policy(), 1), "vorta");
+  CHECK(faster.speed == Comparison::kBetter);
+  CHECK(faster.together == Comparison::kBetter);
+  const auto bought = together(judge(base, make_run({.seed = 2, .linear = 0.5, .score = 0.85}, "b"), policy(), 1), "vorta");
+  CHECK(bought.quality == Comparison::kWorse);
+  CHECK(bought.together == Comparison::kWorse);  // speed does not pay for quality
+}
+
+TEST_CASE("two variants of one run are compared under one name", "[harness][gate]") {
+  MeasuredRun base = make_run({}, "a"), head = base;
+  for (auto& value : head.values) value.value *= value.variant == "vorta" && value.quantity == "time/step" ? 0.5 : 1.0;
+  base = head;
+  keep_variant(base, "dense", "vorta against dense");
+  keep_variant(head, "vorta", "vorta against dense");
+  const GateResult result = judge(base, head, policy(), 1);
+  CHECK(finding(result, "vorta against dense", "time/step").verdict == "better");
+  CHECK_THROWS_AS(keep_variant(base, "sliding", "x"), ConfigError);
 }

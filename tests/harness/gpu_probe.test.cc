@@ -372,6 +372,42 @@ TEST_CASE("power is summarised over the trial alone", "[harness][gpu_sampler]") 
   CHECK(summarise_power(all, 110 * kSecond, 111 * kSecond, "gpu").energy_j.has_value() == false);
 }
 
+TEST_CASE("processes beside the run's own are kept with the most memory they had", "[harness][gpu_sampler]") {
+  auto all = samples(0, 10, [](double) { return 1000.0; }, 1.0);
+  all[20].others = {{7, "python3", 100}, {9, "", 0}};
+  all[30].others = {{7, "python3", 300}};
+  all[80].others = {{8, "late", 1}};
+  const auto row = summarise_power(all, kSecond, 5 * kSecond, "gpu");
+  REQUIRE(row.others.size() == 2);
+  CHECK(row.others[0].name == "python3");
+  CHECK(row.others[0].peak_bytes == 300);
+  CHECK(row.others[1].pid == 9);
+  CHECK(summarise_power(all, 5 * kSecond, 6 * kSecond, "gpu").others.empty());
+  CHECK(reports::to_string(reports::GpuProcessRow{7, "python3", int64_t{3} << 29}) == "python3 (process 7, 1.5 GiB)");
+  CHECK(reports::to_string(reports::GpuProcessRow{9, "", 0}) == "a process (process 9)");
+}
+
+TEST_CASE("the run's own process is none of the others, in another namespace neither", "[harness][gpu_sampler]") {
+  using Rows = std::vector<reports::GpuProcessRow>;
+  CHECK(without_own({}, 5).empty());
+  CHECK(without_own(Rows{{5, "vorta-bench", 1}}, 5).empty());
+  const Rows other = without_own(Rows{{4, "python3", 1}, {5, "vorta-bench", 1}}, 5);
+  REQUIRE(other.size() == 1);
+  CHECK(other[0].name == "python3");
+  CHECK(without_own(Rows{{900, "init", 1}}, 5).empty());  // ours under a number of the host
+  const Rows hosts = without_own(Rows{{900, "init", 1}, {901, "cron", 1}}, 5);
+  REQUIRE(hosts.size() == 1);
+  CHECK(hosts[0].name.empty());
+}
+
+TEST_CASE("workers share the GPUs that a user left visible", "[harness][degrade]") {
+  using Names = std::vector<std::string>;
+  CHECK(visible_gpus(nullptr, 2) == Names{"0", "1"});
+  CHECK(visible_gpus("3,GPU-5e", 2) == Names{"3", "GPU-5e"});
+  CHECK(visible_gpus("", 2).empty());
+  CHECK(visible_gpus("0,1,2", 1) == Names{"0"});  // the driver stops at the first that is not there
+}
+
 TEST_CASE("energy is interpolated between samples", "[harness][gpu_sampler]") {
   std::vector<GpuSample> two(2);
   two[0].time_ns = 0, two[0].energy_mj = 0;

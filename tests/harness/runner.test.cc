@@ -4,16 +4,19 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <limits>
 #include <new>
 
 #include "engine/base/error.h"
+#include "harness/stats/paired.h"
 #include "reports/query/report.h"
 #include "tests/support/catch.h"
 
@@ -141,6 +144,62 @@ TEST_CASE("a run generates each case once, profiles each variant once and scores
   CHECK(fs::exists(folder.path / "filmstrips/dense/p00-s0.png"));
   CHECK(fs::exists(folder.path / "frames/dense/p00-s0.safetensors"));
   CHECK_FALSE(fs::exists(folder.path / "frames/vorta/p00-s0.safetensors"));
+}
+
+TEST_CASE("rounds end when the interval is narrow, when the time is up or when they are used up, and the run says which",
+          "[harness][runner]") {
+  const auto ended = [](const Measurement& measurement) {
+    Folder folder;
+    FakeEngine engine;
+    engine.before_generate = [](const VideoOrder& order) {  // steps of a length that hardly varies
+      const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(order.variant->name == "dense" ? 8 : 4);
+      while (std::chrono::steady_clock::now() < until) {
+      }
+    };
+    SuiteSpec spec = suite();
+    spec.prompts.pop_back();
+    spec.seeds = {0};
+    spec.measurement = measurement;
+    spec.measurement.warmup = 0;
+    spec.measurement.profile = false;
+    const RunSummary summary = run(spec, folder, engine);
+    CHECK(summary.complete());
+    return std::make_pair(summary.ok / 2, reports::read_report(folder.path).stop_reason);
+  };
+  const auto [few, narrow] = ended({.trials = 200, .least_trials = 4, .half_width = 0.2});
+  CHECK(few >= 4);
+  CHECK(few < 200);
+  CHECK(narrow == to_string(StopReason::kPrecision));
+  CHECK(ended({.trials = 200, .most_minutes = 1e-6}) == std::make_pair(int64_t{1}, std::string(to_string(StopReason::kTime))));
+  CHECK(ended({.trials = 2, .least_trials = 6, .half_width = 1e-9}) == std::make_pair(int64_t{2}, std::string(to_string(StopReason::kRounds))));
+  CHECK(ended({.trials = 3}).second == to_string(StopReason::kRounds));
+}
+
+TEST_CASE("what the harness does inside a timed trial is below half a per cent of its shortest steps", "[harness][runner]") {
+  // The shortest step of the suites: the embedded model's on a CPU with AMX takes 80 ms, on a GPU 2 ms.
+  constexpr double kShortestStepSeconds = 2e-3, kAllowed = 0.005;
+  constexpr int64_t kSteps = 5000;
+  struct StepEngine final : FakeEngine {
+    double seconds_a_step = 0;
+    at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
+      const auto begin = std::chrono::steady_clock::now();
+      for (int64_t step = 0; step < kSteps; ++step) {
+        observer->step_begin(step, kSteps);
+        observer->step_end(step, kSteps);
+      }
+      const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / kSteps;
+      seconds_a_step = seconds_a_step == 0 ? took : std::min(seconds_a_step, took);
+      return FakeEngine::generate(order, nullptr);
+    }
+  } engine;
+  Folder folder;
+  SuiteSpec spec = suite();
+  spec.measurement.profile = false;
+  const int sink = ::open("/dev/null", O_WRONLY);  // heartbeats as of a worker
+  run_suite(spec, {.out_dir = folder.path, .only = {}, .arguments = {}, .environment = {}, .progress_fd = sink}, engine);
+  ::close(sink);
+  WARN("observing a step costs " << 1e6 * engine.seconds_a_step << " us, " << 100 * engine.seconds_a_step / kShortestStepSeconds << " % of 2 ms");
+  CHECK(engine.seconds_a_step < kAllowed * kShortestStepSeconds);
 }
 
 TEST_CASE("a second call in the same folder repeats nothing", "[harness][runner]") {

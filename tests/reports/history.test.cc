@@ -395,6 +395,8 @@ TEST_CASE("audits hold for an honest run and name what breaks", "[reports][histo
         TrialResult result;
         result.samples = {{"step", 0, 500, {}}, {"step", 1, 500, {}}, {"e2e", -1, 1000 + round, {}}};
         result.output_sha256 = "same";
+        result.frames = 9;
+        result.gpu.power = GpuPowerRow{.device = "a GPU", .samples = 1};
         store.finish_trial(store.begin_trial({run, id, item, TrialRole::kTiming, round}, (round + v) % 2), result);
         if (round == 0) store.finish_trial(store.begin_trial({run, id, item, TrialRole::kProfile, 0}), [] { TrialResult r; r.output_sha256 = "same"; return r; }());
       }
@@ -421,6 +423,8 @@ TEST_CASE("audits hold for an honest run and name what breaks", "[reports][histo
   CHECK(broken("UPDATE trial SET output_sha256 = 'other' WHERE repeat = 3 AND case_id = 1") == Names{"rounds agree", "modes agree"});
   CHECK(broken("UPDATE sample SET host_ns = 800 WHERE stage = 'e2e' AND trial_id IN (SELECT trial_id FROM trial WHERE repeat > 0 AND case_id = 2)") ==
         Names{"no memory of prompts"});
+  CHECK(broken("UPDATE trial SET frames = 8 WHERE trial_id = 1") == Names{"whole videos"});
+  CHECK(broken("INSERT INTO gpu_other_process VALUES (1, 77, 'miner', 1073741824)") == Names{"alone on the GPU"});
   CHECK(broken("UPDATE prediction SET measured = 60") == Names{"work as planned"});
   CHECK(broken("UPDATE trial SET position = 0 WHERE case_id = 1") == Names{"balanced order"});
 }
