@@ -390,8 +390,9 @@ TEST_CASE("audits hold for an honest run and name what breaks", "[reports][histo
     for (int64_t v = 0; v < 2; ++v) {
       const CaseId id = store.ensure_case(run, {v == 0 ? "dense" : "vorta", "", "{\"steps\":2,\"v\":" + std::to_string(v) + "}", v});
       store.set_predictions(run, id, {{"flops/attention", "FLOP", 100, 101.0}});
-      for (int64_t round = 0; round < 4; ++round) {
-        const ItemId item = store.ensure_item({"prompt", "", "{}", 1});
+      for (int64_t turn = 0; turn < 20; ++turn) {
+        const int64_t round = turn / 5;
+        const ItemId item = store.ensure_item({"prompt", "", "{}", static_cast<uint64_t>(turn % 5)});
         TrialResult result;
         result.samples = {{"step", 0, 500, {}}, {"step", 1, 500, {}}, {"e2e", -1, 1000 + round, {}}};
         result.output_sha256 = "same";
