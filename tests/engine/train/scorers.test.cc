@@ -12,7 +12,7 @@
 #include "engine/train/corruption.h"
 #include "engine/train/degrade.h"
 #include "engine/train/scorer_batch.h"
-#include "engine/weights/safetensors.h"
+#include "engine/weights/checkpoint.h"
 #include "tests/support/catch.h"
 #include "tests/support/temporary_folder.h"
 
