@@ -9,6 +9,7 @@
 #include "engine/base/error.h"
 #include "engine/train/captions.h"
 #include "engine/train/corruption.h"
+#include "engine/weights/checkpoint.h"
 #include "engine/weights/safetensors.h"
 #include "metrics/core/scorer.h"
 #include "metrics/core/totals.h"
@@ -224,7 +225,7 @@ TEST_CASE("embedded scorers that are missing or not the scorers' are an error, n
   CHECK_THROWS_AS(row.make({missing, at::kCPU, {}}), MachineError);
   const fs::path wrong = folder / "wrong";
   fs::copy(scorers_folder(), wrong, fs::copy_options::recursive);
-  engine::TensorMap tensors = engine::read_weight_folder(scorers_folder());
+  engine::TensorMap tensors = engine::read_checkpoint(scorers_folder() / "scorers.safetensors");
   tensors.erase(tensors.begin());
   engine::write_safetensors(wrong / "scorers.safetensors", tensors, {});
   const ScorerWeights other("/nonexistent", wrong);

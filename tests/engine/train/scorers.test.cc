@@ -12,7 +12,7 @@
 #include "engine/train/corruption.h"
 #include "engine/train/degrade.h"
 #include "engine/train/scorer_batch.h"
-#include "engine/weights/safetensors.h"
+#include "engine/weights/checkpoint.h"
 #include "tests/support/catch.h"
 #include "tests/support/temporary_folder.h"
 
@@ -114,8 +114,8 @@ TEST_CASE("training of the scorers goes on from its checkpoint with the steps of
   CHECK(train_scorer(training).steps_done == 1);
   training.options.steps = 2;
   CHECK(train_scorer(training).steps_done == 2);
-  const TensorMap a = read_weight_folder(dir / "whole" / "scorers");
-  const TensorMap b = read_weight_folder(dir / "parts" / "scorers");
+  const TensorMap a = read_checkpoint(dir / "whole" / "scorers" / "scorers.safetensors");
+  const TensorMap b = read_checkpoint(dir / "parts" / "scorers" / "scorers.safetensors");
   REQUIRE(a.size() == b.size());
   for (const auto& [name, tensor] : a) CHECK(at::equal(tensor, b.at(name)));
   training.replay = -1;
