@@ -12,6 +12,7 @@
 namespace vorta::harness {
 
 struct ProfiledTrial {
+  at::Tensor made;              // frames or latents, as the order asked
   reports::TrialResult result;  // ranges by operator and layer, peak of tensor memory, stage times (slowed by watching)
   MeasuredWork work;
   std::optional<GpuTrace> trace;  // kernels, where the work was done on a GPU that could be watched

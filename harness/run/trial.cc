@@ -89,10 +89,14 @@ void TrialMaker::warm_up(const Case& one) {
   }
 }
 
+std::string TrialMaker::output_hash(const at::Tensor& made) const {
+  const at::Tensor bytes = (makes_latents() ? made : metrics::eight_bit(made)).cpu().contiguous();
+  return sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
+}
+
 // Every generation of a case in this process, warm-up, timed or observed, must give the same frames. Returns their hash.
 std::string TrialMaker::remember_output(const Case& one, const at::Tensor& made) {
-  const at::Tensor bytes = (makes_latents() ? made : metrics::eight_bit(made)).cpu().contiguous();
-  const std::string hash = sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
+  const std::string hash = output_hash(made);
   const auto [first, is_new] = outputs_.try_emplace(one.hash, hash);
   if (!is_new && first->second != hash) {
     throw engine::NotFiniteError("verify", "two generations of the same prompt and seed differ");
@@ -153,6 +157,7 @@ void TrialMaker::name_for_vbench(const Case& one) const {
 ProfiledTrial TrialMaker::profiled(const Case& one, const std::vector<std::vector<reports::SampleRow>>& timed) {
   const int64_t begin_ns = probe_clock_ns();
   ProfiledTrial profiled = profile_generation(engine_, order(one));
+  profiled.result.output_sha256 = output_hash(profiled.made);
   profiled.result.setup = setup_of(one);
   profiled.result.gpu.power = power_between(one, begin_ns, probe_clock_ns());
   if (!profiled.result.gpu.profile) return profiled;

@@ -55,6 +55,7 @@ class TrialMaker {
   std::optional<reports::GpuPowerRow> power_between(const Case& one, int64_t begin_ns, int64_t end_ns);
   reports::TrialSetup setup_of(const Case& one) const;
   void name_for_vbench(const Case& one) const;
+  std::string output_hash(const at::Tensor& made) const;
   std::string remember_output(const Case& one, const at::Tensor& made);
   void report_gpu(const Case& one, ProfiledTrial& profiled);
 

@@ -235,7 +235,7 @@ std::string body(const Report& report, const RenderOptions& options) {
   out += chart("layers", "Time by layer", "Separate profiled trials.") + take("layers");
   out += chart("operators", "Time by operator", "Separate profiled trials; the ten longest by self time.") + take("operators");
   for (const char* id : {"gpu-kernels", "gpu-roofline", "gpu-places", "gpu-steps", "gpu-counters", "gpu-sparsity", "gpu-power", "gpu-notes"}) out += take(id);
-  out += take("memory") + take("environment") + take("environment-now") + take("model");
+  out += take("memory") + take("audits") + take("environment") + take("environment-now") + take("model");
   VORTA_CHECK(tables.empty(), "a table has no place on the page");
   return out;
 }

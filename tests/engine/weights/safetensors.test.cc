@@ -144,6 +144,6 @@ TEST_CASE("a full disk leaves the old file and no temporary", "[weights][safeten
   const Scratch scratch;
   std::filesystem::create_symlink("/dev/full", scratch.dir / ("x." + std::to_string(getpid()) + ".tmp"));
   scratch.write("x", "old");
-  CHECK(mentions(data_error([&] { write_safetensors(scratch.dir / "x", {{"a", at::zeros({100})}}); }), "space"));
+  CHECK_THROWS_AS(write_safetensors(scratch.dir / "x", {{"a", at::zeros({100})}}), MachineError);
   CHECK(vorta::read_file(scratch.dir / "x") == "old");
 }
