@@ -16,6 +16,7 @@
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
 #include "harness/cli/exit_codes.h"
+#include "harness/cli/flag_checks.h"
 #include "harness/cli/print_plan.h"
 #include "harness/cli/verbs.h"
 #include "harness/probe/gpu_capability.h"
@@ -208,7 +209,7 @@ std::function<int()> add_run(CLI::App& sub) {
                "Weights of the model's configurations, not of its files: latency alone, without metrics and claims about quality");
   sub.add_option("--timed-steps", options->timed_steps,
                  "Stop after so many steps, and extrapolate to the schedule; every row says so (needs a suite without metrics, or --random-weights)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   sub.add_option("--offload", options->offload, "none, components (networks wait in turn) or layers (blocks stream from the host's memory)");
   sub.add_option("--quantization", options->quantization, "none or fp8, for every variant");
   sub.add_flag("--dry-run", options->dry_run, "Print the plan and stop");

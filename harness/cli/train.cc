@@ -185,7 +185,7 @@ void add_adapt(CLI::App& app, TrainArguments& arguments) {
   add_replicas(app, adapt.options);
   app.add_option("--model", adapt.model, "Folder of the trained model, diffusers layout")->required();
   app.add_option("--routers", adapt.routers, "Router checkpoint (default: the model's)");
-  app.add_option("--batch", adapt.batch, "Clips a micro-batch")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--batch", adapt.batch, "Clips a micro-batch")->capture_default_str()->check(whole_number(1));
   app.add_option("--dense-share", adapt.dense_share, "Share of the micro-batches with dense attention")
       ->capture_default_str();
   app.add_option("--caption-dropout", adapt.caption_dropout)->capture_default_str();

@@ -11,7 +11,6 @@
 #include "harness/probe/operator_profile.h"
 #include "harness/probe/scope_bridge.h"
 #include "harness/probe/stage_clock.h"
-#include "metrics/core/frames_input.h"
 
 namespace vorta::harness {
 namespace {
