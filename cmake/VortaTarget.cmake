@@ -34,7 +34,7 @@ endif()
 # With VORTA_UNITY the sources of a target compile in batches: what the headers of Torch cost at the end of every
 # translation unit, 3 s, is paid once a batch. Names in the anonymous namespaces of one target must then differ.
 function(vorta_common target)
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ${VORTA_UNITY} UNITY_BUILD_BATCH_SIZE 8)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${VORTA_UNITY} UNITY_BUILD_BATCH_SIZE 16)
   target_include_directories(${target} PUBLIC "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${target} PRIVATE vorta_warnings vorta_sanitize)
   target_compile_options(${target} PRIVATE $<$<AND:$<BOOL:${VORTA_UNITY}>,$<CXX_COMPILER_ID:GNU>>:-Wno-subobject-linkage>)

@@ -14,15 +14,15 @@
 namespace vorta::engine {
 namespace {
 
-constexpr std::size_t kMaxValues = 8'000'000;  // an optimiser's state in a training checkpoint has some
+constexpr std::size_t kMaxObjectValues = 8'000'000;  // an optimiser's state in a training checkpoint has some
 constexpr std::size_t kMaxTensors = 200'000;
 constexpr int kMaxDepth = 64;
 
-enum class Kind { kOther, kInt, kString, kList, kDict, kGlobal, kObject, kStorage, kTensor, kMark };
+enum class ObjectKind { kOther, kInt, kString, kList, kDict, kGlobal, kObject, kStorage, kTensor, kMark };
 
 // Containers hold indices into one arena. A list is a list, tuple or set; an object is the result of a call.
-struct Value {
-  Kind kind = Kind::kOther;
+struct ObjectValue {
+  ObjectKind kind = ObjectKind::kOther;
   int64_t integer = 0;                // int; a storage's element count
   std::string text = {};              // string; "module name" of a global; a storage's key
   std::vector<uint32_t> items = {};   // list; dict as key, value, key, value; an object's attributes likewise
@@ -55,9 +55,9 @@ std::optional<ElementType> find_type(std::string_view global) {
   return std::nullopt;
 }
 
-class Unpickler {
+class ObjectUnpickler {
  public:
-  Unpickler(std::string_view pickle, std::string_view where) : pickle_(pickle), where_(where) {}
+  ObjectUnpickler(std::string_view pickle, std::string_view where) : pickle_(pickle), where_(where) {}
 
   ObjectPickle run() {
     while (!stopped_) step();
@@ -65,9 +65,9 @@ class Unpickler {
     ObjectPickle out;
     out.bytes = at_;
     collect(root, "", 0, out.tensors);
-    if (value(root).kind == Kind::kList) {
+    if (value(root).kind == ObjectKind::kList) {
       for (const uint32_t item : value(root).items) {
-        if (value(item).kind == Kind::kString) out.strings.push_back(value(item).text);
+        if (value(item).kind == ObjectKind::kString) out.strings.push_back(value(item).text);
       }
     }
     return out;
@@ -103,29 +103,29 @@ class Unpickler {
     return text;
   }
 
-  const Value& value(uint32_t index) const { return arena_[index]; }
+  const ObjectValue& value(uint32_t index) const { return arena_[index]; }
 
-  void push(Value value) {
-    if (arena_.size() >= kMaxValues) fail(fmt::format("more than {} values", kMaxValues));
+  void push(ObjectValue value) {
+    if (arena_.size() >= kMaxObjectValues) fail(fmt::format("more than {} values", kMaxObjectValues));
     arena_.push_back(std::move(value));
     stack_.push_back(static_cast<uint32_t>(arena_.size() - 1));
   }
 
   uint32_t pop() {
-    if (stack_.empty() || value(stack_.back()).kind == Kind::kMark) fail("a value was expected on the stack");
+    if (stack_.empty() || value(stack_.back()).kind == ObjectKind::kMark) fail("a value was expected on the stack");
     const uint32_t top = stack_.back();
     stack_.pop_back();
     return top;
   }
 
   uint32_t top() const {
-    if (stack_.empty() || value(stack_.back()).kind == Kind::kMark) fail("a value was expected on the stack");
+    if (stack_.empty() || value(stack_.back()).kind == ObjectKind::kMark) fail("a value was expected on the stack");
     return stack_.back();
   }
 
   std::vector<uint32_t> pop_to_mark() {
     const auto mark = std::find_if(stack_.rbegin(), stack_.rend(),
-                                   [&](uint32_t index) { return value(index).kind == Kind::kMark; });
+                                   [&](uint32_t index) { return value(index).kind == ObjectKind::kMark; });
     if (mark == stack_.rend()) fail("no mark on the stack");
     std::vector<uint32_t> items(mark.base(), stack_.end());
     stack_.erase(mark.base() - 1, stack_.end());
@@ -165,7 +165,7 @@ class Unpickler {
     }
   }
 
-  void push_int(int64_t integer) { push({.kind = Kind::kInt, .integer = integer}); }
+  void push_int(int64_t integer) { push({.kind = ObjectKind::kInt, .integer = integer}); }
 
   void push_long(uint64_t bytes) {
     if (bytes > 8) {  // torch's magic number is one
@@ -179,7 +179,7 @@ class Unpickler {
     push_int(static_cast<int64_t>(bits));
   }
 
-  void push_string(uint64_t bytes) { push({.kind = Kind::kString, .text = std::string(take(bytes))}); }
+  void push_string(uint64_t bytes) { push({.kind = ObjectKind::kString, .text = std::string(take(bytes))}); }
 
   bool step_memo(unsigned char opcode) {
     switch (opcode) {
@@ -203,13 +203,13 @@ class Unpickler {
 
   bool step_container(unsigned char opcode) {
     switch (opcode) {
-      case '(': push({.kind = Kind::kMark}); return true;
-      case ')': case ']': case 0x8f: push({.kind = Kind::kList}); return true;
-      case '}': push({.kind = Kind::kDict}); return true;
-      case 't': case 'l': case 0x91: push({.kind = Kind::kList, .items = pop_to_mark()}); return true;
-      case 0x85: push({.kind = Kind::kList, .items = pop_values(1)}); return true;
-      case 0x86: push({.kind = Kind::kList, .items = pop_values(2)}); return true;
-      case 0x87: push({.kind = Kind::kList, .items = pop_values(3)}); return true;
+      case '(': push({.kind = ObjectKind::kMark}); return true;
+      case ')': case ']': case 0x8f: push({.kind = ObjectKind::kList}); return true;
+      case '}': push({.kind = ObjectKind::kDict}); return true;
+      case 't': case 'l': case 0x91: push({.kind = ObjectKind::kList, .items = pop_to_mark()}); return true;
+      case 0x85: push({.kind = ObjectKind::kList, .items = pop_values(1)}); return true;
+      case 0x86: push({.kind = ObjectKind::kList, .items = pop_values(2)}); return true;
+      case 0x87: push({.kind = ObjectKind::kList, .items = pop_values(3)}); return true;
       case 'a': append(pop_values(1)); return true;
       case 'e': case 0x90: append(pop_to_mark()); return true;
       case 's': append(pop_values(2)); return true;
@@ -221,7 +221,7 @@ class Unpickler {
   // The items of lists, dicts and of objects that are dicts or lists by inheritance.
   void append(const std::vector<uint32_t>& items) {
     total_items_ += items.size();
-    if (total_items_ > kMaxValues) fail(fmt::format("more than {} items", kMaxValues));
+    if (total_items_ > kMaxObjectValues) fail(fmt::format("more than {} items", kMaxObjectValues));
     auto& into = arena_[top()].items;
     into.insert(into.end(), items.begin(), items.end());
   }
@@ -233,12 +233,12 @@ class Unpickler {
       case '.': stopped_ = true; return true;
       case 'c': {
         const auto module = line();
-        push({.kind = Kind::kGlobal, .text = fmt::format("{} {}", module, line())});
+        push({.kind = ObjectKind::kGlobal, .text = fmt::format("{} {}", module, line())});
         return true;
       }
       case 0x93: {
         const auto names = pop_values(2);
-        push({.kind = Kind::kGlobal, .text = fmt::format("{} {}", value(names[0]).text, value(names[1]).text)});
+        push({.kind = ObjectKind::kGlobal, .text = fmt::format("{} {}", value(names[0]).text, value(names[1]).text)});
         return true;
       }
       case 'Q': push_storage(pop()); return true;
@@ -254,8 +254,8 @@ class Unpickler {
       }
       case 'b': {
         const uint32_t state = pop();
-        Value& object = arena_[top()];
-        if (object.kind == Kind::kObject && value(state).kind == Kind::kDict) object.items = value(state).items;
+        ObjectValue& object = arena_[top()];
+        if (object.kind == ObjectKind::kObject && value(state).kind == ObjectKind::kDict) object.items = value(state).items;
         return true;
       }
       default: return false;
@@ -269,10 +269,10 @@ class Unpickler {
   // ("storage", class, key, device, element count), and in the old format a sixth: a view, always None since 2017
   void push_storage(uint32_t id) {
     const auto& items = value(id).items;
-    if (items.size() < 5 || value(items[0]).text != "storage" || value(items[1]).kind != Kind::kGlobal) {
+    if (items.size() < 5 || value(items[0]).text != "storage" || value(items[1]).kind != ObjectKind::kGlobal) {
       fail("a persistent id that is no storage");
     }
-    push({.kind = Kind::kStorage,
+    push({.kind = ObjectKind::kStorage,
           .integer = value(items[4]).integer,
           .text = value(items[2]).text,
           .type = find_type(value(items[1]).text)});
@@ -282,18 +282,18 @@ class Unpickler {
     const std::string_view global = value(callee).text;
     const auto& items = value(arguments).items;
     if (global.starts_with("torch._utils _rebuild_tensor")) return push_tensor(items);
-    const bool has_tensor = !items.empty() && value(items[0]).kind == Kind::kTensor;
+    const bool has_tensor = !items.empty() && value(items[0]).kind == ObjectKind::kTensor;
     if (global.starts_with("torch._utils _rebuild_parameter") && has_tensor) {
       stack_.push_back(items[0]);
       return;
     }
     if (global == "collections OrderedDict") return push_dict(items);
-    push({.kind = Kind::kObject});
+    push({.kind = ObjectKind::kObject});
   }
 
   // OrderedDict(), or OrderedDict([[key, value], ...]) of Python 2
   void push_dict(const std::vector<uint32_t>& arguments) {
-    Value dict{.kind = Kind::kDict};
+    ObjectValue dict{.kind = ObjectKind::kDict};
     if (!arguments.empty()) {
       for (const uint32_t pair : value(arguments[0]).items) {
         const auto& two = value(pair).items;
@@ -306,7 +306,7 @@ class Unpickler {
   std::vector<int64_t> integers(uint32_t index) const {
     std::vector<int64_t> numbers;
     for (const uint32_t item : value(index).items) {
-      if (value(item).kind != Kind::kInt || value(item).integer < 0) fail("a size or stride that is no count");
+      if (value(item).kind != ObjectKind::kInt || value(item).integer < 0) fail("a size or stride that is no count");
       numbers.push_back(value(item).integer);
     }
     if (numbers.size() > kMaxDepth) fail("a tensor of too many dimensions");
@@ -315,8 +315,8 @@ class Unpickler {
 
   // (storage, offset, sizes, strides, ...); v3 names the dtype of an untyped storage seventh
   void push_tensor(const std::vector<uint32_t>& items) {
-    if (items.size() < 4 || value(items[0]).kind != Kind::kStorage) fail("a tensor without storage");
-    const Value& storage = value(items[0]);
+    if (items.size() < 4 || value(items[0]).kind != ObjectKind::kStorage) fail("a tensor without storage");
+    const ObjectValue& storage = value(items[0]);
     auto type = storage.type;
     if (!type && items.size() > 6) type = find_type(value(items[6]).text);
     if (!type) return push({});  // quantised and complex tensors: no weights of ours
@@ -328,21 +328,21 @@ class Unpickler {
                          .strides = integers(items[3])};
     if (tensor.sizes.size() != tensor.strides.size() || tensor.offset < 0) fail("a tensor with a wrong view");
     if (!storage.type) tensor.storage_elements /= element_type_info(*type).bytes;
-    push({.kind = Kind::kTensor, .tensor = std::move(tensor)});
+    push({.kind = ObjectKind::kTensor, .tensor = std::move(tensor)});
   }
 
   void collect(uint32_t index, const std::string& name, int depth, std::vector<PickledTensor>& out) const {
     if (depth > kMaxDepth) fail("dicts nested too deeply");
-    const Value& found = value(index);
-    if (found.kind == Kind::kTensor) {
+    const ObjectValue& found = value(index);
+    if (found.kind == ObjectKind::kTensor) {
       if (out.size() >= kMaxTensors) fail(fmt::format("more than {} tensors", kMaxTensors));
       out.push_back(*found.tensor);
       out.back().name = name;
-    } else if (found.kind == Kind::kDict || found.kind == Kind::kObject) {
+    } else if (found.kind == ObjectKind::kDict || found.kind == ObjectKind::kObject) {
       for (std::size_t i = 0; i + 1 < found.items.size(); i += 2) {
-        const Value& key = value(found.items[i]);
-        if (key.kind != Kind::kString && key.kind != Kind::kInt) continue;
-        const std::string last = key.kind == Kind::kString ? key.text : std::to_string(key.integer);
+        const ObjectValue& key = value(found.items[i]);
+        if (key.kind != ObjectKind::kString && key.kind != ObjectKind::kInt) continue;
+        const std::string last = key.kind == ObjectKind::kString ? key.text : std::to_string(key.integer);
         collect(found.items[i + 1], name.empty() ? last : name + "." + last, depth + 1, out);
       }
     }
@@ -353,7 +353,7 @@ class Unpickler {
   std::size_t at_ = 0;
   bool stopped_ = false;
   std::size_t total_items_ = 0;
-  std::deque<Value> arena_;
+  std::deque<ObjectValue> arena_;
   std::vector<uint32_t> stack_;
   std::unordered_map<uint64_t, uint32_t> memo_;
 };
@@ -361,7 +361,7 @@ class Unpickler {
 }  // namespace
 
 ObjectPickle parse_object_pickle(std::string_view pickle, std::string_view where) {
-  return Unpickler(pickle, where).run();
+  return ObjectUnpickler(pickle, where).run();
 }
 
 }  // namespace vorta::engine

@@ -18,7 +18,7 @@ constexpr int64_t kLevels = 4;
 constexpr int64_t kRadius = 3;
 constexpr int64_t kWindows = 2 * kLevels * (2 * kRadius + 1) * (2 * kRadius + 1);  // of both directions
 constexpr int64_t kFlows = 3;
-constexpr int64_t kSide = 20;
+constexpr int64_t kTailSide = 20;
 constexpr int64_t kMatch = 84;
 constexpr std::array<int64_t, 4> kChannels{20, 32, 44, 56};  // of the context pyramid, finest first
 constexpr double kLeak = 0.1;
@@ -48,7 +48,7 @@ Amt::Activated Amt::take_activated(const engine::WeightReader& weights, std::str
 
 Amt::Decoder Amt::take_decoder(const engine::WeightReader& weights, int64_t in, int64_t width, int64_t out) {
   const engine::WeightReader block = weights.scope("convblock"), residual = block.scope("1");
-  const std::array<int64_t, 4> whole{width, width, 3, 3}, side{kSide, kSide, 3, 3};
+  const std::array<int64_t, 4> whole{width, width, 3, 3}, side{kTailSide, kTailSide, 3, 3};
   return {.enter = take_activated(block, "0", {width, in, 3, 3}),
           .first = take_activated(residual, "conv1", whole),
           .side1 = take_activated(residual, "conv2", side),
@@ -140,7 +140,7 @@ std::vector<at::Tensor> Amt::context(const at::Tensor& images) const {
 at::Tensor Amt::Decoder::operator()(const at::Tensor& x) const {
   const at::Tensor entered = enter(x);
   const auto through_side = [](const at::Tensor& y, const Activated& side) {
-    at::Tensor tail = y.narrow(1, y.size(1) - kSide, kSide);
+    at::Tensor tail = y.narrow(1, y.size(1) - kTailSide, kTailSide);
     tail.copy_(side(tail));
     return y;
   };

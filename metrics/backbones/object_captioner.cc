@@ -9,7 +9,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr int64_t kEnd = 102;         // [SEP]
+constexpr int64_t kSeparator = 102;         // [SEP]
 constexpr int64_t kMostTokens = 40;   // with the one at the beginning
 constexpr double kForbidden = -10000.0;
 constexpr double kLayerEps = 1e-12;
@@ -94,7 +94,7 @@ void ObjectCaptioner::describe_some(const at::Tensor& objects, int64_t begin,
     const at::Tensor chosen = tokens.cpu();
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const int64_t token = chosen.const_data_ptr<int64_t>()[i];
-      ended[i] = ended[i] || token == kEnd;
+      ended[i] = ended[i] || token == kSeparator;
       if (!ended[i]) texts[i].push_back(token);
     }
     if (std::all_of(ended.begin(), ended.end(), [](bool end) { return end; })) break;

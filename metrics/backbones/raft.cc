@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kRaftLevels = 4;
 constexpr int64_t kRaftRadius = 4;
-constexpr int64_t kWindow = kRaftLevels * (2 * kRaftRadius + 1) * (2 * kRaftRadius + 1);
+constexpr int64_t kCorrelationWindow = kRaftLevels * (2 * kRaftRadius + 1) * (2 * kRaftRadius + 1);
 constexpr int64_t kHidden = 128;
 
 }  // namespace
@@ -62,7 +62,7 @@ Raft::Raft(const engine::WeightReader& weights) {
   encoders_.emplace_back(weights.scope("fnet"), RaftEncoder::Norm::kInstance);
   encoders_.emplace_back(weights.scope("cnet"), RaftEncoder::Norm::kBatch);
   const engine::WeightReader block = weights.scope("update_block");
-  correlation1_ = take_conv(block, "encoder.convc1", {256, kWindow, 1, 1});
+  correlation1_ = take_conv(block, "encoder.convc1", {256, kCorrelationWindow, 1, 1});
   correlation2_ = take_conv(block, "encoder.convc2", {192, 256, 3, 3});
   flow1_ = take_conv(block, "encoder.convf1", {128, 2, 7, 7});
   flow2_ = take_conv(block, "encoder.convf2", {64, 128, 3, 3});

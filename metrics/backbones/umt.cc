@@ -9,7 +9,7 @@ namespace vorta::metrics {
 namespace {
 
 constexpr double kUmtEps = 1e-6;
-constexpr int64_t kMlpRatio = 4;
+constexpr int64_t kUmtMlpRatio = 4;
 constexpr int64_t kPretrainedFrames = 8;
 
 }  // namespace
@@ -37,8 +37,8 @@ Umt::Umt(const engine::WeightReader& weights, const UmtConfig& config) : config_
                                at::cat({q_bias, at::zeros_like(v_bias), v_bias})},
                        .proj = take_linear(block, "attn.proj", width, width),
                        .norm2 = take_norm(block, "norm2", width),
-                       .fc1 = take_linear(block, "mlp.fc1", kMlpRatio * width, width),
-                       .fc2 = take_linear(block, "mlp.fc2", width, kMlpRatio * width)});
+                       .fc1 = take_linear(block, "mlp.fc1", kUmtMlpRatio * width, width),
+                       .fc2 = take_linear(block, "mlp.fc2", width, kUmtMlpRatio * width)});
   }
   norm_ = take_norm(weights, "fc_norm", width);
   head_ = take_linear(weights, "head", config.classes, width);

@@ -9,7 +9,7 @@ namespace vorta::metrics {
 namespace {
 
 constexpr double kViclipEps = 1e-5;
-constexpr int64_t kHeadWidth = 64;
+constexpr int64_t kViclipHeadWidth = 64;
 
 at::Tensor unit_length(const at::Tensor& feature) { return feature / feature.norm(); }
 
@@ -24,7 +24,7 @@ Viclip::Vision::Vision(const engine::WeightReader& weights, const ViclipConfig& 
       ln_pre(take_norm(weights, "ln_pre", config.width)),
       ln_post(take_norm(weights, "ln_post", config.width)),
       blocks(weights.scope("transformer.resblocks"),
-             {.width = config.width, .layers = config.layers, .heads = config.width / kHeadWidth}) {}
+             {.width = config.width, .layers = config.layers, .heads = config.width / kViclipHeadWidth}) {}
 
 Viclip::Text::Text(const engine::WeightReader& weights, const ViclipConfig& config)
     : tokens(weights.take("token_embedding.weight", {config.vocabulary, config.text_width})),
@@ -33,7 +33,7 @@ Viclip::Text::Text(const engine::WeightReader& weights, const ViclipConfig& conf
       ln_final(take_norm(weights, "ln_final", config.text_width)),
       blocks(weights.scope("transformer.resblocks"), {.width = config.text_width,
                                                       .layers = config.text_layers,
-                                                      .heads = config.text_width / kHeadWidth,
+                                                      .heads = config.text_width / kViclipHeadWidth,
                                                       .causal = true}) {}
 
 Viclip::Viclip(const engine::WeightReader& weights, const ViclipConfig& config)

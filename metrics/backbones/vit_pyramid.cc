@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kPyramidEps = 1e-6;
 constexpr double kLevelEps = 1e-5;
-constexpr int64_t kPatch = 16;
+constexpr int64_t kVitPatch = 16;
 constexpr int64_t kPretrainedGrid = 14;
 constexpr int64_t kGlobalEvery = 3;
 
@@ -41,7 +41,7 @@ VitPyramid::Level VitPyramid::take_level(const engine::WeightReader& weights, st
 VitPyramid::VitPyramid(const engine::WeightReader& weights, const GritConfig& config) : config_(config) {
   const engine::WeightReader vit = weights.scope("bottom_up");
   const int64_t width = config.width, head = width / config.heads;
-  patches_ = {vit.take("patch_embed.proj.weight", {width, 3, kPatch, kPatch}), vit.take("patch_embed.proj.bias", {width})};
+  patches_ = {vit.take("patch_embed.proj.weight", {width, 3, kVitPatch, kVitPatch}), vit.take("patch_embed.proj.bias", {width})};
   const at::Tensor table = vit.take("pos_embed", {1, 1 + kPretrainedGrid * kPretrainedGrid, width});
   positions_ = table.slice(1, 1).transpose(1, 2).reshape({1, width, kPretrainedGrid, kPretrainedGrid});
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -104,7 +104,7 @@ at::Tensor VitPyramid::finished(const Level& level, const at::Tensor& entered) {
 }
 
 std::vector<at::Tensor> VitPyramid::forward(const at::Tensor& image) const {
-  const at::Tensor patches = at::conv2d(image, patches_.weight, patches_.bias, kPatch);
+  const at::Tensor patches = at::conv2d(image, patches_.weight, patches_.bias, kVitPatch);
   const int64_t h = patches.size(2), w = patches.size(3);
   const bool fits = h == kPretrainedGrid && w == kPretrainedGrid;
   const at::Tensor positions = fits ? positions_ : at::upsample_bicubic2d(positions_, {h, w}, false);

@@ -9,7 +9,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr int64_t kSide = 224;
+constexpr int64_t kClipSide = 224;
 
 at::Tensor bicubic(const at::Tensor& images, int64_t height, int64_t width) {
   if (images.size(2) == height && images.size(3) == width) return images;
@@ -48,7 +48,7 @@ at::Tensor normalise(const at::Tensor& images, const double (&mean)[3], const do
 }
 
 at::Tensor clip_images(const at::Tensor& frames, Resize resize) {
-  const auto [height, width] = shorter_side_size(frames.size(2), frames.size(3), kSide);
+  const auto [height, width] = shorter_side_size(frames.size(2), frames.size(3), kClipSide);
   at::Tensor images;
   if (resize == Resize::kPillow) {
     images = pillow_resize(frames, height, width, PillowFilter::kBicubic).to(at::kFloat);
@@ -56,11 +56,11 @@ at::Tensor clip_images(const at::Tensor& frames, Resize resize) {
     images = bicubic(frames.to(at::kFloat), height, width);
     if (resize == Resize::kUint8) images = images.clamp(0.0, 255.0).round();
   }
-  return normalise(center_crop(images, kSide).div(255.0), kClipMean, kClipStd).contiguous();
+  return normalise(center_crop(images, kClipSide).div(255.0), kClipMean, kClipStd).contiguous();
 }
 
 at::Tensor dino_images(const at::Tensor& frames, Resize resize) {
-  const auto [height, width] = shorter_side_size(frames.size(2), frames.size(3), kSide);
+  const auto [height, width] = shorter_side_size(frames.size(2), frames.size(3), kClipSide);
   at::Tensor images;
   if (resize == Resize::kPillow) {
     images = pillow_resize(frames, height, width, PillowFilter::kBilinear).to(at::kFloat);

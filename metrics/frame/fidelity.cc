@@ -14,21 +14,21 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr int64_t kWindow = 11;
+constexpr int64_t kSsimWindow = 11;
 constexpr double kSigma = 1.5;
 constexpr double kC1 = 0.01 * 0.01;
 constexpr double kC2 = 0.03 * 0.03;
 
 at::Tensor gaussian_weights() {
-  const at::Tensor x = at::arange(kWindow, at::kDouble) - static_cast<double>(kWindow / 2);
+  const at::Tensor x = at::arange(kSsimWindow, at::kDouble) - static_cast<double>(kSsimWindow / 2);
   const at::Tensor weights = at::exp(-(x * x) / (2.0 * kSigma * kSigma));
   return weights / weights.sum();
 }
 
 // planes [P, 1, Y, X] -> weighted local means [P, 1, Y - 10, X - 10]
 at::Tensor local_mean(const at::Tensor& planes, const at::Tensor& weights) {
-  const at::Tensor rows = at::conv2d(planes, weights.view({1, 1, 1, kWindow}));
-  return at::conv2d(rows, weights.view({1, 1, kWindow, 1}));
+  const at::Tensor rows = at::conv2d(planes, weights.view({1, 1, 1, kSsimWindow}));
+  return at::conv2d(rows, weights.view({1, 1, kSsimWindow, 1}));
 }
 
 // Means over all windows of each plane: the whole similarity, and its part of contrast and structure.
@@ -67,8 +67,8 @@ double psnr(const at::Tensor& frames, const at::Tensor& reference) {
 
 double ssim(const at::Tensor& frames, const at::Tensor& reference) {
   check_pair(frames, reference, "ssim");
-  if (frames.size(2) < kWindow || frames.size(3) < kWindow) {
-    throw ConfigError("ssim", fmt::format("expected frames of at least {0}x{0} pixels, found {1}x{2}", kWindow,
+  if (frames.size(2) < kSsimWindow || frames.size(3) < kSsimWindow) {
+    throw ConfigError("ssim", fmt::format("expected frames of at least {0}x{0} pixels, found {1}x{2}", kSsimWindow,
                                           frames.size(2), frames.size(3)));
   }
   const at::Tensor weights = gaussian_weights();
@@ -81,7 +81,7 @@ double ssim(const at::Tensor& frames, const at::Tensor& reference) {
 
 double ms_ssim(const at::Tensor& frames, const at::Tensor& reference) {
   constexpr std::array<double, 5> kExponents{0.0448, 0.2856, 0.3001, 0.2363, 0.1333};
-  constexpr int64_t kLeastSide = (kWindow - 1) << (kExponents.size() - 1);
+  constexpr int64_t kLeastSide = (kSsimWindow - 1) << (kExponents.size() - 1);
   check_pair(frames, reference, "ms_ssim");
   if (std::min(frames.size(2), frames.size(3)) <= kLeastSide) {
     throw ConfigError("ms_ssim", fmt::format("expected sides above {} pixels for five scales, found {}x{}", kLeastSide,

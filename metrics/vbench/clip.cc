@@ -6,8 +6,8 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kClipEps = 1e-5;
-constexpr int64_t kHeadWidth = 64;
+constexpr double kClipNormEps = 1e-5;
+constexpr int64_t kClipHeadWidth = 64;
 
 }  // namespace
 
@@ -22,14 +22,14 @@ ClipImageTower::ClipImageTower(const engine::WeightReader& visual, const ClipCon
       blocks_(visual.scope("transformer.resblocks"),
               {.width = config.image_width,
                .layers = config.image_layers,
-               .heads = config.image_width / kHeadWidth,
+               .heads = config.image_width / kClipHeadWidth,
                .half_weights = true}) {}
 
 at::Tensor ClipImageTower::features(const at::Tensor& images) const {
   const at::Tensor patches = at::conv2d(images, conv1_, {}, config_.patch).flatten(2).transpose(1, 2);
   at::Tensor x = at::cat({class_embedding_.expand({images.size(0), 1, config_.image_width}), patches}, 1);
-  x = blocks_.forward(apply_norm(x + positional_embedding_, ln_pre_, kClipEps));
-  return at::matmul(apply_norm(x.select(1, 0), ln_post_, kClipEps), proj_);
+  x = blocks_.forward(apply_norm(x + positional_embedding_, ln_pre_, kClipNormEps));
+  return at::matmul(apply_norm(x.select(1, 0), ln_post_, kClipNormEps), proj_);
 }
 
 ClipTextTower::ClipTextTower(const engine::WeightReader& reader, const ClipConfig& config)
@@ -38,7 +38,7 @@ ClipTextTower::ClipTextTower(const engine::WeightReader& reader, const ClipConfi
       text_projection_(as_half(reader.take("text_projection", {config.text_width, config.embedding}))),
       blocks_(reader.scope("transformer.resblocks"), {.width = config.text_width,
                                                       .layers = config.text_layers,
-                                                      .heads = config.text_width / kHeadWidth,
+                                                      .heads = config.text_width / kClipHeadWidth,
                                                       .causal = true,
                                                       .half_weights = true}),
       ln_final_(take_norm(reader, "ln_final", config.text_width)) {}
@@ -46,7 +46,7 @@ ClipTextTower::ClipTextTower(const engine::WeightReader& reader, const ClipConfi
 at::Tensor ClipTextTower::features(const at::Tensor& tokens) const {
   const at::Tensor ids = tokens.to(token_embedding_.device());
   at::Tensor x = at::embedding(token_embedding_, ids) + positional_embedding_;
-  x = apply_norm(blocks_.forward(x), ln_final_, kClipEps);
+  x = apply_norm(blocks_.forward(x), ln_final_, kClipNormEps);
   const at::Tensor ends = ids.argmax(-1).view({-1, 1, 1}).expand({-1, 1, x.size(2)});
   return at::matmul(x.gather(1, ends).squeeze(1), text_projection_);
 }

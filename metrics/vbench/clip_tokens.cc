@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kStart = "<|startoftext|>";
-constexpr std::string_view kEnd = "<|endoftext|>";
+constexpr std::string_view kEndOfText = "<|endoftext|>";
 constexpr std::size_t kMaxBytes = std::size_t{16} << 20;  // the vocabulary has 3 MB
 
 std::string read_gzip(const fs::path& path) {
@@ -48,14 +48,14 @@ fs::path find_vocabulary(const ScorerWeights& weights) {
 std::shared_ptr<const engine::ClipTokenizer> load_openai_tokenizer(const ScorerWeights& weights) {
   const fs::path path = find_vocabulary(weights);
   return std::make_shared<const engine::ClipTokenizer>(engine::make_clip_vocabulary(read_gzip(path), path.string()),
-                                                       std::string(kEnd), path.string(), engine::ClipCleaning::kOpenAi);
+                                                       std::string(kEndOfText), path.string(), engine::ClipCleaning::kOpenAi);
 }
 
 at::Tensor clip_tokens(const engine::ClipTokenizer& tokenizer, const std::string& text, int64_t context, LongText long_text) {
   std::vector<int64_t> ids{tokenizer.id_of(kStart).value()};
   const std::vector<int64_t> words = tokenizer.text_ids(text);
   ids.insert(ids.end(), words.begin(), words.end());
-  const int64_t end = tokenizer.id_of(kEnd).value();
+  const int64_t end = tokenizer.id_of(kEndOfText).value();
   ids.push_back(end);
   if (static_cast<int64_t>(ids.size()) > context) {
     if (long_text == LongText::kRefuse) {

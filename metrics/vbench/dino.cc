@@ -9,7 +9,7 @@ namespace vorta::metrics {
 namespace {
 
 constexpr double kDinoEps = 1e-6;
-constexpr int64_t kMlpRatio = 4;
+constexpr int64_t kDinoMlpRatio = 4;
 
 }  // namespace
 
@@ -25,8 +25,8 @@ Dino::Dino(const engine::WeightReader& reader, const DinoConfig& config) : confi
                        .qkv = take_linear(block, "attn.qkv", 3 * width, width),
                        .proj = take_linear(block, "attn.proj", width, width),
                        .norm2 = take_norm(block, "norm2", width),
-                       .fc1 = take_linear(block, "mlp.fc1", kMlpRatio * width, width),
-                       .fc2 = take_linear(block, "mlp.fc2", width, kMlpRatio * width)});
+                       .fc1 = take_linear(block, "mlp.fc1", kDinoMlpRatio * width, width),
+                       .fc2 = take_linear(block, "mlp.fc2", width, kDinoMlpRatio * width)});
   }
   norm_ = take_norm(reader, "norm", width);
   reader.finish();

@@ -11,7 +11,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr int64_t kPatch = 32;
+constexpr int64_t kMusiqPatch = 32;
 constexpr int64_t kHashGrid = 10;
 constexpr int64_t kGroups = 32;
 constexpr double kStemEps = 1e-6;
@@ -71,7 +71,7 @@ Musiq::Musiq(const engine::WeightReader& reader, const MusiqConfig& config) : co
   gn2_ = take_norm(reader, "block1.gn2", stem);
   gn3_ = take_norm(reader, "block1.gn3", wide);
   gn_proj_ = take_norm(reader, "block1.gn_proj", wide);
-  constexpr int64_t kCells = (kPatch / 4) * (kPatch / 4);
+  constexpr int64_t kCells = (kMusiqPatch / 4) * (kMusiqPatch / 4);
   embedding_ = take_linear(reader, "embedding", width, wide * kCells);
   const engine::WeightReader encoder = reader.scope("transformer_encoder");
   cls_ = encoder.take("cls", {1, 1, width});
@@ -94,9 +94,9 @@ Musiq::Musiq(const engine::WeightReader& reader, const MusiqConfig& config) : co
 }
 
 Musiq::Tokens Musiq::tokens_of(const at::Tensor& images) {
-  const at::Tensor padded = pad_same(images, kPatch, kPatch);
-  const int64_t rows = padded.size(2) / kPatch, columns = padded.size(3) / kPatch;
-  const at::Tensor patches = padded.unflatten(3, {columns, kPatch}).unflatten(2, {rows, kPatch});
+  const at::Tensor padded = pad_same(images, kMusiqPatch, kMusiqPatch);
+  const int64_t rows = padded.size(2) / kMusiqPatch, columns = padded.size(3) / kMusiqPatch;
+  const at::Tensor patches = padded.unflatten(3, {columns, kMusiqPatch}).unflatten(2, {rows, kMusiqPatch});
   const at::Tensor positions = (hashed(rows).view({rows, 1}) * kHashGrid + hashed(columns)).flatten();
   return {patches.permute({0, 2, 4, 1, 3, 5}).flatten(1, 2), positions.to(images.device())};
 }

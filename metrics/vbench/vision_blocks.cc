@@ -8,8 +8,8 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr double kClipEps = 1e-5;
-constexpr int64_t kMlpRatio = 4;
+constexpr double kBlockEps = 1e-5;
+constexpr int64_t kBlockMlpRatio = 4;
 
 // "" is a module that is the layer itself.
 std::string below(std::string_view name, std::string_view parameter) {
@@ -51,8 +51,8 @@ ClipBlocks::ClipBlocks(const engine::WeightReader& blocks, const ClipBlocksConfi
                                reader.take("attn.in_proj_bias", {3 * width})},
                        .out = take_linear(reader, "attn.out_proj", width, width),
                        .ln_2 = take_norm(reader, "ln_2", width),
-                       .c_fc = take_linear(reader, "mlp.c_fc", kMlpRatio * width, width),
-                       .c_proj = take_linear(reader, "mlp.c_proj", width, kMlpRatio * width)});
+                       .c_fc = take_linear(reader, "mlp.c_fc", kBlockMlpRatio * width, width),
+                       .c_proj = take_linear(reader, "mlp.c_proj", width, kBlockMlpRatio * width)});
     if (!config.half_weights) continue;
     Block& block = blocks_.back();
     for (Affine* layer : {&block.qkv, &block.out, &block.c_fc, &block.c_proj}) {
@@ -63,9 +63,9 @@ ClipBlocks::ClipBlocks(const engine::WeightReader& blocks, const ClipBlocksConfi
 
 at::Tensor ClipBlocks::forward(at::Tensor x) const {
   for (const Block& block : blocks_) {
-    const auto qkv = apply_linear(apply_norm(x, block.ln_1, kClipEps), block.qkv).chunk(3, -1);
+    const auto qkv = apply_linear(apply_norm(x, block.ln_1, kBlockEps), block.qkv).chunk(3, -1);
     x = x + apply_linear(attend(qkv[0], qkv[1], qkv[2], config_.heads, config_.causal), block.out);
-    at::Tensor hidden = apply_linear(apply_norm(x, block.ln_2, kClipEps), block.c_fc);
+    at::Tensor hidden = apply_linear(apply_norm(x, block.ln_2, kBlockEps), block.c_fc);
     hidden = hidden * at::sigmoid(1.702 * hidden);
     x = x + apply_linear(hidden, block.c_proj);
   }

@@ -6,7 +6,7 @@
     demonstrate.py run --programs D --out R          gates them, pairs of builds side by side on cores of their own
 
 Every gate is `vorta-bench gate` as CI calls it. R/demonstration.json and .md hold what was found, after every gate anew; R/<gate>/ holds
-the runs. Exit code 0 when both plants are found by name and at most one pair of equal builds fails; else 1.
+the runs. A later call into R goes on with the gates that are missing. Exit code 0 when both plants are found by name and at most one pair of equal builds fails; else 1.
 """
 import argparse
 import collections
@@ -93,29 +93,35 @@ class Demonstration:
         self.begin = time.monotonic()
         self.policy = policy_file(options)
         self.jobs = queue.Queue()
-        self.results = {}
+        self.results = self.earlier()
         self.lock = threading.Lock()
         self.command = ""
-        for name in [*options.plants, *(f"same-{i + 1:02}" for i in range(options.pairs))]:
-            self.jobs.put(name)
+        for seed, name in enumerate([*options.plants, *(f"same-{i + 1:02}" for i in range(options.pairs))]):
+            if name not in self.results:
+                self.jobs.put((name, seed))
 
-    def words(self, name, folder, index):
+    def earlier(self):
+        """Gates that an earlier call into the same folder has finished."""
+        path = self.options.out / "demonstration.json"
+        return json.loads(path.read_text())["gates"] if path.exists() else {}
+
+    def words(self, name, folder, seed):
         options = self.options
         head = options.programs / (name if name in PLANTS else "base")
         words = [options.programs / "base", "gate", "--policy", self.policy, "--suite", options.suite, "--base-program", options.programs / "base",
                  "--head-program", head, "--base", folder / "base", "--head", folder / "head", "--out", folder, "--format", "json,md",
-                 "--seed", index]
+                 "--seed", seed]
         for change in options.set:
             words += ["--set", change]
         return [str(word) for word in words]
 
-    def gate(self, name, cpus, index):
+    def gate(self, name, cpus, seed):
         folder = self.options.out / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         environment = dict(os.environ, OMP_NUM_THREADS=str(self.options.threads))
         environment.setdefault("VORTA_DATA_DIR", str(ROOT))
-        words = self.words(name, folder, index)
+        words = self.words(name, folder, seed)
         self.command = self.command or " ".join(["OMP_NUM_THREADS=" + str(self.options.threads), *words])
         begin = time.monotonic()
         with open(folder / "said.txt", "w") as said:
@@ -139,17 +145,17 @@ class Demonstration:
             self.write()
             print(f"{name}: {self.results[name]['outcome']}, {self.results[name]['rounds']} rounds, {seconds:.0f} s", flush=True)
 
-    def slot(self, cpus, index):
+    def slot(self, cpus):
         while not (self.options.stop_after and time.monotonic() - self.begin > self.options.stop_after):
             try:
-                name = self.jobs.get_nowait()
+                name, seed = self.jobs.get_nowait()
             except queue.Empty:
                 return
-            self.gate(name, cpus, index)
+            self.gate(name, cpus, seed)
 
     def run(self):
         groups = core_groups(self.options.threads)[:self.options.side_by_side or None]
-        slots = [threading.Thread(target=self.slot, args=(cpus, i)) for i, cpus in enumerate(groups)]
+        slots = [threading.Thread(target=self.slot, args=(cpus,)) for cpus in groups]
         for slot in slots:
             slot.start()
         for slot in slots:

@@ -19,13 +19,13 @@ constexpr VideoGrid kGrid{4, 6, 8};
 constexpr int64_t kVideo = 4 * 6 * 8, kHeads = 4, kDim = 32;
 const AttentionGeometry kGeometry{
     .coreset_window = {2, 3, 2}, .reduction_rate = 0.5, .sliding_window = {1, 1, 3}, .tile = {2, 2, 2}, .latent_shape = kGrid};
-constexpr LayerStep kFirst{0, 0};
+constexpr LayerStep kFirstText{0, 0};
 
-struct Qkv {
+struct TextQkv {
   at::Tensor q, k, v;
 };
 
-Qkv random_qkv(int64_t text, uint64_t seed) {
+TextQkv random_qkv(int64_t text, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto draw = [&] { return at::randn({2, kVideo + text, kHeads, kDim}, generator, at::kFloat).transpose(1, 2); };
   return {draw(), draw(), draw()};
@@ -50,7 +50,7 @@ at::Tensor sliding_mask(int64_t text) {
 }
 
 /// Loops over batch and heads; `own`: keys select for themselves and the values.
-at::Tensor coreset(const Qkv& x, int64_t text, bool own) {
+at::Tensor coreset(const TextQkv& x, int64_t text, bool own) {
   CoresetAttention selector(kGeometry.coreset_window, kGeometry.reduction_rate);
   selector.plan(kGrid);
   const auto video = [](const at::Tensor& t) { return t.narrow(2, 0, kVideo).contiguous(); };
@@ -79,7 +79,7 @@ double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
 TEST_CASE("text behind the video: every branch equals masks and loops", "[backends][text-tokens]") {
   const at::NoGradGuard no_grad;
   for (const int64_t text : {1, 5, 16}) {
-    const Qkv x = random_qkv(text, 11);
+    const TextQkv x = random_qkv(text, 11);
     for (const CoresetKeys keys : {CoresetKeys::kOfQueries, CoresetKeys::kOwn}) {
       INFO(text << " text tokens, own keys " << (keys == CoresetKeys::kOwn));
       const AttentionOptions options{.geometry = kGeometry, .routes = nullptr, .coreset_keys = keys};
@@ -91,14 +91,14 @@ TEST_CASE("text behind the video: every branch equals masks and loops", "[backen
       table->routes = {2, 1, 0, 1};
       const auto routed = make_attention("vorta", {.geometry = kGeometry, .routes = table, .coreset_keys = keys});
       routed->plan(kGrid, text);
-      const at::Tensor mixed_heads = routed->run(x.q, x.k, x.v, kFirst);
+      const at::Tensor mixed_heads = routed->run(x.q, x.k, x.v, kFirstText);
       for (const auto& [name, expected] : branches) {
         const auto backend = make_attention(name, options);
         backend->plan(kGrid, text);
-        CHECK(relative_error(backend->run(x.q, x.k, x.v, kFirst), expected) < 1e-5);
+        CHECK(relative_error(backend->run(x.q, x.k, x.v, kFirstText), expected) < 1e-5);
         const auto bf16 = [](const at::Tensor& t) { return t.to(at::kBFloat16); };
         if (std::string_view(name) != "coreset") {  // whose selection depends on roundings
-          CHECK(relative_error(backend->run(bf16(x.q), bf16(x.k), bf16(x.v), kFirst), expected) < 2e-2);
+          CHECK(relative_error(backend->run(bf16(x.q), bf16(x.k), bf16(x.v), kFirstText), expected) < 2e-2);
         }
       }
       CHECK(relative_error(mixed_heads.select(1, 0), branches[2].second.select(1, 0)) < 1e-5);
@@ -111,7 +111,7 @@ TEST_CASE("text behind the video: every branch equals masks and loops", "[backen
 
 TEST_CASE("text behind the video: bf16 coreset kernels equal their own fp32 composition where similarities are exact",
           "[backends][text-tokens]") {
-  Qkv x = random_qkv(5, 17);
+  TextQkv x = random_qkv(5, 17);
   // Sixteen signs and zeros: every norm and similarity is exact in bf16.
   for (at::Tensor* t : {&x.q, &x.k}) {
     *t = t->sign();
@@ -121,25 +121,25 @@ TEST_CASE("text behind the video: bf16 coreset kernels equal their own fp32 comp
   backend.plan(kGrid, 5);
   const auto with_gradients = [](const at::Tensor& t) { return t.detach().clone().requires_grad_(); };  // no kernel takes them
   const at::Tensor expected =
-      backend.run(with_gradients(x.q), with_gradients(x.k), with_gradients(x.v), kFirst).detach();
+      backend.run(with_gradients(x.q), with_gradients(x.k), with_gradients(x.v), kFirstText).detach();
   const at::NoGradGuard no_grad;
   const auto bf16 = [](const at::Tensor& t) { return t.to(at::kBFloat16); };
-  CHECK(relative_error(backend.run(bf16(x.q), bf16(x.k), bf16(x.v), kFirst), expected) < 1e-2);
+  CHECK(relative_error(backend.run(bf16(x.q), bf16(x.k), bf16(x.v), kFirstText), expected) < 1e-2);
 }
 
 TEST_CASE("text behind the video: it stays there when the video's tokens lie in tiles", "[backends][text-tokens]") {
   const at::NoGradGuard no_grad;
-  const Qkv x = random_qkv(5, 29);
+  const TextQkv x = random_qkv(5, 29);
   const at::Tensor tokens = at::cat({index_tensor(row_tokens(kGrid, kGeometry.tile)), at::arange(kVideo, kVideo + 5, at::kLong)});
   const auto tiled = [&](const at::Tensor& t) { return take_tokens(t, tokens); };
   for (const char* name : {"dense", "sliding", "coreset"}) {
     INFO(name);
     const auto backend = make_attention(name, {.geometry = kGeometry, .routes = nullptr, .coreset_keys = CoresetKeys::kOwn});
     backend->plan(kGrid, 5);
-    const at::Tensor expected = tiled(backend->run(x.q, x.k, x.v, kFirst));
+    const at::Tensor expected = tiled(backend->run(x.q, x.k, x.v, kFirstText));
     backend->set_order(kGeometry.tile);
     backend->plan(kGrid, 5);
-    CHECK(relative_error(backend->run(tiled(x.q), tiled(x.k), tiled(x.v), kFirst), expected) < 1e-5);
+    CHECK(relative_error(backend->run(tiled(x.q), tiled(x.k), tiled(x.v), kFirstText), expected) < 1e-5);
   }
 }
 
@@ -148,24 +148,24 @@ TEST_CASE("text behind the video: density and FLOPs count it, plans follow its l
   for (const char* name : {"dense", "sliding", "coreset"}) {
     const auto backend = make_attention(name, {.geometry = kGeometry, .routes = nullptr});
     backend->plan(kGrid);
-    const double without = backend->density(kFirst);
+    const double without = backend->density(kFirstText);
     backend->plan(kGrid, 5);
-    const double density = backend->density(kFirst);
+    const double density = backend->density(kFirstText);
     CHECK(density >= without);
     if (std::string_view(name) == "coreset") continue;  // counts its selection, too
-    CHECK(backend->flops({1, kHeads, kVideo, kDim}, kFirst) == Approx(4.0 * kHeads * kDim * all * all * density));
+    CHECK(backend->flops({1, kHeads, kVideo, kDim}, kFirstText) == Approx(4.0 * kHeads * kDim * all * all * density));
   }
   SlidingTileAttention sliding(kGeometry.tile, kGeometry.sliding_window);
   sliding.plan(kGrid, 5);
-  CHECK(sliding.density(kFirst) == Approx(sliding_mask(5).to(at::kDouble).mean().item<double>()));
-  const Qkv x = random_qkv(3, 5);
-  CHECK_THROWS_AS(sliding.run(x.q, x.k, x.v, kFirst), InternalError);
+  CHECK(sliding.density(kFirstText) == Approx(sliding_mask(5).to(at::kDouble).mean().item<double>()));
+  const TextQkv x = random_qkv(3, 5);
+  CHECK_THROWS_AS(sliding.run(x.q, x.k, x.v, kFirstText), InternalError);
   sliding.plan(kGrid, 3);
-  CHECK(relative_error(sliding.run(x.q, x.k, x.v, kFirst), softmax_attention(x.q, x.k, x.v, sliding_mask(3))) < 1e-5);
+  CHECK(relative_error(sliding.run(x.q, x.k, x.v, kFirstText), softmax_attention(x.q, x.k, x.v, sliding_mask(3))) < 1e-5);
 }
 
 TEST_CASE("text behind the video: the mixture is the branches' weighted sum", "[backends][text-tokens]") {
-  const Qkv x = random_qkv(5, 23);
+  const TextQkv x = random_qkv(5, 23);
   const at::Tensor scores = at::softmax(at::randn({2, kHeads, 3}, at::detail::createCPUGenerator(2), at::kFloat), -1);
   MixedAttention mixed(kGeometry, CoresetKeys::kOwn);
   mixed.plan(kGrid, 5);

@@ -21,10 +21,10 @@ namespace {
 
 using Catch::Matchers::Contains;
 
-const std::filesystem::path kGolden = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/hunyuan";
+const std::filesystem::path kHunyuanGolden = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/hunyuan";
 
 const TensorMap& expected() {
-  static const TensorMap tensors = read_safetensors(kGolden / "expected.safetensors").tensors;
+  static const TensorMap tensors = read_safetensors(kHunyuanGolden / "expected.safetensors").tensors;
   return tensors;
 }
 
@@ -34,7 +34,7 @@ double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
   return ((found.to(at::kDouble) - w).norm() / w.norm()).item<double>();
 }
 
-struct Fixture {
+struct HunyuanFixture {
   PipelineConfig config;
   GenerationRequest request;
 };
@@ -42,28 +42,28 @@ struct Fixture {
 /// The model with the text encoders and tokenizers of their own fixture.
 std::filesystem::path folder_with_text() {
   static const TemporaryFolder copies;
-  const std::filesystem::path folder = copies / "model", text = kGolden / "../text/hunyuan";
+  const std::filesystem::path folder = copies / "model", text = kHunyuanGolden / "../text/hunyuan";
   if (std::filesystem::exists(folder)) return folder;
   using std::filesystem::copy_options;
-  std::filesystem::copy(kGolden / "model", folder, copy_options::recursive);
+  std::filesystem::copy(kHunyuanGolden / "model", folder, copy_options::recursive);
   for (const char* part : {"text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"}) {
     std::filesystem::copy(text / part, folder / part, copy_options::recursive);
   }
   return folder;
 }
 
-Fixture fixture(const nlohmann::json& one) {
-  static const nlohmann::json common = read_json_file(kGolden / "cases.json").at("common");
-  static const TensorMap text = read_safetensors(kGolden / "text.safetensors").tensors;
+HunyuanFixture fixture(const nlohmann::json& one) {
+  static const nlohmann::json common = read_json_file(kHunyuanGolden / "cases.json").at("common");
+  static const TensorMap text = read_safetensors(kHunyuanGolden / "text.safetensors").tensors;
   const auto text_of = [&](const std::string& prefix) {
     return TextCondition(text.at(prefix + "prompt_embeds"), text.at(prefix + "prompt_attention_mask"),
                          text.at(prefix + "pooled_prompt_embeds"));
   };
-  Fixture out;
+  HunyuanFixture out;
   const bool has_prompt = one.contains("prompt") && !one.at("prompt").is_null();
-  out.config.model_dir = has_prompt ? folder_with_text() : kGolden / "model";
+  out.config.model_dir = has_prompt ? folder_with_text() : kHunyuanGolden / "model";
   out.config.attention = one.at("attention").get<std::string>();
-  if (out.config.attention != "dense") out.config.routers_dir = kGolden / "routers";
+  if (out.config.attention != "dense") out.config.routers_dir = kHunyuanGolden / "routers";
   out.config.tau = one.at("tau").get<double>();
   out.config.guidance = common.at("guidance").get<double>();
   out.config.true_guidance = one.at("true_guidance").get<double>();
@@ -84,13 +84,13 @@ Fixture fixture(const nlohmann::json& one) {
   return out;
 }
 
-nlohmann::json cases() { return read_json_file(kGolden / "cases.json").at("cases"); }
+nlohmann::json cases() { return read_json_file(kHunyuanGolden / "cases.json").at("cases"); }
 
 TEST_CASE("HunyuanVideo: every golden case gives the latents and the video of the reference", "[pipeline][hunyuan]") {
   for (const nlohmann::json& one : cases()) {
     const std::string name = one.at("name").get<std::string>();
     INFO(name);
-    const Fixture f = fixture(one);
+    const HunyuanFixture f = fixture(one);
     Pipeline pipeline = Pipeline::load(f.config);
     const PlanSummary plan = pipeline.plan(f.request);
     CHECK(plan.passes == (f.config.true_guidance > 1 ? 2 : 1));
@@ -111,11 +111,11 @@ TEST_CASE("HunyuanVideo: every golden case gives the latents and the video of th
 }
 
 TEST_CASE("HunyuanVideo: tau above 1 equals dense; caches that may not skip change nothing", "[pipeline][hunyuan]") {
-  Fixture f = fixture(cases().at(0));
+  HunyuanFixture f = fixture(cases().at(0));
   f.request.output = Output::kLatents;
   const at::Tensor dense = Pipeline::load(f.config).generate(f.request).latents;
   f.config.attention = "vorta";
-  f.config.routers_dir = kGolden / "routers";
+  f.config.routers_dir = kHunyuanGolden / "routers";
   f.config.tau = 1.5;
   CHECK(at::equal(Pipeline::load(f.config).generate(f.request).latents, dense));
   f.config.offload = Offload::kStageByStage;
@@ -145,7 +145,7 @@ TEST_CASE("HunyuanVideo: tau above 1 equals dense; caches that may not skip chan
 }
 
 TEST_CASE("HunyuanVideo: every kind of offload gives the same bits as none; 8-bit layers change little", "[pipeline][hunyuan][offload]") {
-  Fixture f = fixture(cases().at(2));
+  HunyuanFixture f = fixture(cases().at(2));
   f.request.output = Output::kLatents;
   at::Tensor plain;
   for (const auto quantization : {Quantization::kNone, Quantization::kFp8}) {
@@ -179,7 +179,7 @@ TEST_CASE("HunyuanVideo: every kind of offload gives the same bits as none; 8-bi
 }
 
 TEST_CASE("HunyuanVideo: a recipe says what the model is told, and how many passes there are", "[pipeline][hunyuan][students]") {
-  Fixture f = fixture(cases().at(0));
+  HunyuanFixture f = fixture(cases().at(0));
   f.request.output = Output::kLatents;
   const auto latents = [&] { return Pipeline::load(f.config).generate(f.request).latents; };
   choose_sampling(f.config, {.recipe = "fasthunyuan-6"}, {});
@@ -202,7 +202,7 @@ TEST_CASE("HunyuanVideo: a recipe says what the model is told, and how many pass
 }
 
 TEST_CASE("HunyuanVideo: frames round down, VORTA costs less, what does not fit is refused", "[pipeline][hunyuan]") {
-  Fixture f = fixture(cases().at(2));
+  HunyuanFixture f = fixture(cases().at(2));
   Pipeline pipeline = Pipeline::load(f.config);
   CHECK(pipeline.plan(f.request).speedup() > 1.0);
   GenerationRequest rounded = f.request;
@@ -214,17 +214,17 @@ TEST_CASE("HunyuanVideo: frames round down, VORTA costs less, what does not fit 
   GenerationRequest wrong = f.request;
   wrong.text->positive.pooled = at::Tensor();
   CHECK_THROWS_WITH(pipeline.generate(wrong), Contains("pooled"));
-  Fixture guided = fixture(cases().at(1));
+  HunyuanFixture guided = fixture(cases().at(1));
   guided.request.text->negative = TextCondition();
   CHECK_THROWS_WITH(Pipeline::load(guided.config).generate(guided.request), Contains("negative"));
-  const GenerationDefaults defaults = read_generation_defaults(kGolden / "model");
+  const GenerationDefaults defaults = read_generation_defaults(kHunyuanGolden / "model");
   CHECK(defaults.frames == 129);
   CHECK(defaults.max_sequence_length == 256);
-  CHECK(find_pipeline_family(kGolden / "model").published.scheduler == "euler");
+  CHECK(find_pipeline_family(kHunyuanGolden / "model").published.scheduler == "euler");
 }
 
 TEST_CASE("HunyuanVideo: from the second step on a bf16 model is told bf16 timesteps", "[pipeline][hunyuan]") {
-  Fixture f = fixture(cases().at(2));
+  HunyuanFixture f = fixture(cases().at(2));
   f.config.dtype = at::kBFloat16;
   f.request.output = Output::kLatents;
   Pipeline pipeline = Pipeline::load(f.config);
@@ -238,7 +238,7 @@ TEST_CASE("HunyuanVideo on a GPU gives the latents and the video of the referenc
   for (const nlohmann::json& one : cases()) {
     const std::string name = one.at("name").get<std::string>();
     INFO(name);
-    Fixture f = fixture(one);
+    HunyuanFixture f = fixture(one);
     f.config.device = "cuda";
     const GenerationResult result = Pipeline::load(f.config).generate(f.request);
     CHECK(relative_error(result.latents, expected().at("latents." + name)) < 1e-3);
@@ -251,7 +251,7 @@ TEST_CASE("HunyuanVideo on a GPU gives the latents and the video of the referenc
 
 TEST_CASE("HunyuanVideo on a GPU: offload changes no bit, in bfloat16 and in 8 bits", "[gpu]") {
   if (!gpu_here()) return;
-  Fixture f = fixture(cases().at(2));
+  HunyuanFixture f = fixture(cases().at(2));
   f.config.device = "cuda";
   f.config.dtype = at::kBFloat16;
   f.request.output = Output::kLatents;

@@ -20,7 +20,7 @@ namespace {
 using Catch::Matchers::Contains;
 
 const std::filesystem::path kGolden = std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden";
-const std::filesystem::path kFolder = kGolden / "hunyuan/model/vae";
+const std::filesystem::path kHunyuanFolder = kGolden / "hunyuan/model/vae";
 constexpr VaeTiling kTiles{.tile_height = 32, .tile_width = 32, .overlap = 8};
 
 const TensorMap& expected() {
@@ -51,7 +51,7 @@ std::unique_ptr<VideoVae> vae(bool tiled, int64_t chunk = 0) {
   VaeOptions options;
   options.chunk_latent_frames = chunk;
   if (tiled) options.tiling = kTiles;
-  return load_vae(kFolder, at::kFloat, options);
+  return load_vae(kHunyuanFolder, at::kFloat, options);
 }
 
 double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
@@ -123,9 +123,9 @@ TEST_CASE("HunyuanVideo VAE: what a config or a caller may not ask for", "[hunyu
   CHECK_THROWS_WITH(parse({{"layer_per_block", 2}}), Contains("layers_per_block"));
   CHECK_THROWS_AS(vae(false)->encode_moments(at::zeros({1, 3, 4, 16, 16})), ConfigError);
   CHECK_THROWS_AS(vae(false)->encode_moments(at::zeros({1, 3, 5, 12, 16})), ConfigError);
-  TensorMap weights = read_weight_folder(kFolder);
+  TensorMap weights = read_weight_folder(kHunyuanFolder);
   weights.erase("decoder.mid_block.attentions.0.to_out.0.bias");
-  const HunyuanVaeConfig config = parse(read_json_file(kFolder / "config.json"));
+  const HunyuanVaeConfig config = parse(read_json_file(kHunyuanFolder / "config.json"));
   CHECK_THROWS_WITH(HunyuanVae(config, WeightReader(weights, "fixture", at::kFloat), at::kFloat),
                     Contains("decoder.mid_block.attentions.0.to_out.0.bias"));
   const TensorMap random = HunyuanVae::random_weights(config, at::detail::createCPUGenerator(1));
