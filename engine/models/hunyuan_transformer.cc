@@ -271,6 +271,10 @@ at::Tensor HunyuanTransformer::unpatchify(const at::Tensor& patches, const Video
       .reshape({b, c, tokens.frames * p[0], tokens.height * p[1], tokens.width * p[2]});
 }
 
+void HunyuanTransformer::prepare(const VideoGrid& tokens, const TokenOrder& order) {
+  impl_->prepare_rows(tokens, order, impl_->weights.time.in.weight.device());
+}
+
 at::Tensor HunyuanTransformer::timestep_embedding(const at::Tensor& timestep) const {
   return impl_->embed_number(impl_->weights.time, timestep);
 }

@@ -29,6 +29,7 @@ class HunyuanTransformer final : public VideoDit {
   /// Patch space [B, L, C*p_t*p*p], token order raster, channel slowest.
   at::Tensor unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const override;
   /// Of the timestep alone: without the pooled text and the guidance.
+  void prepare(const VideoGrid& tokens, const TokenOrder& order) override;
   at::Tensor timestep_embedding(const at::Tensor& timestep) const override;
   at::Tensor time_signal(CacheSignal which, const at::Tensor& timestep) const override;
   VideoGrid token_grid(const VideoGrid& latents) const override;

@@ -103,6 +103,8 @@ class VideoDit {
   /// modify them in place.
   at::Tensor forward(const at::Tensor& latents, const at::Tensor& timestep, const TextCondition& text,
                      const ForwardContext& context);
+  /// Makes what forwards need to know of a grid of tokens and their order ahead of the first one, which otherwise does it.
+  virtual void prepare(const VideoGrid& tokens, const TokenOrder& order) = 0;
   /// Up to and including the output projection: patch space [B, L, P].
   at::Tensor forward_patches(const DitInputs& inputs, const LayerAttention& attention, const LayerObserver& observer = {});
   /// Patch space [B, L, P] of token grid `tokens` -> [B, C, T, H, W].

@@ -248,6 +248,10 @@ at::Tensor WanTransformer::time_signal(CacheSignal which, const at::Tensor& time
   return (which == CacheSignal::kTimeEmbedding ? temb : impl_->time_projection(temb)).to(at::kFloat);
 }
 
+void WanTransformer::prepare(const VideoGrid& tokens, const TokenOrder& order) {
+  impl_->prepare_rows(tokens, order, impl_->weights.time_in.weight.device());
+}
+
 at::Tensor WanTransformer::timestep_embedding(const at::Tensor& timestep) const { return impl_->embed_time(timestep); }
 
 VideoGrid WanTransformer::token_grid(const VideoGrid& latents) const {
