@@ -25,7 +25,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 # Build: patch, and what the gate must say regressed (all of one of these), as beginnings of "variant quantity".
 PLANTS = {
-    "slow": ("slow_attention.patch", [(f"{variant} {kind}/vorta::grouped_attention",) for variant in ("dense", "vorta") for kind in ("fastest", "operator")]),
+    "slow": ("slow_attention.patch", [(f"{variant} {kind}/vorta::grouped_attention",) for variant in ("dense", "vorta") for kind in ("fastest", "operator")] +
+             [(f"{variant} kernel/vorta::kernels::(anonymous namespace)::attention_kernel",) for variant in ("dense", "vorta")]),
     "lossy": ("lossy_coreset.patch", [("vorta output", "vorta score/")]),
 }
 OUTCOMES = {0: "pass", 1: "regression", 2: "error", 3: "inconclusive"}
@@ -115,12 +116,14 @@ class Demonstration:
             words += ["--set", change]
         return [str(word) for word in words]
 
-    def gate(self, name, cpus, seed):
+    def gate(self, name, cpus, gpu, seed):
         folder = self.options.out / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         environment = dict(os.environ, OMP_NUM_THREADS=str(self.options.threads))
         environment.setdefault("VORTA_DATA_DIR", str(ROOT))
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
         words = self.words(name, folder, seed)
         self.command = self.command or " ".join(["OMP_NUM_THREADS=" + str(self.options.threads), *words])
         begin = time.monotonic()
@@ -145,17 +148,17 @@ class Demonstration:
             self.write()
             print(f"{name}: {self.results[name]['outcome']}, {self.results[name]['rounds']} rounds, {seconds:.0f} s", flush=True)
 
-    def slot(self, cpus):
+    def slot(self, cpus, gpu):
         while not (self.options.stop_after and time.monotonic() - self.begin > self.options.stop_after):
             try:
                 name, seed = self.jobs.get_nowait()
             except queue.Empty:
                 return
-            self.gate(name, cpus, seed)
+            self.gate(name, cpus, gpu, seed)
 
     def run(self):
-        groups = core_groups(self.options.threads)[:self.options.side_by_side or None]
-        slots = [threading.Thread(target=self.slot, args=(cpus,)) for cpus in groups]
+        groups = core_groups(self.options.threads)[:self.options.gpus or self.options.side_by_side or None]
+        slots = [threading.Thread(target=self.slot, args=(cpus, i if self.options.gpus else None)) for i, cpus in enumerate(groups)]
         for slot in slots:
             slot.start()
         for slot in slots:
@@ -212,6 +215,7 @@ def main():
     runner.add_argument("--plants", nargs="*", choices=list(PLANTS), default=list(PLANTS))
     runner.add_argument("--threads", type=int, default=2, help="CPUs and threads of a program")
     runner.add_argument("--side-by-side", type=int, default=0, help="gates at once (default: as many as CPUs allow)")
+    runner.add_argument("--gpus", type=int, default=0, help="gates at once, each on a GPU of its own, with --policy and --suite for GPUs")
     runner.add_argument("--minutes", type=float, default=0, help="in place of the policy's")
     runner.add_argument("--most-rounds", type=int, default=0, help="in place of the policy's")
     runner.add_argument("--stop-after", type=float, default=0, help="begin no gate after so many seconds")
