@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -126,9 +127,28 @@ CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size, int64_t text_token
           .element_bytes = static_cast<int64_t>(c10::elementSize(config.dtype))};
 }
 
+void Pipeline::Impl::warn_once(const std::string& message) {
+  if (std::find(warned_.begin(), warned_.end(), message) != warned_.end()) return;
+  warned_.push_back(message);
+  log_warn(message);
+}
+
+VideoSize Pipeline::Impl::understand(const GenerationRequest& request) {
+  const VideoSize size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
+  if (size.frames != request.frames) {
+    warn_once(fmt::format("frames: expected 1 more than a multiple of {}, found {}; making {} (as diffusers does)",
+                          vae_shape().temporal_factor(), request.frames, size.frames));
+  }
+  if (!guided() && !request.negative_prompt.empty()) {
+    const char* wanted = family_->guidance == GuidanceKind::kEmbedded ? "true guidance (--true-guidance)" : "guidance";
+    warn_once(fmt::format("the negative prompt has no effect: expected {} above 1, found {}", wanted, guidance_scale()));
+  }
+  return size;
+}
+
 PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   PlanSummary plan;
-  plan.size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
+  plan.size = understand(request);
   const int64_t text_count = text_tokens(request);
   plan.routes = routes_;
   plan.passes = guided() ? 2 : 1;

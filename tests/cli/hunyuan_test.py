@@ -49,6 +49,33 @@ class Hunyuan(unittest.TestCase):
         self.assertGreater((self.tmp / "published" / "000-a-cat-asleep.mp4").stat().st_size, 500)
         self.assertIn("exists, skipped", self.call(*command))
 
+    def test_warnings_come_once(self):
+        size = ["--frames", 22, "--height", 32, "--width", 48, "--steps", 2]
+        asked = ["generate", "--model", self.model, *size, "--prompt", "a cat", "--negative-prompt", "a dog",
+                 "--output-type", "latent", "--output"]
+        said = self.call(*asked, "ignored.safetensors")
+        self.assertEqual(said.count("frames: expected 1 more than a multiple of 4, found 22; making 21"), 1, said)
+        self.assertEqual(said.count("the negative prompt has no effect: expected true guidance (--true-guidance) above 1"), 1, said)
+        said = self.call(*asked, "heeded.safetensors", "--true-guidance", 3)
+        self.assertNotIn("no effect", said)
+        self.assertNotEqual(*[(self.tmp / f"{name}.safetensors").read_bytes() for name in ("ignored", "heeded")])
+
+    def test_tokenizer_without_the_template_is_refused(self):
+        model = self.tmp / "plain"
+        shutil.copytree(self.model, model)
+        path = model / "tokenizer" / "tokenizer.json"
+        content = json.loads(path.read_text())
+        content["added_tokens"] = [one for one in content["added_tokens"] if one["content"] != "<|eot_id|>"]
+        path.write_text(json.dumps(content))
+        path = model / "tokenizer" / "tokenizer_config.json"
+        content = json.loads(path.read_text())
+        content["added_tokens_decoder"] = {key: one for key, one in content.get("added_tokens_decoder", {}).items()
+                                           if one["content"] != "<|eot_id|>"}
+        path.write_text(json.dumps(content))
+        said = self.call("generate", "--model", model, *SIZE, "--prompt", "a cat", "--output", "x.mp4", code=2)
+        self.assertIn("tokenizer/tokenizer.json", said)
+        self.assertIn("<|eot_id|>", said)
+
     def test_few_step_recipe(self):
         said = self.call("generate", "--model", self.model, *SIZE, "--prompt", "a cat", "--recipe", "fasthunyuan-6",
                          "--output-type", "latent", "--output", "few.safetensors")
