@@ -10,6 +10,7 @@
 #include "engine/text/prompt_encoder.h"
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -86,6 +87,7 @@ class Pipeline::Impl {
   std::unique_ptr<VideoDit> model_shape_;
   std::unique_ptr<VideoVae> vae_shape_;
   std::optional<TextFacts> text_facts_;
+  std::map<std::string, int64_t> prompt_tokens_;
   std::optional<Router> router_;
   std::optional<AttentionGeometry> geometry_;
   std::shared_ptr<const RouteTable> routes_;

@@ -110,9 +110,17 @@ bool Pipeline::Impl::batches_guidance(int64_t batch, const VideoGrid& tokens) {
   return guided() && small && cache_->decides_alike() && !model_shape().text_in_sequence();
 }
 
-/// Tokens of the request's text, before it is encoded: all that fit.
+/// Tokens of the request's text, before it is encoded: of a model that drops the padding, those of the prompt, if it is
+/// known; all that fit otherwise.
 int64_t Pipeline::Impl::text_tokens(const GenerationRequest& request) {
-  if (config.text == TextSource::kEncoder) return text_facts().max_tokens;
+  if (config.text == TextSource::kEncoder) {
+    if (request.prompt.empty() || !model_shape().text_in_sequence()) return text_facts().max_tokens;
+    const auto counted = prompt_tokens_.find(request.prompt);
+    if (counted != prompt_tokens_.end()) return counted->second;
+    const int64_t count = text().valid_tokens(request.prompt);
+    text_facts();  // now, while the encoder is there
+    return prompt_tokens_[request.prompt] = count;
+  }
   if (!request.text) throw ConfigError("--prompt-embeds", "expected text features, found none");
   return valid_text_tokens(request.text->positive);
 }

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <numeric>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
@@ -89,6 +90,11 @@ class HunyuanPromptEncoder final : public PromptEncoder {
       }
     }
     return all;
+  }
+
+  int64_t valid_tokens(const std::string& prompt) const override {
+    const PaddedIds row = llama_input_.tokenizer.encode(instruct(prompt), total_tokens());
+    return std::accumulate(row.mask.begin() + template_.crop_start, row.mask.end(), int64_t{0});
   }
 
   int64_t text_dim() const override { return llama_.config().hidden_size; }

@@ -483,6 +483,7 @@ int generate(GenerateFlags f) {
   require_writable(folder, !f.output_dir.empty());
 
   engine::Pipeline pipeline = engine::Pipeline::load(config);
+  request.prompt = jobs.front().prompt;  // its length counts where the text is part of the sequence
   const engine::PlanSummary plan = pipeline.plan(request);
   log_plan(plan, config);
   if (!f.save_routes.empty()) write_file_atomically(f.save_routes, engine::route_file_text(*plan.routes));

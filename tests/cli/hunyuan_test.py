@@ -101,6 +101,9 @@ class Hunyuan(unittest.TestCase):
         self.assertEqual(len(self.steps("random")), 2)
         said = self.call("train", "router", "--model", self.model, *TRAINING, "--batch", 2, "--out", "two", code=2)
         self.assertIn("--accumulate", said)
+        for verb, more in (("distill", []), ("adapt", ["--routers", ROUTERS])):
+            said = self.call("train", verb, "--model", self.model, *SIZE, *more, "--out", verb, code=2)
+            self.assertIn("expected a WanTransformer3DModel", said)
 
     def test_calibrations_feed_their_caches(self):
         for cache, options in (("magcache", {"threshold": 0.5}), ("teacache", {"threshold": 0.3})):
@@ -116,8 +119,15 @@ class Hunyuan(unittest.TestCase):
                    "steps=3", "claims=[]", "device=cpu", 'prompts=[{"id": "a", "text": "a cat"}]']
         said = self.call("run", "--suite", "hunyuan-h100", *[part for one in options for part in ("--set", one)], "--out", "run")
         self.assertIn("extrapolated from 2 of 3 steps", said)
+        self.assertNotIn('Audit "work as planned" is broken', said)
         for path in ("report.md", "report.html"):
             self.assertIn("coreset", (self.tmp / "run" / path).read_text())
+        options = [*options, "variants=[{\"name\": \"dense\", \"attention\": {\"name\": \"dense\"}}]", "true_guidance=3", "negative_prompt=a dog", "timed_steps=1"]
+        guided = self.call("run", "--suite", "hunyuan-h100", *[part for one in options for part in ("--set", one)], "--out", "guided")
+        self.assertNotIn("no effect", guided)
+        planned = sqlite3.connect(self.tmp / "guided" / "run.sqlite").execute(
+            "SELECT DISTINCT predicted FROM prediction WHERE quantity = 'evaluations'").fetchall()
+        self.assertEqual(planned, [(2.0,)])  # one step of two passes
         database = sqlite3.connect(self.tmp / "run" / "run.sqlite")
         failed = database.execute("SELECT count(*) FROM trial WHERE status <> 'ok'").fetchone()[0]
         self.assertEqual(failed, 0)

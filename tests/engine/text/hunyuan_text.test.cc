@@ -139,6 +139,7 @@ TEST_CASE("a batch gives what its prompts give alone, and half precision the sam
     CHECK(relative_error(one.pooled[0], all.pooled[row]) < 1e-5);
     const auto ids = encoder->token_ids({prompts()[i]});
     CHECK(static_cast<int64_t>(ids[0].size()) >= all.mask[row].sum().item<int64_t>());
+    CHECK(encoder->valid_tokens(prompts()[i]) == all.mask[row].sum().item<int64_t>());
   }
   CHECK(encoder->flops() > 0);
 }
