@@ -28,8 +28,16 @@ struct TeaOptions {
   std::string where;
 };
 
+// Neither has a default: the threshold belongs to the calibration, and that to a model.
+void require_both(ObjectReader& reader, std::string_view where) {
+  if (reader.has("threshold") || reader.has("calibration")) return;
+  throw ConfigError(where, "expected \"threshold\" (a number) and \"calibration\" (a published one's name, or a file that "
+                           "`vorta-bench calibrate teacache` made), found neither");
+}
+
 TeaOptions read_options(const nlohmann::json& options, std::string_view where) {
   ObjectReader reader(options, where);
+  require_both(reader, where);
   TeaOptions out;
   out.where = reader.pointer("calibration");
   out.threshold = reader.number("threshold");

@@ -110,10 +110,8 @@ const VideoVae& Pipeline::Impl::vae_shape() {
 }
 
 const Pipeline::Impl::TextFacts& Pipeline::Impl::text_facts() {
-  if (!text_facts_) {
-    text_facts_ = {text().max_tokens(), text().flops()};
-    release(text_);
-  }
+  if (!text_facts_) text_facts_ = {text().max_tokens(), text().flops()};
+  release(text_);
   return *text_facts_;
 }
 

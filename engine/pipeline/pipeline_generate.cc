@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A generation: noise and text in, denoising, latents and frames out.
 #include "engine/pipeline/pipeline_impl.h"
-#include "engine/pipeline/video_size.h"
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -185,7 +184,7 @@ at::Tensor Pipeline::Impl::decode(const at::Tensor& latents) {
 }
 
 GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, PipelineObserver& observer) {
-  const VideoSize size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
+  const VideoSize size = understand(request);
   const int64_t steps = steps_of(request);
   const at::Tensor noise = initial_latents(request, size).to(device);
   const int64_t batch = noise.size(0);

@@ -10,8 +10,11 @@
 #include "engine/text/prompt_encoder.h"
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 // Private to this folder: pipeline.cc loads, pipeline_plan.cc foresees, pipeline_generate.cc generates.
 
@@ -47,6 +50,9 @@ class Pipeline::Impl {
   int64_t joint_text(int64_t text_tokens) { return model_shape().text_in_sequence() ? text_tokens : 0; }
   bool batches_guidance(int64_t batch, const VideoGrid& tokens);
   int64_t text_tokens(const GenerationRequest& request);
+  /// The request's size; warns, once for all requests alike, of what is made in another way than it says.
+  VideoSize understand(const GenerationRequest& request);
+  void warn_once(const std::string& message);
   PromptEncoder& text();
   VideoDit& model();
   VideoVae& vae();
@@ -81,11 +87,13 @@ class Pipeline::Impl {
   std::unique_ptr<VideoDit> model_shape_;
   std::unique_ptr<VideoVae> vae_shape_;
   std::optional<TextFacts> text_facts_;
+  std::map<std::string, int64_t> prompt_tokens_;
   std::optional<Router> router_;
   std::optional<AttentionGeometry> geometry_;
   std::shared_ptr<const RouteTable> routes_;
   std::shared_ptr<StepCache> cache_;
   CachePlan cache_plan_;
+  std::vector<std::string> warned_;
   TextCondition both_texts_;  // batch 2B: one object a generation, which the model's cache recognises
 };
 

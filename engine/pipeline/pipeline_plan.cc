@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -110,9 +111,17 @@ bool Pipeline::Impl::batches_guidance(int64_t batch, const VideoGrid& tokens) {
   return guided() && small && cache_->decides_alike() && !model_shape().text_in_sequence();
 }
 
-/// Tokens of the request's text, before it is encoded: all that fit.
+/// Tokens of the request's text, before it is encoded: of a model that drops the padding, those of the prompt, if it is
+/// known; all that fit otherwise.
 int64_t Pipeline::Impl::text_tokens(const GenerationRequest& request) {
-  if (config.text == TextSource::kEncoder) return text_facts().max_tokens;
+  if (config.text == TextSource::kEncoder) {
+    if (request.prompt.empty() || !model_shape().text_in_sequence()) return text_facts().max_tokens;
+    const auto counted = prompt_tokens_.find(request.prompt);
+    if (counted != prompt_tokens_.end()) return counted->second;
+    const int64_t count = text().valid_tokens(request.prompt);
+    text_facts();  // now, while the encoder is there
+    return prompt_tokens_[request.prompt] = count;
+  }
   if (!request.text) throw ConfigError("--prompt-embeds", "expected text features, found none");
   return valid_text_tokens(request.text->positive);
 }
@@ -127,9 +136,28 @@ CacheSizes Pipeline::Impl::cache_sizes(const VideoSize& size, int64_t text_token
           .element_bytes = static_cast<int64_t>(c10::elementSize(config.dtype))};
 }
 
+void Pipeline::Impl::warn_once(const std::string& message) {
+  if (std::find(warned_.begin(), warned_.end(), message) != warned_.end()) return;
+  warned_.push_back(message);
+  log_warn(message);
+}
+
+VideoSize Pipeline::Impl::understand(const GenerationRequest& request) {
+  const VideoSize size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
+  if (size.frames != request.frames) {
+    warn_once(fmt::format("frames: expected 1 more than a multiple of {}, found {}; making {} (as diffusers does)",
+                          vae_shape().temporal_factor(), request.frames, size.frames));
+  }
+  if (!guided() && !request.negative_prompt.empty()) {
+    const char* wanted = family_->guidance == GuidanceKind::kEmbedded ? "true guidance (--true-guidance)" : "guidance";
+    warn_once(fmt::format("the negative prompt has no effect: expected {} above 1, found {}", wanted, guidance_scale()));
+  }
+  return size;
+}
+
 PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   PlanSummary plan;
-  plan.size = resolve_video_size(request, model_shape(), vae_shape(), family_->frames);
+  plan.size = understand(request);
   const int64_t text_count = text_tokens(request);
   plan.routes = routes_;
   plan.passes = guided() ? 2 : 1;

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "engine/base/log.h"
+#include "engine/base/error.h"
 
 namespace vorta::engine {
 namespace {
@@ -12,10 +12,7 @@ int64_t rounded_frames(int64_t frames, int64_t factor, FrameRounding rounding) {
   if (frames < 1) throw ConfigError("--frames", fmt::format("expected at least 1 frame, found {}", frames));
   if ((frames - 1) % factor == 0) return frames;
   const int64_t whole = rounding == FrameRounding::kWholeFactors ? frames : frames - 1;
-  const int64_t rounded = whole / factor * factor + 1;
-  log_warn(fmt::format("frames: expected 1 more than a multiple of {}, found {}; making {} (as diffusers does)", factor,
-                       frames, rounded));
-  return rounded;
+  return whole / factor * factor + 1;
 }
 
 /// Pixels a token covers along height (axis 0) and width (axis 1): the VAE's factor times the patch.

@@ -2,8 +2,10 @@
 // diffusers 0.33.1, pipelines/hunyuan_video/pipeline_hunyuan_video.py (encode_prompt).
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <numeric>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
@@ -90,6 +92,11 @@ class HunyuanPromptEncoder final : public PromptEncoder {
     return all;
   }
 
+  int64_t valid_tokens(const std::string& prompt) const override {
+    const PaddedIds row = llama_input_.tokenizer.encode(instruct(prompt), total_tokens());
+    return std::accumulate(row.mask.begin() + template_.crop_start, row.mask.end(), int64_t{0});
+  }
+
   int64_t text_dim() const override { return llama_.config().hidden_size; }
   int64_t max_tokens() const override { return max_tokens_; }
   int64_t pooled_dim() const override { return clip_.config().hidden_size; }
@@ -122,6 +129,32 @@ std::string tokenizer_class(const std::filesystem::path& model_dir, const char* 
 
 PretrainedTokenizer load_part(const std::filesystem::path& model_dir, const char* part) {
   return {model_dir / part, tokenizer_class(model_dir, part)};
+}
+
+// The special tokens that a text names, <|like_this|>, each once.
+std::vector<std::string> named_tokens(std::string_view text) {
+  constexpr std::string_view kOpen = "<|", kClose = "|>";
+  std::vector<std::string> names;
+  for (auto from = text.find(kOpen); from != std::string_view::npos; from = text.find(kOpen, from)) {
+    const auto to = text.find(kClose, from);
+    if (to == std::string_view::npos) break;
+    std::string name(text.substr(from, to + kClose.size() - from));
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+    from = to;
+  }
+  return names;
+}
+
+// A tokenizer that spells the template's special tokens out would crop and instruct quietly wrong.
+void require_template_tokens(const std::filesystem::path& dir, const TokenCoder& coder, const std::string& text) {
+  std::vector<std::string> missing;
+  for (const std::string& name : named_tokens(text)) {
+    if (!coder.id_of(name) || coder.text_ids(name).size() != 1) missing.push_back(name);
+  }
+  if (missing.empty()) return;
+  throw DataError((dir / "tokenizer.json").string(),
+                  fmt::format("expected the special tokens of the prompt template, found none for \"{}\"",
+                              fmt::join(missing, "\", \"")));
 }
 
 template <typename Encoder, typename Config, typename... Rest>
@@ -160,6 +193,7 @@ std::unique_ptr<PromptEncoder> load_hunyuan_prompt_encoder(const std::filesystem
     throw ConfigError("prompt_template", "expected a text with {} in it and a crop_start from 0");
   }
   auto llama_tokenizer = load_part(model_dir, "tokenizer");
+  require_template_tokens(model_dir / "tokenizer", llama_tokenizer.coder(), prompt_template.text);
   auto clip_tokenizer = load_part(model_dir, "tokenizer_2");
   auto clip = load_encoder<ClipTextEncoder>(model_dir / "text_encoder_2", parse_clip_text_config, placement);
   if (clip.config().max_positions < kClipTokens) {

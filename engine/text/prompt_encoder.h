@@ -29,6 +29,8 @@ class PromptEncoder {
   virtual PromptFeatures encode(const std::vector<std::string>& prompts) const = 0;
   /// The ids of each prompt as `tokens` are made from them: cleaned, with special tokens, without padding.
   virtual std::vector<std::vector<int64_t>> token_ids(const std::vector<std::string>& prompts) const = 0;
+  /// Rows of `tokens` that count for the prompt, found without encoding it: the sum of its mask, or all without one.
+  virtual int64_t valid_tokens(const std::string& /*prompt*/) const { return max_tokens(); }
   virtual int64_t text_dim() const = 0;
   virtual int64_t max_tokens() const = 0;
   virtual int64_t pooled_dim() const { return 0; }

@@ -2,6 +2,7 @@
 #include "engine/train/teacher.h"
 
 #include "engine/attention/attention.h"
+#include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/train/captions.h"
 #include "engine/train/distill_losses.h"
@@ -12,6 +13,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace vorta::engine {
@@ -22,12 +24,24 @@ struct LessonStream {
   static constexpr uint64_t kSlots = 1, kWording = 2, kNoise = 3;
 };
 
+constexpr const char* kTeacherClass = "WanTransformer3DModel";
+
+WanTransformerConfig read_teacher_config(const std::filesystem::path& path) {
+  const nlohmann::json config = read_json_file(path);
+  const std::string kind = config.is_object() ? config.value("_class_name", std::string(kTeacherClass)) : "";
+  if (kind != kTeacherClass) {
+    throw ConfigError("--model", fmt::format("{}: expected a {}, the kind whose students and adapted weights are trained; "
+                                             "found \"{}\"", path.string(), kTeacherClass, kind));
+  }
+  return parse_wan_config(config, path.string() + "#");
+}
+
 }  // namespace
 
 Teacher::Teacher(const TeacherSetup& setup) : setup_(setup) {
   const at::NoGradGuard no_grad;
   const auto transformer = setup.model / "transformer", text = setup.model / "text_encoder";
-  config_ = parse_wan_config(read_json_file(transformer / "config.json"), (transformer / "config.json").string() + "#");
+  config_ = read_teacher_config(transformer / "config.json");
   weights_ = read_weight_folder(transformer);
   const TensorMap text_weights = read_weight_folder(text);
   const Umt5Config text_config =

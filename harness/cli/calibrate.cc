@@ -51,6 +51,7 @@ void add_flags(CLI::App& app, CalibrateFlags& f) {
   app.add_option("--recipe", f.asked.recipe, "sampling recipe");
   app.add_option("--steps", f.asked.steps, "default: the model's");
   app.add_option("--guidance", f.asked.guidance, "default: the model's");
+  app.add_option("--true-guidance", f.asked.true_guidance, "HunyuanVideo: two passes a step when > 1 (default: 1)");
   app.add_option("--flow-shift", f.asked.flow_shift, "default: the model's");
   app.add_option("--scheduler", f.asked.scheduler, "default: the model's");
   app.add_option("--frames", f.frames, "default: the model's");

@@ -158,7 +158,7 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
                  "text tokens a prompt is cut or padded to")
       ->check(whole_number(1, kMostTextTokens));
   sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt,
-                 "what it should not show (with guidance > 1)");
+                 "what it should not show: with guidance > 1, for HunyuanVideo with --true-guidance > 1; without effect, and with a warning, otherwise");
   sub.add_option("--prompt-embeds", f.prompt_embeds,
                  "text features instead of a prompt: safetensors with the keys `prompt_embeds` [1, S, M], `prompt_attention_mask` "
                  "[1, S] and `pooled_prompt_embeds` [1, P] where the model takes them, and the same with `negative_` in front");
@@ -255,7 +255,9 @@ std::vector<Job> collect_jobs(const GenerateFlags& f) {
   }
   if (f.has_prompt) prompts.insert(prompts.begin(), f.prompt);
   if (!f.prompt_embeds.empty()) {
-    if (!prompts.empty()) throw ConfigError("--prompt-embeds", "expected either text features or prompts");
+    if (!prompts.empty() || !f.negative_prompt.empty()) {
+      throw ConfigError("--prompt-embeds", "expected either text features or prompts");
+    }
     prompts.emplace_back();
   }
   if (prompts.empty()) throw ConfigError("--prompt", "expected a prompt, or captions in --val_data_json_file");
@@ -481,6 +483,7 @@ int generate(GenerateFlags f) {
   require_writable(folder, !f.output_dir.empty());
 
   engine::Pipeline pipeline = engine::Pipeline::load(config);
+  request.prompt = jobs.front().prompt;  // its length counts where the text is part of the sequence
   const engine::PlanSummary plan = pipeline.plan(request);
   log_plan(plan, config);
   if (!f.save_routes.empty()) write_file_atomically(f.save_routes, engine::route_file_text(*plan.routes));

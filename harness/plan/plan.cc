@@ -105,6 +105,7 @@ std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
   add_student(variant, params);
   const GenerationConfig& said = variant.student.any() ? variant.own : config;
   if (said.guidance) params["guidance"] = *said.guidance;
+  if (said.true_guidance) params["true_guidance"] = *said.true_guidance;
   if (said.flow_shift) params["flow_shift"] = *said.flow_shift;
   if (!config.sampler.empty()) params["sampler"] = config.sampler;
   if (variant.cache.name != "none") {

@@ -101,9 +101,11 @@ void choose_student(const SuiteSpec& suite, const Variant& variant, engine::Gene
   defaults.scheduler = variant.config.sampler;
   engine::AskedSampling asked{.steps = {}, .guidance = variant.own.guidance, .flow_shift = variant.own.flow_shift,
                               .scheduler = variant.own.sampler, .recipe = beside(suite, variant.student.recipe),
-                              .where = "variant " + variant.name + ", recipe"};
+                              .where = "variant " + variant.name + ", recipe",
+                              .true_guidance = variant.own.true_guidance};
   if (variant.own.steps > 0) asked.steps = variant.own.steps;
   engine::choose_sampling(config, asked, defaults);
+  if (!config.recipe) config.true_guidance = variant.config.true_guidance.value_or(1);
 }
 
 engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& variant) {

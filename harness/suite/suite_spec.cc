@@ -51,6 +51,7 @@ void read_config(const json& object, const std::string& where, GenerationConfig&
   config.width = reader.integer("width", config.width);
   config.steps = reader.integer("steps", config.steps);
   if (reader.has("guidance")) config.guidance = reader.number("guidance");
+  if (reader.has("true_guidance")) config.true_guidance = reader.number("true_guidance");
   if (reader.has("flow_shift")) config.flow_shift = reader.number("flow_shift");
   config.sampler = reader.string("sampler", config.sampler);
   config.dtype = reader.string("dtype", config.dtype);

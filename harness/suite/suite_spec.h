@@ -21,6 +21,7 @@ struct GenerationConfig {
   int64_t width = 0;
   int64_t steps = 0;
   std::optional<double> guidance;
+  std::optional<double> true_guidance;  // of models that are told their guidance: against the suite's negative prompt
   std::optional<double> flow_shift;
   std::string sampler;               // empty: what the model's scheduler folder says
   std::string dtype = "float32";     // or "bfloat16"

@@ -50,6 +50,7 @@ constexpr AxisKind kAxes[] = {{"attention", "attention", AxisType::kMethod},
                               {"sampler", "config.sampler", AxisType::kText},
                               {"steps", "config.steps", AxisType::kInteger},
                               {"tau", "attention.options.tau", AxisType::kNumber},
+                              {"true_guidance", "config.true_guidance", AxisType::kNumber},
                               {"width", "config.width", AxisType::kInteger}};
 
 struct Axis {

@@ -49,6 +49,33 @@ class Hunyuan(unittest.TestCase):
         self.assertGreater((self.tmp / "published" / "000-a-cat-asleep.mp4").stat().st_size, 500)
         self.assertIn("exists, skipped", self.call(*command))
 
+    def test_warnings_come_once(self):
+        size = ["--frames", 22, "--height", 32, "--width", 48, "--steps", 2]
+        asked = ["generate", "--model", self.model, *size, "--prompt", "a cat", "--negative-prompt", "a dog",
+                 "--output-type", "latent", "--output"]
+        said = self.call(*asked, "ignored.safetensors")
+        self.assertEqual(said.count("frames: expected 1 more than a multiple of 4, found 22; making 21"), 1, said)
+        self.assertEqual(said.count("the negative prompt has no effect: expected true guidance (--true-guidance) above 1"), 1, said)
+        said = self.call(*asked, "heeded.safetensors", "--true-guidance", 3)
+        self.assertNotIn("no effect", said)
+        self.assertNotEqual(*[(self.tmp / f"{name}.safetensors").read_bytes() for name in ("ignored", "heeded")])
+
+    def test_tokenizer_without_the_template_is_refused(self):
+        model = self.tmp / "plain"
+        shutil.copytree(self.model, model)
+        path = model / "tokenizer" / "tokenizer.json"
+        content = json.loads(path.read_text())
+        content["added_tokens"] = [one for one in content["added_tokens"] if one["content"] != "<|eot_id|>"]
+        path.write_text(json.dumps(content))
+        path = model / "tokenizer" / "tokenizer_config.json"
+        content = json.loads(path.read_text())
+        content["added_tokens_decoder"] = {key: one for key, one in content.get("added_tokens_decoder", {}).items()
+                                           if one["content"] != "<|eot_id|>"}
+        path.write_text(json.dumps(content))
+        said = self.call("generate", "--model", model, *SIZE, "--prompt", "a cat", "--output", "x.mp4", code=2)
+        self.assertIn("tokenizer/tokenizer.json", said)
+        self.assertIn("<|eot_id|>", said)
+
     def test_few_step_recipe(self):
         said = self.call("generate", "--model", self.model, *SIZE, "--prompt", "a cat", "--recipe", "fasthunyuan-6",
                          "--output-type", "latent", "--output", "few.safetensors")
@@ -74,6 +101,9 @@ class Hunyuan(unittest.TestCase):
         self.assertEqual(len(self.steps("random")), 2)
         said = self.call("train", "router", "--model", self.model, *TRAINING, "--batch", 2, "--out", "two", code=2)
         self.assertIn("--accumulate", said)
+        for verb, more in (("distill", []), ("adapt", ["--routers", ROUTERS])):
+            said = self.call("train", verb, "--model", self.model, *SIZE, *more, "--out", verb, code=2)
+            self.assertIn("expected a WanTransformer3DModel", said)
 
     def test_calibrations_feed_their_caches(self):
         for cache, options in (("magcache", {"threshold": 0.5}), ("teacache", {"threshold": 0.3})):
@@ -89,8 +119,15 @@ class Hunyuan(unittest.TestCase):
                    "steps=3", "claims=[]", "device=cpu", 'prompts=[{"id": "a", "text": "a cat"}]']
         said = self.call("run", "--suite", "hunyuan-h100", *[part for one in options for part in ("--set", one)], "--out", "run")
         self.assertIn("extrapolated from 2 of 3 steps", said)
+        self.assertNotIn('Audit "work as planned" is broken', said)
         for path in ("report.md", "report.html"):
             self.assertIn("coreset", (self.tmp / "run" / path).read_text())
+        options = [*options, "variants=[{\"name\": \"dense\", \"attention\": {\"name\": \"dense\"}}]", "true_guidance=3", "negative_prompt=a dog", "timed_steps=1"]
+        guided = self.call("run", "--suite", "hunyuan-h100", *[part for one in options for part in ("--set", one)], "--out", "guided")
+        self.assertNotIn("no effect", guided)
+        planned = sqlite3.connect(self.tmp / "guided" / "run.sqlite").execute(
+            "SELECT DISTINCT predicted FROM prediction WHERE quantity = 'evaluations'").fetchall()
+        self.assertEqual(planned, [(2.0,)])  # one step of two passes
         database = sqlite3.connect(self.tmp / "run" / "run.sqlite")
         failed = database.execute("SELECT count(*) FROM trial WHERE status <> 'ok'").fetchone()[0]
         self.assertEqual(failed, 0)

@@ -21,6 +21,8 @@ TEST_CASE("bad options are refused with their place and the nearest name", "[cac
   CHECK_THROWS_WITH(make_step_cache("teacache", {{"threshold", 0.1}, {"calibration", "wan2.1-t2v-1.3"}}, "x"),
                     Contains("wan2.1-t2v-1.3b"));
   CHECK_THROWS_WITH(make_step_cache("teacache", {{"calibration", "hunyuanvideo"}}, "x"), Contains("threshold"));
+  CHECK_THROWS_WITH(make_step_cache("teacache", json::object(), "x"),
+                    Contains("\"threshold\"") && Contains("\"calibration\"") && Contains("neither"));
   CHECK_THROWS_AS(make_step_cache("magcache", {{"calibration", "/no/such/file.json"}}, "x"), DataError);
   CHECK_THROWS_WITH(make_step_cache("first_block", {{"anchor", "last"}}, "x"), Contains("computed or previous"));
   CHECK_THROWS_WITH(make_step_cache("easycache", {{"threshold", -1}}, "x"), Contains("from 0 up"));

@@ -139,6 +139,7 @@ TEST_CASE("a batch gives what its prompts give alone, and half precision the sam
     CHECK(relative_error(one.pooled[0], all.pooled[row]) < 1e-5);
     const auto ids = encoder->token_ids({prompts()[i]});
     CHECK(static_cast<int64_t>(ids[0].size()) >= all.mask[row].sum().item<int64_t>());
+    CHECK(encoder->valid_tokens(prompts()[i]) == all.mask[row].sum().item<int64_t>());
   }
   CHECK(encoder->flops() > 0);
 }
@@ -245,6 +246,35 @@ TEST_CASE("a broken HunyuanVideo text folder is refused with the reason", "[text
     fs::remove_all(copy.dir / part);
     contains(copy.error(), part);
   }
+}
+
+TEST_CASE("a tokenizer without the prompt template's special tokens is refused by file and token", "[text][hunyuan]") {
+  const auto without = [](std::string_view name) {  // as if the folder had never had them
+    const ModelCopy copy;
+    for (const char* file : {"tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"}) {
+      json content = vorta::read_json_file(copy.dir / file);
+      for (const char* key : {"added_tokens", "added_tokens_decoder"}) {
+        if (!content.contains(key)) continue;
+        json kept = content[key].is_array() ? json::array() : json::object();
+        for (const auto& [id, token] : content[key].items()) {
+          if (token.at("content").get<std::string>().find(name) != std::string::npos) continue;
+          if (kept.is_array()) kept.push_back(token);
+          else kept[id] = token;
+        }
+        content[key] = kept;
+      }
+      std::ofstream(copy.dir / file) << content.dump();
+    }
+    return copy.error();
+  };
+  const std::string one = without("<|eot_id|>");
+  INFO(one);
+  CHECK(one.find("tokenizer/tokenizer.json") != std::string::npos);
+  CHECK(one.find("\"<|eot_id|>\"") != std::string::npos);
+  CHECK(one.find("header_id") == std::string::npos);
+  const std::string two = without("header_id|>");
+  INFO(two);
+  CHECK(two.find("\"<|start_header_id|>\", \"<|end_header_id|>\"") != std::string::npos);
 }
 
 TEST_CASE("random features come with a mask and a pooled text when asked", "[text][hunyuan]") {
