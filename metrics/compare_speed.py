@@ -127,7 +127,7 @@ def tag2text(weights, paths):
     from vbench.third_party.tag2Text import tag2text as module
     module.BertModel.from_pretrained = classmethod(lambda cls, *_, config, **__: cls(config, add_pooling_layer=False))
     network = module.tag2text_caption(pretrained=str(weights / "caption_model/tag2text_swin_14m.pth"), image_size=384, vit="swin_b").eval()
-    entries = [{"prompt": "p", "auxiliary_info": {"scene": "beach"}, "video_list": paths}]
+    entries = [{"prompt": "p", "auxiliary_info": {"scene": {"scene": "beach"}}, "video_list": paths}]
     return lambda: scene(network, entries, "cpu")
 
 
