@@ -22,6 +22,17 @@ ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 
 
+def openai_clip(path):
+    """The image and text towers as clip.load has them on a CPU; it cannot read a plain state dict."""
+    import clip
+    import torch
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except RuntimeError:  # a TorchScript archive, as OpenAI's files are
+        return clip.load(str(path), device="cpu")[0]
+    return clip.model.build_model(state).float().eval()
+
+
 def dino(weights, paths):
     import torch
     from vbench.subject_consistency import subject_consistency
@@ -32,16 +43,14 @@ def dino(weights, paths):
 
 
 def background(weights, paths):
-    import clip
     from vbench.background_consistency import background_consistency
-    network, _ = clip.load(str(weights / "clip_model/ViT-B-32.pt"), device="cpu")
+    network = openai_clip(weights / "clip_model/ViT-B-32.pt")
     return lambda: background_consistency(network, None, paths, "cpu", False)
 
 
 def appearance(weights, paths):
-    import clip
     from vbench.appearance_style import appearance_style
-    network, _ = clip.load(str(weights / "clip_model/ViT-B-32.pt"), device="cpu")
+    network = openai_clip(weights / "clip_model/ViT-B-32.pt")
     entries = [{"prompt": "p", "auxiliary_info": {"appearance_style": "oil painting"}, "video_list": paths}]
     return lambda: appearance_style(network, entries, "cpu")
 
@@ -56,12 +65,11 @@ def imaging(weights, paths):
 
 
 def aesthetic(weights, paths):
-    import clip
     import torch
     from vbench.aesthetic_quality import laion_aesthetic
     head = torch.nn.Linear(768, 1)
     head.load_state_dict(torch.load(weights / "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth", map_location="cpu", weights_only=True))
-    network, _ = clip.load(str(weights / "clip_model/ViT-L-14.pt"), device="cpu")
+    network = openai_clip(weights / "clip_model/ViT-L-14.pt")
     return lambda: laion_aesthetic(head, network, paths, "cpu")
 
 
@@ -127,7 +135,7 @@ def tag2text(weights, paths):
     from vbench.third_party.tag2Text import tag2text as module
     module.BertModel.from_pretrained = classmethod(lambda cls, *_, config, **__: cls(config, add_pooling_layer=False))
     network = module.tag2text_caption(pretrained=str(weights / "caption_model/tag2text_swin_14m.pth"), image_size=384, vit="swin_b").eval()
-    entries = [{"prompt": "p", "auxiliary_info": {"scene": "beach"}, "video_list": paths}]
+    entries = [{"prompt": "p", "auxiliary_info": {"scene": {"scene": "beach"}}, "video_list": paths}]
     return lambda: scene(network, entries, "cpu")
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -122,6 +123,11 @@ class VideoReader {
     scaler_ = make_scaler(first, out_.height, out_.width, options_.conversion);
     if (!scaler_) throw DataError(path_, "has a pixel format that cannot be converted to RGB");
     rgb_ = make_frame(AV_PIX_FMT_RGB24, out_.height, out_.width);
+    // Growing would copy all frames so far; what an index promises is not believed beyond this.
+    constexpr int64_t kMostReserved = int64_t{1} << 28;
+    const int64_t most = options_.max_frames > 0 ? options_.max_frames : kMostReserved / out_.frame_bytes();
+    const int64_t frames = std::clamp<int64_t>(stream_->nb_frames, 0, std::min(most, kMostReserved / out_.frame_bytes()));
+    out_.rgb.reserve(static_cast<std::size_t>(frames * out_.frame_bytes()));
   }
 
   // Containers with an index say how many frames there are; a file cut at its end is otherwise read as a shorter one.

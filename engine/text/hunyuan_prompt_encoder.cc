@@ -145,16 +145,17 @@ std::vector<std::string> named_tokens(std::string_view text) {
   return names;
 }
 
-// A tokenizer that spells the template's special tokens out would crop and instruct quietly wrong.
-void require_template_tokens(const std::filesystem::path& dir, const TokenCoder& coder, const std::string& text) {
+// A tokenizer that lacks the template's special tokens spells them out, as the public pipeline does: what is cropped is then
+// no longer the instruction. Said, and done alike.
+void warn_of_missing_tokens(const std::filesystem::path& dir, const TokenCoder& coder, const std::string& text) {
   std::vector<std::string> missing;
   for (const std::string& name : named_tokens(text)) {
     if (!coder.id_of(name) || coder.text_ids(name).size() != 1) missing.push_back(name);
   }
   if (missing.empty()) return;
-  throw DataError((dir / "tokenizer.json").string(),
-                  fmt::format("expected the special tokens of the prompt template, found none for \"{}\"",
-                              fmt::join(missing, "\", \"")));
+  log_warn(fmt::format("[{}] expected the special tokens of the prompt template, found none for \"{}\": they are spelled out, and "
+                       "cropping leaves other words than it should",
+                       (dir / "tokenizer.json").string(), fmt::join(missing, "\", \"")));
 }
 
 template <typename Encoder, typename Config, typename... Rest>
@@ -193,7 +194,7 @@ std::unique_ptr<PromptEncoder> load_hunyuan_prompt_encoder(const std::filesystem
     throw ConfigError("prompt_template", "expected a text with {} in it and a crop_start from 0");
   }
   auto llama_tokenizer = load_part(model_dir, "tokenizer");
-  require_template_tokens(model_dir / "tokenizer", llama_tokenizer.coder(), prompt_template.text);
+  warn_of_missing_tokens(model_dir / "tokenizer", llama_tokenizer.coder(), prompt_template.text);
   auto clip_tokenizer = load_part(model_dir, "tokenizer_2");
   auto clip = load_encoder<ClipTextEncoder>(model_dir / "text_encoder_2", parse_clip_text_config, placement);
   if (clip.config().max_positions < kClipTokens) {

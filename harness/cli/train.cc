@@ -328,6 +328,7 @@ std::function<int()> add_train(CLI::App& sub) {
   CLI::App* examined = sub.add_subcommand("examine", "the embedded scorers, on rendered clips clean and spoilt");
   examined->add_option("--out", arguments->examination.output, "Folder for examination.json")->required();
   examined->add_option("--clips", arguments->examination.clips, "Held-out scenes")->capture_default_str()->check(whole_number(1));
+  examined->add_option("--corruptions", arguments->examination.corruptions, "Ways to spoil them (default: all)");
   examined->add_option("--device", arguments->examination.device, "auto, cpu or cuda")->capture_default_str();
   return [arguments, vae, base, adapt, distill, scorer, examined, judged] {
     if (examined->parsed()) return examine(arguments->examination);

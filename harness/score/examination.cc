@@ -71,10 +71,19 @@ class Examiner {
   std::map<std::string, std::map<std::string, std::pair<double, int64_t>>> sums_;
 };
 
+std::vector<const engine::Corruption*> chosen_corruptions(const std::vector<std::string>& names) {
+  std::vector<const engine::Corruption*> chosen;
+  for (const std::string& name : names) chosen.push_back(&engine::find_corruption(name));
+  if (!names.empty()) return chosen;
+  for (const engine::Corruption& corruption : engine::corruptions()) chosen.push_back(&corruption);
+  return chosen;
+}
+
 }  // namespace
 
 ExaminationTable examine_scorers(const ScorerExamination& examination) {
   const at::NoGradGuard no_grad;
+  const std::vector<const engine::Corruption*> corruptions = chosen_corruptions(examination.corruptions);
   Examiner examiner(examination.device);
   for (int64_t clip = 0; clip < examination.clips; ++clip) {
     const auto number = static_cast<uint64_t>(clip);
@@ -82,9 +91,9 @@ ExaminationTable examine_scorers(const ScorerExamination& examination) {
     const std::string prompt = engine::caption(scene, number);
     const engine::RenderedClip rendered = engine::rendered_clip(scene, kExaminedClip);
     examiner.score("clean", rendered.frames, prompt);
-    for (const engine::Corruption& corruption : engine::corruptions()) {
+    for (const engine::Corruption* corruption : corruptions) {
       for (const double strength : kStrengths) {
-        examiner.score(fmt::format("{} {}", corruption.name, strength), corruption.apply(rendered, strength, number), prompt);
+        examiner.score(fmt::format("{} {}", corruption->name, strength), corruption->apply(rendered, strength, number), prompt);
       }
     }
     log_info(fmt::format("{}/{} \"{}\"", clip + 1, examination.clips, prompt));

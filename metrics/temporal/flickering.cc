@@ -3,17 +3,24 @@
 
 #include <ATen/ATen.h>
 
+#include <span>
+
 #include "engine/base/error.h"
 #include "metrics/core/frames_input.h"
+#include "metrics/temporal/pixel_difference.h"
 
 namespace vorta::metrics {
 
 std::vector<double> neighbour_differences(const at::Tensor& bytes) {
+  // Byte sums do not depend on the order of pixels; this one is how decoded frames lie in memory.
+  const at::Tensor frames = bytes.permute({0, 2, 3, 1}).contiguous();
+  const int64_t count = frames[0].numel();
+  const auto frame = [&](int64_t f) {
+    return std::span(frames.const_data_ptr<uint8_t>() + f * count, static_cast<std::size_t>(count));
+  };
   std::vector<double> differences;
-  for (int64_t f = 1; f < bytes.size(0); ++f) {
-    // int64 sums are exact, so the score does not depend on the order of pixels or on the number of threads.
-    const at::Tensor difference = (bytes[f].to(at::kShort) - bytes[f - 1].to(at::kShort)).abs();
-    differences.push_back(static_cast<double>(difference.sum().item<int64_t>()) / static_cast<double>(difference.numel()));
+  for (int64_t f = 1; f < frames.size(0); ++f) {
+    differences.push_back(static_cast<double>(sum_of_differences(frame(f), frame(f - 1))) / static_cast<double>(count));
   }
   return differences;
 }

@@ -188,7 +188,7 @@ def grit(case):
     detector.initialize_model_det(path)
     model = detector.demo.predictor.model
     from vbench.utils import load_video
-    clips = [case.clip("draft", i, 3, 96, 128 + 32 * i, i) for i in (0, 1)]
+    clips = [case.clip("draft", i, 1, 96, 128 + 32 * i, i) for i in (0, 1)]  # one picture: captions of a picture take minutes
     tune_grit(model, load_video(clips[0], num_frames=16)[0])
     case.save("grit_model/grit_b_densecap_objectdet.pth", {"model": model.state_dict()})
     defaults.DetectionCheckpointer.load = load
@@ -207,7 +207,7 @@ def grit(case):
         target = case.videos / f"{prompt}-0.mp4"
         target.write_bytes(Path(clips[which]).read_bytes())
         case.add(prompt, [dimension], auxiliary)
-        lists[dimension].append({"prompt": prompt, "auxiliary_info": auxiliary.get(dimension, auxiliary), "video_list": [str(target)]})
+        lists[dimension].append({"prompt": prompt, "auxiliary_info": auxiliary, "video_list": [str(target)]})
 
     for which in (0, 1):
         first, last = names[which][0], names[which][-1]
@@ -294,7 +294,7 @@ def scene(case):
 
     model.generate = spoken
     # Captions are not known yet: the words of a first look decide what to ask for.
-    first = score_scene(model, [{"prompt": "a scene", "auxiliary_info": {"scene": "zzz"}, "video_list": [path]}], "cpu")
+    first = score_scene(model, [{"prompt": "a scene", "auxiliary_info": {"scene": {"scene": "zzz"}}, "video_list": [path]}], "cpu")
     print("captions", said[0][0::3], first[0])
     word = said[0][3].split()[0]
     for prompt, wanted in (("a scene", word), ("a second", "zzz qq")):

@@ -117,7 +117,7 @@ TEST_CASE("unusual files give OpenCV's pixels", "[metrics][decoders]") {
   }
 }
 
-TEST_CASE("corruptions that grow lower consistency and steadiness; a frozen video has the best of both", "[metrics][corruption]") {
+TEST_CASE("corruptions that grow lower consistency and steadiness; a frozen video has the best of both", "[metrics][corruptions]") {
   const at::NoGradGuard no_grad;
   const at::Tensor clip = load_video(kFolder + "discs.mp4", {}).frames;
   const int64_t frames = clip.size(0);

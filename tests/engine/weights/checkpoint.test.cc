@@ -64,3 +64,19 @@ TEST_CASE("a pickle is never run, whatever it calls", "[weights][checkpoint]") {
     CHECK_THROWS_AS(parse_object_pickle(broken, "test"), DataError);
   }
 }
+
+TEST_CASE("a small pickle that stands for much memory or time is refused", "[weights][checkpoint]") {
+  // Forty dicts, each of which holds the one before it twice: 2^40 names.
+  std::string doubled("\x80\x02}q\0", 5);
+  for (char slot = 1; slot < 40; ++slot) {
+    const char before[] = {'h', static_cast<char>(slot - 1)};
+    doubled += "}(U\x01" "a" + std::string(before, 2) + "U\x01" "b" + std::string(before, 2) + "uq" + slot;
+  }
+  CHECK_THROWS_WITH(parse_object_pickle(doubled + ".", "test"), Catch::Matchers::Contains("name more than"));
+  // A dict of 1,000 items, given to 10,000 objects as their attributes.
+  std::string copied("\x80\x02}q\0(", 6);
+  for (int i = 0; i < 1000; ++i) copied += "K\x01K\x02";
+  copied += 'u';
+  for (int i = 0; i < 10'000; ++i) copied += std::string("ca\nb\n)Rh\0b", 10);
+  CHECK_THROWS_WITH(parse_object_pickle(copied + ".", "test"), Catch::Matchers::Contains("more than 8000000 items"));
+}

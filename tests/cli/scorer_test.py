@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vorta-bench train scorer` and `train examine` at the smallest size, and what `score` says of weights that are not the official
+ones. Python 3, standard library only."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+BINARY = pathlib.Path(os.environ["VORTA_BENCH"]).resolve()
+GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
+
+
+def call(*arguments, **environment):
+    return subprocess.run([str(BINARY), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=300, env=os.environ | {key: str(value) for key, value in environment.items()}, check=False)
+
+
+class Scorers(unittest.TestCase):
+    def setUp(self):
+        self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="vorta-scorers-"))
+        self.addCleanup(shutil.rmtree, self.tmp, ignore_errors=True)
+
+    def test_a_trained_scorer_is_whole_and_scores(self):
+        out = self.tmp / "run"
+        done = call("train", "scorer", "--out", out, "--batch", 2, "--memory", 2, "--render-ahead", 1, "--replay", 0, "--evaluation-clips", 2,
+                   "--seed", 7, "--log-every", 1, "--steps", 1)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("1 of 1 steps", done.stdout)
+        self.assertEqual(sorted(file.name for file in (out / "scorers").iterdir()), ["config.json", "scorers.safetensors", "tokenizer"])
+        steps = [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if line["kind"] == "step"]
+        self.assertEqual([line["step"] for line in steps], [0])
+        # A data folder with these networks is examined with them.
+        data = self.tmp / "data"
+        (data / "suites" / "embedded").mkdir(parents=True)
+        shutil.copytree(out / "scorers", data / "suites" / "embedded" / "scorers")
+        examined = call("train", "examine", "--out", self.tmp / "examined", "--clips", 1, "--corruptions", "freeze", "--device", "cpu", VORTA_DATA_DIR=data)
+        self.assertEqual(examined.returncode, 0, examined.stdout)
+        table = json.loads((self.tmp / "examined" / "examination.json").read_text())
+        self.assertEqual(table["clips"], 1)
+        self.assertEqual(sorted(table["means"]), ["clean", "freeze 0.5", "freeze 1"])
+
+    def test_what_cannot_be_done_is_refused(self):
+        for why, *arguments in (("--clips", "examine", "--out", self.tmp / "x", "--clips", 0), ("--batch", "scorer", "--out", self.tmp / "y", "--batch", 0),
+                                ("--out", "scorer", "--steps", 1),
+                                ("freeze", "examine", "--out", self.tmp / "v", "--corruptions", "freze")):
+            refused = call("train", *arguments)
+            self.assertEqual(refused.returncode, 2, refused.stdout)
+            self.assertIn(why, refused.stdout)
+        lacking = call("train", "examine", "--out", self.tmp / "z", "--clips", 1, VORTA_DATA_DIR=self.tmp)
+        self.assertEqual(lacking.returncode, 3, lacking.stdout)
+        self.assertIn("scorers.safetensors", lacking.stdout)
+
+    def test_weights_of_another_hash_are_said(self):
+        clips, weights = self.tmp / "clips", self.tmp / "weights" / "pyiqa_model" / "musiq_spaq_ckpt-358bb6af.pth"
+        clips.mkdir()
+        weights.parent.mkdir(parents=True)
+        shutil.copy(GOLDEN / "vbench" / "discs.mp4", clips / "discs.mp4")
+        shutil.copy(GOLDEN / "checkpoints" / "plain.pth", weights)
+        done = call("score", "--videos_path", clips, "--dimension", "imaging_quality", "--mode", "custom_input", "--output_path",
+                    self.tmp / "out", "--name", "run", VBENCH_CACHE_DIR=self.tmp / "weights", HOME=self.tmp)
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        self.assertRegex(done.stdout, r"musiq_spaq_ckpt-358bb6af\.pth\] is not the official file: its SHA-256 is [0-9a-f]{64}, the official one begins with 358bb6af")
+        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())["dimensions"]["imaging_quality"]
+        self.assertIsNone(details["value"])
+        self.assertEqual([file["official_hash"] for file in details["weights"]], [False])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
