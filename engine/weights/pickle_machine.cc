@@ -11,7 +11,7 @@
 namespace vorta::engine {
 namespace {
 
-constexpr std::size_t kMaxDimensions = 64;
+constexpr std::size_t kMaxTensorDimensions = 64;
 
 struct TorchType {
   std::string_view storage, dtype;
@@ -152,7 +152,7 @@ int64_t PickleMachine::count(uint32_t index, std::string_view what) const {
 
 std::vector<int64_t> PickleMachine::counts(uint32_t index, std::string_view what) const {
   const auto& items = value(index).items;
-  if (items.size() > kMaxDimensions) fail(fmt::format("{} has more than {} dimensions", what, kMaxDimensions));
+  if (items.size() > kMaxTensorDimensions) fail(fmt::format("{} has more than {} dimensions", what, kMaxTensorDimensions));
   std::vector<int64_t> numbers;
   for (const uint32_t item : items) numbers.push_back(count(item, what));
   return numbers;
