@@ -116,7 +116,7 @@ def viclip(weights, paths):
     from vbench.third_party.ViCLIP.viclip import ViCLIP
     tokenizer = SimpleTokenizer(str(weights / "ViCLIP/bpe_simple_vocab_16e6.txt.gz"))
     network = ViCLIP(tokenizer=tokenizer, pretrain=str(weights / "ViCLIP/ViClip-InternVid-10M-FLT.pth")).eval()
-    entries = [{"prompt": Path(p).stem, "video_list": [p]} for p in paths]
+    entries = [{"prompt": Path(p).stem.rsplit("-", 1)[0], "video_list": [p]} for p in paths]
     return lambda: overall_consistency(network, entries, tokenizer, "cpu")
 
 

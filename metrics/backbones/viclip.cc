@@ -53,7 +53,7 @@ at::Tensor Viclip::clip_feature(const at::Tensor& clip) const {
   // The order of the patches does not matter to the class token; every frame's class token is the same.
   const at::Tensor first = (vision_.class_embedding + vision_.positions[0]).view({1, 1, -1});
   const at::Tensor x = apply_norm(at::cat({first, placed.reshape({1, -1, config_.width})}, 1), vision_.ln_pre, kViclipEps);
-  const at::Tensor out = vision_.blocks.forward(x).select(1, 0);
+  const at::Tensor out = vision_.blocks.first_token(x);
   return unit_length(at::matmul(apply_norm(out, vision_.ln_post, kViclipEps), vision_.proj)[0]);
 }
 

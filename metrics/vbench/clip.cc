@@ -28,8 +28,8 @@ ClipImageTower::ClipImageTower(const engine::WeightReader& visual, const ClipCon
 at::Tensor ClipImageTower::features(const at::Tensor& images) const {
   const at::Tensor patches = at::conv2d(images, conv1_, {}, config_.patch).flatten(2).transpose(1, 2);
   at::Tensor x = at::cat({class_embedding_.expand({images.size(0), 1, config_.image_width}), patches}, 1);
-  x = blocks_.forward(apply_norm(x + positional_embedding_, ln_pre_, kClipNormEps));
-  return at::matmul(apply_norm(x.select(1, 0), ln_post_, kClipNormEps), proj_);
+  x = blocks_.first_token(apply_norm(x + positional_embedding_, ln_pre_, kClipNormEps));
+  return at::matmul(apply_norm(x, ln_post_, kClipNormEps), proj_);
 }
 
 ClipTextTower::ClipTextTower(const engine::WeightReader& reader, const ClipConfig& config)

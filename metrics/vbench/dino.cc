@@ -48,9 +48,11 @@ at::Tensor Dino::features(const at::Tensor& images) const {
   at::Tensor x = at::cat({cls_token_.expand({images.size(0), 1, config_.width}), patches.flatten(2).transpose(1, 2)}, 1);
   x = x + positions(patches.size(2), patches.size(3));
   for (const Block& block : blocks_) {
-    const auto qkv = apply_linear(apply_norm(x, block.norm1, kDinoEps), block.qkv).chunk(3, -1);
-    x = x + apply_linear(attend(qkv[0], qkv[1], qkv[2], config_.heads), block.proj);
-    x = x + apply_linear(at::gelu(apply_linear(apply_norm(x, block.norm2, kDinoEps), block.fc1)), block.fc2);
+    const Wanted wanted = &block == &blocks_.back() ? Wanted::kFirstToken : Wanted::kAllTokens;
+    const at::Tensor attended = attend_self(apply_norm(x, block.norm1, kDinoEps), block.qkv, config_.heads, wanted);
+    x = wanted_tokens(x, wanted) + apply_linear(attended, block.proj);
+    at::Tensor hidden = apply_linear(apply_norm(x, block.norm2, kDinoEps), block.fc1);
+    x += apply_linear(at::gelu_(hidden), block.fc2);
   }
   return apply_norm(x.select(1, 0), norm_, kDinoEps);
 }

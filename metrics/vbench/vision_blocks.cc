@@ -42,6 +42,21 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   return out.transpose(1, 2).flatten(2);
 }
 
+at::Tensor wanted_tokens(const at::Tensor& x, Wanted wanted) {
+  return wanted == Wanted::kFirstToken ? x.slice(1, 0, 1) : x;
+}
+
+at::Tensor attend_self(const at::Tensor& x, const Affine& qkv, int64_t heads, Wanted wanted, bool causal) {
+  if (wanted == Wanted::kAllTokens) {
+    const auto parts = apply_linear(x, qkv).chunk(3, -1);
+    return attend(parts[0], parts[1], parts[2], heads, causal);
+  }
+  const int64_t width = x.size(-1);
+  const at::Tensor q = at::linear(wanted_tokens(x, wanted), qkv.weight.slice(0, 0, width), qkv.bias.slice(0, 0, width));
+  const auto parts = at::linear(x, qkv.weight.slice(0, width), qkv.bias.slice(0, width)).chunk(2, -1);
+  return attend(q, parts[0], parts[1], heads);
+}
+
 ClipBlocks::ClipBlocks(const engine::WeightReader& blocks, const ClipBlocksConfig& config) : config_(config) {
   const int64_t width = config.width;
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -61,13 +76,14 @@ ClipBlocks::ClipBlocks(const engine::WeightReader& blocks, const ClipBlocksConfi
   }
 }
 
-at::Tensor ClipBlocks::forward(at::Tensor x) const {
+at::Tensor ClipBlocks::run(at::Tensor x, Wanted wanted) const {
   for (const Block& block : blocks_) {
-    const auto qkv = apply_linear(apply_norm(x, block.ln_1, kBlockEps), block.qkv).chunk(3, -1);
-    x = x + apply_linear(attend(qkv[0], qkv[1], qkv[2], config_.heads, config_.causal), block.out);
+    const Wanted now = &block == &blocks_.back() ? wanted : Wanted::kAllTokens;
+    const at::Tensor attended = attend_self(apply_norm(x, block.ln_1, kBlockEps), block.qkv, config_.heads, now, config_.causal);
+    x = wanted_tokens(x, now) + apply_linear(attended, block.out);
     at::Tensor hidden = apply_linear(apply_norm(x, block.ln_2, kBlockEps), block.c_fc);
-    hidden = hidden * at::sigmoid(1.702 * hidden);
-    x = x + apply_linear(hidden, block.c_proj);
+    hidden.mul_((hidden * 1.702).sigmoid_());
+    x += apply_linear(hidden, block.c_proj);
   }
   return x;
 }
