@@ -68,7 +68,7 @@ Finding compare_fact(const QuantityKey& key, const Check& check, const std::map<
 void check_deterministic(const Sides& sides, const Check& check, std::vector<Finding>& out) {
   const Facts base = facts_of(sides.base), head = facts_of(sides.head);
   for (const auto& [key, facts] : base) {
-    if (!matches(check.variant, key.first) || !matches(check.quantity, key.second)) continue;
+    if (!looks_at(sides.policy, check, key.first, key.second)) continue;
     if (!sides.head.case_hashes.contains(key.first)) continue;
     const auto found = head.find(key);
     out.push_back(found == head.end() ? missing_finding(key, check) : compare_fact(key, check, facts, found->second));
@@ -76,7 +76,7 @@ void check_deterministic(const Sides& sides, const Check& check, std::vector<Fin
   // A call that nobody made before.
   for (const auto& [key, facts] : head) {
     const bool counted = key.second.starts_with("calls/") || key.second == "kernels";
-    if (!counted || base.contains(key) || !matches(check.variant, key.first) || !matches(check.quantity, key.second)) continue;
+    if (!counted || base.contains(key) || !looks_at(sides.policy, check, key.first, key.second)) continue;
     if (!sides.base.case_hashes.contains(key.first)) continue;
     Finding finding = blank_finding(key, check);
     finding.deterministic = true;
@@ -85,7 +85,7 @@ void check_deterministic(const Sides& sides, const Check& check, std::vector<Fin
   }
   // Memory and the like are numbers of trials that may yet be held to a tolerance: the largest of each side counts.
   for (const auto& [key, numbers] : sides.base_values) {
-    if (!matches(check.variant, key.first) || !matches(check.quantity, key.second)) continue;
+    if (!looks_at(sides.policy, check, key.first, key.second)) continue;
     const auto found = sides.head_values.find(key);
     Finding finding = blank_finding(key, check);
     finding.deterministic = true;

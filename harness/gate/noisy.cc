@@ -161,7 +161,7 @@ void check_noisy(const Sides& sides, const Check& check, std::vector<Finding>& o
     for (const auto& [key, numbers] : *values) keys.insert(key);
   }
   for (const QuantityKey& key : keys) {
-    if (!matches(check.variant, key.first) || !matches(check.quantity, key.second)) continue;
+    if (!looks_at(sides.policy, check, key.first, key.second)) continue;
     if (!sides.base.case_hashes.contains(key.first) || !sides.head.case_hashes.contains(key.first)) continue;
     if (!is_large(sides, key, check)) continue;
     if (!sides.head_values.contains(key)) out.push_back(missing_finding(key, check));

@@ -152,6 +152,14 @@ bool matches(std::string_view pattern, std::string_view text) {
   return pattern == text;
 }
 
+bool looks_at(const Policy& policy, const Check& check, std::string_view variant, std::string_view quantity) {
+  if (!matches(check.variant, variant) || !matches(check.quantity, quantity)) return false;
+  if (!check.quantity.ends_with('*')) return true;
+  return std::none_of(policy.checks.begin(), policy.checks.end(), [&](const Check& other) {
+    return other.quantity == quantity && matches(other.variant, variant);
+  });
+}
+
 Policy read_policy(const std::filesystem::path& file) {
   const json document = read_json_file(file);
   Policy policy = read(document, file.string() + "#");

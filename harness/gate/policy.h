@@ -62,6 +62,8 @@ Policy read_policy(const std::filesystem::path& file);
 /// 0.01, work, calls, routes and output equal.
 Policy default_policy();
 
+/// Whether `check` is about that quantity of that variant. What one check names in full, checks with a star leave to it.
+bool looks_at(const Policy& policy, const Check& check, std::string_view variant, std::string_view quantity);
 /// `pattern` equals `text`, or ends in '*' and begins it.
 bool matches(std::string_view pattern, std::string_view text);
 

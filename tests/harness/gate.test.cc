@@ -155,6 +155,15 @@ TEST_CASE("a quality loss, a changed output, more calls and missing numbers are 
   CHECK(finding(judge(base, failing, policy(), 1), "vorta", "trials").outcome == Outcome::kRegression);
 }
 
+TEST_CASE("what a check names in full is that check's alone", "[harness][gate]") {
+  Policy named = policy();
+  named.checks.push_back({.quantity = "score/quality/steady", .margin = 0.05, .on_inconclusive = OnInconclusive::kPass});
+  const GateResult result = judge(make_run({}, "a"), make_run({.seed = 2, .score = 0.88}, "b"), named, 1);
+  CHECK(result.outcome == Outcome::kPass);
+  const auto about = [](const Finding& f) { return f.variant == "vorta" && f.quantity == "score/quality/steady"; };
+  CHECK(std::count_if(result.findings.begin(), result.findings.end(), about) == 1);
+}
+
 TEST_CASE("too much noise is inconclusive and says how many rounds would do", "[harness][gate]") {
   const GateResult result = judge(make_run({.noise = 0.2}, "a"), make_run({.seed = 2, .noise = 0.2}, "b"), policy(), 1);
   CHECK(result.outcome == Outcome::kOpen);

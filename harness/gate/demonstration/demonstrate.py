@@ -136,7 +136,7 @@ class Demonstration:
     def note(self, name, code, gate, seconds, cpus):
         findings = gate.get("findings", [])
         regressed = [f for f in findings if f["outcome"] == "regression"]
-        kernel = [f for f in findings if f["quantity"].startswith(("operator/", "fastest/"))]
+        kernel = [f for f in findings if f["quantity"].startswith(("operator/", "fastest/", "kernel/"))]
         with self.lock:
             self.results[name] = {
                 "exit_code": code, "outcome": OUTCOMES.get(code, "error"), "look": gate.get("look"), "stopped": gate.get("stopped"),
