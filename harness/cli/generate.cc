@@ -102,7 +102,7 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
                  "folder of a router checkpoint (config.json, ckpt/step-*/router.pt)");
   sub.add_option("--resume", f.resume, "checkpoint in that folder, e.g. ckpt/step-000100 (default: the latest)");
   sub.add_option("--attention", f.attention,
-                 "dense, sliding, coreset or vorta (default: vorta with --routers, else dense)");
+                 "dense, sliding, coreset or vorta (default: vorta with --routers, --route-table or --route-fractions, else dense)");
   sub.add_flag("--native_attention,--native-attention", f.native_attention, "dense attention, routers not read");
   sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense (default: none is; above 1: all are)")
       ->capture_default_str();
@@ -304,7 +304,7 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
     throw ConfigError("--native_attention", fmt::format("means dense attention, --attention says {}", f.attention));
   }
   config.attention = f.native_attention ? "dense" : f.attention;
-  if (config.attention.empty()) config.attention = f.routers.empty() ? "dense" : "vorta";
+  if (config.attention.empty()) config.attention = f.routers.empty() && f.route_fractions.empty() && f.route_table.empty() ? "dense" : "vorta";
   if (config.routers_dir.empty() && config.attention != "dense") {
     config.routers_dir = engine::bundled_routers(config);
   }
@@ -315,6 +315,10 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   config.tau = f.tau;
   if (f.random_weights) config.weights = engine::WeightOrigin::kRandom;
   if (!f.route_fractions.empty()) {
+    if (f.route_fractions.size() != 3) {
+      throw ConfigError("--route-fractions", fmt::format("expected three shares, of dense, coreset and sliding heads, found {}", f.route_fractions.size()));
+    }
+    if (config.attention != "vorta") throw ConfigError("--route-fractions", "is for --attention vorta");
     config.route_fractions = {f.route_fractions[0], f.route_fractions[1], f.route_fractions[2]};
   }
   config.cache = f.cache;
@@ -328,6 +332,9 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   if (!f.prompt_embeds.empty()) config.text = engine::TextSource::kGiven;
   config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
   config.offload = find_entry(std::span<const RegistryEntry<engine::Offload>>(kOffloads), "--offload", f.offload).make;
+  if (f.cpu_offload && config.offload != engine::Offload::kKeepLoaded && config.offload != engine::Offload::kStageByStage) {
+    throw ConfigError("--enable-cpu-offload", fmt::format("means --offload components, found --offload {} beside it", f.offload));
+  }
   if (f.cpu_offload && config.offload == engine::Offload::kKeepLoaded) config.offload = engine::Offload::kStageByStage;
   config.quantization =
       find_entry(std::span<const RegistryEntry<engine::Quantization>>(kQuantizations), "--quantization", f.quantization).make;

@@ -149,6 +149,10 @@ int run(const Options& options) {
   if (!options.shard.empty()) shard = parse_shard(options.shard);
   if (options.dry_run) return print_plan(spec, {options.only, shard, options.rounds, history_of(options, out_dir)});
   const std::vector<std::string> gpus = options.progress_fd >= 0 ? std::vector<std::string>{} : gpus_for(spec);
+  const bool on_gpus_alone = std::all_of(spec.variants.begin(), spec.variants.end(), [](const Variant& v) { return v.config.device == "cuda"; });
+  if (options.progress_fd < 0 && on_gpus_alone && gpus.empty()) {
+    throw MachineError(options.suite, "every variant asks for the device cuda: expected an NVIDIA GPU and its driver, found none (doctor says more)");
+  }
   if (is_isolated(options, gpus)) {
     Options isolated = options;
     isolated.set = overrides;  // workers take every change as --set

@@ -131,7 +131,7 @@ MachineFact probe_fact(const char* name, const std::string& refusal, const char*
 
 void add_gpu_facts(std::vector<MachineFact>& facts) {
   const std::vector<std::string> gpus = gpu_names();
-  facts.push_back(fact("GPU", fmt::format("{}", fmt::join(gpus, ", ")), "generation runs on the CPU; this build has no GPU kernels"));
+  facts.push_back(fact("GPU", fmt::format("{}", fmt::join(gpus, ", ")), "generation runs on the CPU"));
   facts.push_back(fact("NVIDIA driver", first_line("/proc/driver/nvidia/version"), "no GPU can be used"));
   facts.push_back(fact("CUPTI", file_name_of("libcupti"), "profiles have no GPU kernels"));
   const GpuCapability probes = inspect_gpu_probes();
