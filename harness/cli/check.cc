@@ -12,6 +12,7 @@
 #include "harness/cli/verbs.h"
 #include "harness/plan/forecast.h"
 #include "harness/plan/plan.h"
+#include "harness/probe/gpu_capability.h"
 #include "harness/run/known_names.h"
 #include "harness/run/video_engine.h"
 
@@ -93,6 +94,13 @@ void print_controls(const SuiteSpec& spec) {
   }
 }
 
+// Costs do not depend on the device: a plan for a GPU is also made where none is.
+SuiteSpec plannable_here(SuiteSpec spec) {
+  if (!visible_gpus().empty()) return spec;
+  for (Variant& variant : spec.variants) variant.config.device = "cpu";
+  return spec;
+}
+
 }  // namespace
 
 int print_plan(const SuiteSpec& spec, const PlanQuestion& question) {
@@ -113,8 +121,9 @@ int print_plan(const SuiteSpec& spec, const PlanQuestion& question) {
   std::vector<double> flops;
   try {
     const auto engine = make_pipeline_engine(engine::Loading::kWhenNeeded);
-    flops = print_cost(spec, plan, rounds, *engine);
-    if (spec.measurement.controls) print_controls(with_planned_controls(spec, *engine));
+    const SuiteSpec planned = plannable_here(spec);
+    flops = print_cost(planned, plan, rounds, *engine);
+    if (spec.measurement.controls) print_controls(with_planned_controls(planned, *engine));
   } catch (const DataError& error) {  // a plan can be checked where the weights are not
     fmt::print("  no cost estimate: {}\n", error.what());
   }
