@@ -198,7 +198,7 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
   const auto attention = backend_for(size.tokens, valid_text_tokens(features.positive));
   {
     const StageScope stage(observer, Stage::kDenoise);
-    model().prepare(size.tokens, device.is_cuda() ? attention->preferred_order() : std::nullopt);
+    model().prepare(size.tokens, order_for(*attention));
     both_texts_ = batches_guidance(batch, size.tokens) ? joined(features.positive, features.negative) : TextCondition();
     result.latents = denoise(noise, features, *attention, steps, observer);
     both_texts_ = TextCondition();

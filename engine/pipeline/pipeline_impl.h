@@ -50,6 +50,8 @@ class Pipeline::Impl {
   int64_t joint_text(int64_t text_tokens) { return model_shape().text_in_sequence() ? text_tokens : 0; }
   bool batches_guidance(int64_t batch, const VideoGrid& tokens);
   int64_t text_tokens(const GenerationRequest& request);
+  /// In which the blocks see video tokens: what `attention` reads fastest, on a GPU.
+  TokenOrder order_for(const AttentionBackend& attention) const { return device.is_cuda() ? attention.preferred_order() : std::nullopt; }
   /// The request's size; warns, once for all requests alike, of what is made in another way than it says.
   VideoSize understand(const GenerationRequest& request);
   void warn_once(const std::string& message);

@@ -100,7 +100,7 @@ std::unique_ptr<TalliedAttention> Pipeline::Impl::backend_for(const VideoGrid& t
   AttentionOptions options = attention_options();
   if (config.attention == "vorta") options.routes = routes_;
   auto backend = std::make_unique<TalliedAttention>(make_attention(config.attention, options));
-  if (device.is_cuda()) backend->set_order(backend->preferred_order());
+  backend->set_order(order_for(*backend));
   backend->plan(tokens, joint_text(text_tokens));
   return backend;
 }

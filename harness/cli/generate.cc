@@ -332,10 +332,12 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   if (!f.prompt_embeds.empty()) config.text = engine::TextSource::kGiven;
   config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
   config.offload = find_entry(std::span<const RegistryEntry<engine::Offload>>(kOffloads), "--offload", f.offload).make;
-  if (f.cpu_offload && config.offload != engine::Offload::kKeepLoaded && config.offload != engine::Offload::kStageByStage) {
-    throw ConfigError("--enable-cpu-offload", fmt::format("means --offload components, found --offload {} beside it", f.offload));
+  if (f.cpu_offload) {
+    if (config.offload != engine::Offload::kKeepLoaded && config.offload != engine::Offload::kStageByStage) {
+      throw ConfigError("--enable-cpu-offload", fmt::format("means --offload components, found --offload {} beside it", f.offload));
+    }
+    config.offload = engine::Offload::kStageByStage;
   }
-  if (f.cpu_offload && config.offload == engine::Offload::kKeepLoaded) config.offload = engine::Offload::kStageByStage;
   config.quantization =
       find_entry(std::span<const RegistryEntry<engine::Quantization>>(kQuantizations), "--quantization", f.quantization).make;
   if (!f.route_table.empty()) {

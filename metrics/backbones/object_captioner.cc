@@ -9,7 +9,7 @@
 namespace vorta::metrics {
 namespace {
 
-constexpr int64_t kSeparator = 102;         // [SEP]
+constexpr int64_t kSeparator = 102;   // [SEP]
 constexpr int64_t kMostTokens = 40;   // with the one at the beginning
 constexpr double kForbidden = -10000.0;
 constexpr double kLayerEps = 1e-12;

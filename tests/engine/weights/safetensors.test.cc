@@ -144,6 +144,9 @@ TEST_CASE("a full disk leaves the old file and no temporary", "[weights][safeten
   const Scratch scratch;
   std::filesystem::create_symlink("/dev/full", scratch.dir / ("x." + std::to_string(getpid()) + ".tmp"));
   scratch.write("x", "old");
-  CHECK_THROWS_AS(write_safetensors(scratch.dir / "x", {{"a", at::zeros({100})}}), MachineError);
+  const auto write = [&] { write_safetensors(scratch.dir / "x", {{"a", at::zeros({100})}}); };
+  CHECK_THROWS_AS(write(), MachineError);
+  std::filesystem::create_symlink("/dev/full", scratch.dir / ("x." + std::to_string(getpid()) + ".tmp"));
+  CHECK_THROWS_WITH(write(), Catch::Matchers::Contains("space"));
   CHECK(vorta::read_file(scratch.dir / "x") == "old");
 }
