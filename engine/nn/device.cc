@@ -39,7 +39,9 @@ at::Device open_cuda(int64_t index) {
   if (!loaded || !at::hasCUDA()) throw MachineError("--device cuda", "libtorch_cuda.so is loaded but sees no GPU");
   const int64_t count = at::detail::getCUDAHooks().deviceCount();
   if (index >= count) throw MachineError("--replicas", fmt::format("expected one GPU a replica, found {} GPUs", count));
-  at::globalContext().setBenchmarkCuDNN(true);  // the autoencoder's few shapes repeat
+  // Convolutions by cuDNN's rules and not by a race of its algorithms, whose winner differs from process to process.
+  at::globalContext().setBenchmarkCuDNN(false);
+  at::globalContext().setDeterministicCuDNN(true);
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 
