@@ -80,8 +80,12 @@ std::string fill(std::string_view page, const std::map<std::string, std::string,
   }
 }
 
-// Tables that repeat a chart number by number start folded.
-bool starts_folded(const Table& table) { return table.id == "routes" || table.id == "layers" || table.id == "operators"; }
+constexpr std::size_t kManyRows = 600;
+
+// Tables that repeat a chart number by number start folded, and those that nobody reads from top to bottom.
+bool starts_folded(const Table& table) {
+  return table.id == "routes" || table.id == "layers" || table.id == "operators" || table.rows.size() > kManyRows;
+}
 
 std::string html_table(const Table& table) {
   const bool folded = starts_folded(table);
@@ -93,7 +97,9 @@ std::string html_table(const Table& table) {
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
     out += fmt::format("<th{}>{}</th>", is_number(i) ? " class=\"number\"" : "", escape_html(table.columns[i]));
   }
-  out += "</tr></thead><tbody>\n";
+  // Rows that wait are text until their table is unfolded: tens of thousands would keep the page from opening.
+  const bool wait = table.rows.size() > kManyRows;
+  out += wait ? "</tr></thead><tbody></tbody></table><script type=\"text/plain\">\n" : "</tr></thead><tbody>\n";
   for (const auto& row : table.rows) {
     out += "<tr>";
     for (std::size_t i = 0; i < row.size(); ++i) {
@@ -107,7 +113,7 @@ std::string html_table(const Table& table) {
     }
     out += "</tr>\n";
   }
-  return out + "</tbody></table></div>" + (folded ? "</details>" : "") + "</section>\n";
+  return out + (wait ? "</script></div>" : "</tbody></table></div>") + (folded ? "</details>" : "") + "</section>\n";
 }
 
 std::string chart(std::string_view id, std::string_view title, std::string_view note) {
@@ -176,10 +182,11 @@ std::string figure(const Variant& variant, const ItemResult& result, Media& medi
     const std::string url = media.url(artefact);
     if (url.empty()) pictures += fmt::format("<figcaption>{} is missing</figcaption>", escape_html(artefact.path));
     else if (video) {
-      pictures += fmt::format("<video src=\"{}\" aria-label=\"video of {}\" controls muted loop playsinline preload=\"metadata\"></video>", url,
+      // The player loads it when it comes near: hundreds at once would keep the page from opening.
+      pictures += fmt::format("<video src=\"{}\" aria-label=\"video of {}\" controls muted loop playsinline preload=\"none\"></video>", url,
                               escape_html(variant.row.variant));
     }
-    else pictures += fmt::format("<img src=\"{}\" alt=\"frames of {}\">", url, escape_html(variant.row.variant));
+    else pictures += fmt::format("<img src=\"{}\" alt=\"frames of {}\" loading=\"lazy\" decoding=\"async\">", url, escape_html(variant.row.variant));
   }
   if (pictures.empty()) return "";
   std::string caption = fmt::format("<b>{}</b>", escape_html(variant.row.variant));
