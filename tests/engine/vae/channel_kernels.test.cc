@@ -7,6 +7,7 @@
 #include "tests/support/catch.h"
 
 namespace vorta::engine {
+namespace channel_kernels_test {  // not anonymous: test files of a target may compile as one
 namespace {
 
 at::Tensor composed_norm(const at::Tensor& x, const at::Tensor& gamma, bool silu) {
@@ -64,4 +65,5 @@ TEST_CASE("without gradients the VAE takes shortcuts that change nothing", "[vae
   }
 }
 
+}  // namespace channel_kernels_test
 }  // namespace vorta::engine
