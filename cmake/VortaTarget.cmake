@@ -16,12 +16,13 @@ if(VORTA_GOLD)
   set(CMAKE_LINKER_TYPE GOLD)
 endif()
 
+# Two work trees, a gate's base and head, share what is the same in both.
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER
-      "${CMAKE_COMMAND}" -E env
+  set(ccache "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}" CCACHE_NOHASHDIR=1
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime "${CCACHE}")
-  set(CMAKE_CUDA_COMPILER_LAUNCHER "${CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ccache})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${ccache})
 endif()
 
 # Host code orchestrates; the time of a run goes into LibTorch and the kernels. -Og compiles it in half the time of -O3

@@ -66,7 +66,7 @@ class AttentionBackend {
   /// `run` for some heads, written where they belong. False, with nothing written, when no kernel can do that here.
   virtual bool run_heads(const HeadCall&) { return false; }
 
-  /// Steps of one pattern run alike: they differ in q, k and v alone.
+  /// The first step that runs like this one: the two differ in q, k and v alone.
   virtual int64_t pattern(int64_t /*step*/) const { return 0; }
 
   /// Computed query-key pairs over all (L + S)^2 pairs, averaged over heads, in (0, 1]. Needs a plan.

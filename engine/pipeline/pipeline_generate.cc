@@ -170,7 +170,9 @@ int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
 /// Graphs of the whole schedule, whatever part of it runs now: a warm-up of one step leaves nothing to record.
 void Pipeline::Impl::record_steps(const at::Tensor& latents, const TextFeatures& features, TalliedAttention& attention) {
   if (at::hasCallbacks() || graphs_->has_all(latents, features.positive)) return;
-  for (int64_t step = 0; step < sampler->steps(); ++step) velocity(latents, features, attention, step);
+  for (int64_t step = 0; step < sampler->steps(); ++step) {
+    if (attention.pattern(step) == step) velocity(latents, features, attention, step);
+  }
   graphs_->set_all(latents, features.positive);
   attention.take_calls();
   synchronize(device);
