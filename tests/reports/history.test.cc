@@ -408,12 +408,14 @@ TEST_CASE("audits hold for an honest run and name what breaks", "[reports][histo
       store.set_predictions(run, id, {{"flops/attention", "FLOP", 100, 101.0}});
       for (int64_t turn = 0; turn < 20; ++turn) {
         const int64_t round = turn / 5;
-        const ItemId item = store.ensure_item({"prompt", "", "{}", static_cast<uint64_t>(turn % 5)});
+        const ItemId item = store.ensure_item({"prompt", "", "{}", turn % 5});
         TrialResult result;
         result.samples = {{"step", 0, 500, {}}, {"step", 1, 500, {}}, {"e2e", -1, 1000 + round, {}}};
         result.output_sha256 = "same";
         result.frames = 9;
-        result.gpu.power = GpuPowerRow{.device = "a GPU", .samples = 1};
+        result.gpu.power.emplace();
+        result.gpu.power->device = "a GPU";
+        result.gpu.power->samples = 1;
         store.finish_trial(store.begin_trial({run, id, item, TrialRole::kTiming, round}, (round + v) % 2), result);
         if (round == 0)
           store.finish_trial(store.begin_trial({run, id, item, TrialRole::kProfile, 0}), [] {
