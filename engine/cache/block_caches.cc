@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // First-block cache (ParaAttention) and its generalisation DBCache (cache-dit): the first blocks are always computed;
 // while their residual hardly changes, the blocks behind them are replaced by what they added before, or its
-// extrapolation (TaylorSeer), and the last blocks are computed again as a correction.
+// extrapolation (TaylorSeer), and the last blocks are computed again as a correction. A step mask says beforehand at which
+// steps that may happen, or must.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
@@ -11,7 +12,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <limits>
+#include <string>
 
 namespace vorta::engine {
 namespace {
@@ -23,10 +26,13 @@ struct BlockCacheOptions {
   double threshold = 0;
   /// Whether the change is measured from the last computed step, or from the step before (which cannot see a drift).
   bool from_computed = true;
-  int64_t warmup = 1;                    // steps always computed at the start
+  int64_t warmup = 1;                    // steps at the start of which every warmup_interval-th is always computed
+  int64_t warmup_interval = 1;
   int64_t most_cached = kUnlimited;      // in one generation
   int64_t most_continuous = kUnlimited;  // in a row
   int64_t taylor_order = 0;
+  std::string mask;             // a row of kStepMasks, or X and . for every step; empty: none
+  bool mask_decides = false;    // its dots are reused whatever changed; else only where little did
 };
 
 class BlockCache final : public StepCache {
@@ -42,13 +48,29 @@ class BlockCache final : public StepCache {
                               schedule.layers, options_.first_blocks, options_.last_blocks));
     }
     reset();
-    return {std::nullopt, "decides while sampling"};
+    mask_ = options_.mask.empty() ? StepMask() : step_mask(options_.mask, schedule.steps(), where_ + "/step_mask");
+    warmup_ = options_.warmup;
+    if (!mask_.empty()) warmup_ = std::min<int64_t>(warmup_, std::find(mask_.begin(), mask_.end(), false) - mask_.begin());
+    // What is left of a step's work where it is reused.
+    const double rest = static_cast<double>(options_.first_blocks + options_.last_blocks) / static_cast<double>(schedule.layers);
+    State state;
+    std::vector<StepShares> least;
+    StepMask computed;
+    for (int64_t step = 0; step < schedule.steps(); ++step) {
+      const bool reuse = step > 0 && (must_reuse(step) || (options_.threshold > 0 && may_reuse(state, step)));
+      count(state, reuse);
+      computed.push_back(!reuse);
+      least.push_back(reuse ? StepShares{rest, rest, rest} : StepShares{});
+    }
+    if (options_.mask_decides) return {std::move(least), to_string(computed)};
+    return {std::nullopt, mask_.empty() ? "decides while sampling" : "decides while sampling at the dots of " + to_string(mask_),
+            std::move(least)};
   }
   void reset() override {
     states_.clear();
     clear_trace();
   }
-  bool decides_alike() const override { return false; }
+  bool decides_alike() const override { return options_.mask_decides; }
   int64_t state_bytes(const CacheSizes& s) const override {
     return (2 + options_.taylor_order) * s.batch * s.tokens * s.width * s.element_bytes;
   }
@@ -62,25 +84,24 @@ class BlockCache final : public StepCache {
     const at::Tensor residual = h - hidden;
     const double change =
         state.front.defined() ? relative_l1(residual, state.front) : std::numeric_limits<double>::infinity();
-    const bool reuse = may_reuse(state, step) && change < options_.threshold;
+    const bool reuse =
+        !state.middle.empty() && (must_reuse(step) || (may_reuse(state, step) && change < options_.threshold));
     if (!reuse || !options_.from_computed) state.front = residual;
+    count(state, reuse);
     if (reuse) {
       h = h + state.middle.at(step);
-      ++state.cached;
-      ++state.continuous;
     } else {
       const at::Tensor before = h;
       for (int64_t layer = options_.first_blocks; layer < behind; ++layer)
         h = stack.block(layer, h);
       if (state.middle.empty()) state.middle = Extrapolation(options_.taylor_order);
       state.middle.add(h - before, step);
-      state.continuous = 0;
     }
     for (int64_t layer = behind; layer < layers; ++layer)
       h = stack.block(layer, h);
     CacheCall call{step, pass, std::vector<BlockAction>(static_cast<size_t>(layers), BlockAction::kComputed), change};
     if (reuse)
-      std::fill(call.blocks.begin() + options_.first_blocks, call.blocks.begin() + behind, BlockAction::kSkipped);
+      std::fill(call.blocks.begin() + options_.first_blocks, call.blocks.begin() + behind, BlockAction::kCached);
     record(std::move(call));
     return h;
   }
@@ -92,14 +113,23 @@ class BlockCache final : public StepCache {
     int64_t cached = 0, continuous = 0;
   };
 
+  bool must_reuse(int64_t step) const { return options_.mask_decides && !mask_[static_cast<size_t>(step)]; }
+  // By what is known without a look at the residual.
   bool may_reuse(const State& state, int64_t step) const {
-    return step >= options_.warmup && !state.middle.empty() && state.cached < options_.most_cached &&
-           state.continuous < options_.most_continuous;
+    if (step < warmup_ && step % options_.warmup_interval == 0) return false;
+    if (!mask_.empty() && (mask_[static_cast<size_t>(step)] || options_.mask_decides)) return false;
+    return state.cached < options_.most_cached && state.continuous < options_.most_continuous;
+  }
+  static void count(State& state, bool reuse) {
+    state.cached += reuse;
+    state.continuous = reuse ? state.continuous + 1 : 0;
   }
 
   std::string_view name_;
   BlockCacheOptions options_;
   std::string where_;
+  StepMask mask_;       // of the schedule; empty: none
+  int64_t warmup_ = 1;  // not longer than the mask's first run of X
   ByPass<State> states_;
 };
 
@@ -113,6 +143,14 @@ bool read_anchor(ObjectReader& reader) {
   const std::string anchor = reader.string("anchor", "computed");
   if (anchor != "computed" && anchor != "previous") reader.fail("anchor", "expected computed or previous");
   return anchor == "computed";
+}
+
+void read_mask(ObjectReader& reader, BlockCacheOptions& read) {
+  read.mask = reader.string("step_mask", "");
+  const std::string policy = reader.string("mask_policy", "dynamic");
+  if (policy != "dynamic" && policy != "static") reader.fail("mask_policy", "expected dynamic or static");
+  read.mask_decides = policy == "static";
+  if (read.mask_decides && read.mask.empty()) reader.fail("mask_policy", "expected a \"step_mask\" beside static, found none");
 }
 
 // 0 in the file means no limit.
@@ -142,8 +180,11 @@ std::unique_ptr<StepCache> make_dual_block_cache(const nlohmann::json& options, 
     reader.fail("first_blocks", "expected at least 1 first block and 0 last ones");
   read.threshold = read_threshold(reader, 0.08);
   read.from_computed = read_anchor(reader);
+  if (read.threshold >= 1) read.threshold = std::numeric_limits<double>::infinity();  // as published: no test at all
   read.warmup = reader.integer("warmup", 8);
-  if (read.warmup < 1) reader.fail("warmup", "expected at least 1 step");
+  read.warmup_interval = reader.integer("warmup_interval", 1);
+  if (read.warmup < 1 || read.warmup_interval < 1) reader.fail("warmup", "expected at least 1 step, and warmup_interval likewise");
+  read_mask(reader, read);
   read.most_cached = read_limit(reader, "most_cached");
   read.most_continuous = read_limit(reader, "most_continuous");
   read.taylor_order = reader.integer("taylor_order", 0);

@@ -46,6 +46,16 @@ Record find_record(const std::string& family, const std::string& source, std::st
       where, unknown_name_message("calibration", source, known) + "; a file of `vorta-bench calibrate` ends in .json");
 }
 
+CalibratedModel read_model(ObjectReader& reader) {
+  return {.layers = reader.integer("layers", 0), .width = reader.integer("width", 0), .channels = reader.integer("channels", 0)};
+}
+
+void say_model(const CalibratedModel& model, json& record) {
+  record["layers"] = model.layers;
+  if (model.width > 0) record["width"] = model.width;
+  if (model.channels > 0) record["channels"] = model.channels;
+}
+
 }  // namespace
 
 TeaCalibration tea_calibration(const std::string& source, std::string_view where) {
@@ -65,7 +75,7 @@ TeaCalibration tea_calibration(const std::string& source, std::string_view where
   calibration.last_steps = reader.integer("last_steps");
   if (calibration.first_steps < 1 || calibration.last_steps < 0)
     reader.fail("first_steps", "expected at least 1, last_steps at least 0");
-  calibration.layers = reader.integer("layers", 0);
+  calibration.model = read_model(reader);
   if (reader.has("steps")) calibration.steps = reader.integer("steps");
   reader.finish();
   return calibration;
@@ -80,7 +90,7 @@ MagCalibration mag_calibration(const std::string& source, std::string_view where
   if (calibration.positive.size() != calibration.negative.size())
     reader.fail("negative", "expected as many ratios as in \"positive\"");
   calibration.inclusive = reader.boolean("inclusive", false);
-  calibration.layers = reader.integer("layers", 0);
+  calibration.model = read_model(reader);
   reader.finish();
   return calibration;
 }
@@ -91,26 +101,31 @@ json to_json(const TeaCalibration& c) {
               {"coefficients", c.coefficients},
               {"domain", {c.low, c.high}},
               {"first_steps", c.first_steps},
-              {"last_steps", c.last_steps},
-              {"layers", c.layers}};
+              {"last_steps", c.last_steps}};
+  say_model(c.model, record);
   if (c.steps) record["steps"] = *c.steps;
   return record;
 }
 
 json to_json(const MagCalibration& c) {
-  return {{"cache", "magcache"},
-          {"positive", c.positive},
-          {"negative", c.negative},
-          {"inclusive", c.inclusive},
-          {"layers", c.layers}};
+  json record{
+      {"cache", "magcache"}, {"positive", c.positive}, {"negative", c.negative}, {"inclusive", c.inclusive}};
+  say_model(c.model, record);
+  return record;
 }
 
-void require_same_model(int64_t calibrated_layers, int64_t layers, std::string_view where) {
-  if (calibrated_layers == 0 || calibrated_layers == layers) return;
-  throw ConfigError(where,
-                    fmt::format("expected a calibration of a model of {} layers, found one of {}: calibrate this model "
-                                "(`vorta-bench calibrate`)",
-                                layers, calibrated_layers));
+void require_same_model(const CalibratedModel& calibrated, const CacheSchedule& schedule, std::string_view where) {
+  struct Fact {
+    const char* words;
+    int64_t calibrated, found;
+  };
+  for (const Fact& fact : {Fact{"layers", calibrated.layers, schedule.layers}, Fact{"channels a token", calibrated.width, schedule.width},
+                           Fact{"latent channels", calibrated.channels, schedule.channels}}) {
+    if (fact.calibrated == 0 || fact.found == 0 || fact.calibrated == fact.found) continue;
+    throw ConfigError(where, fmt::format("expected a calibration of a model of {1} {0}, found one of {2}: calibrate this model "
+                                         "(`vorta-bench calibrate`)",
+                                         fact.words, fact.found, fact.calibrated));
+  }
 }
 
 }  // namespace vorta::engine

@@ -19,7 +19,7 @@ struct TeaCalibration {
   std::vector<double> coefficients;         // highest power first
   double low = 0, high = 0.5;               // where it was fitted, or is positive
   int64_t first_steps = 1, last_steps = 1;  // always computed
-  int64_t layers = 0;                       // of the model it belongs to; 0: not said
+  CalibratedModel model;                    // that it belongs to
   std::optional<int64_t> steps;             // of the schedule it was fitted on
 };
 
@@ -27,7 +27,7 @@ struct TeaCalibration {
 struct MagCalibration {
   std::vector<double> positive, negative;
   bool inclusive = false;  // an error equal to the threshold still skips (HunyuanVideo's code)
-  int64_t layers = 0;
+  CalibratedModel model;
 };
 
 /// `source`: a name of the published table (published.json), or a file that `calibrate` wrote. ConfigError lists the
@@ -37,7 +37,7 @@ MagCalibration mag_calibration(const std::string& source, std::string_view where
 nlohmann::json to_json(const TeaCalibration& calibration);
 nlohmann::json to_json(const MagCalibration& calibration);
 
-/// ConfigError when a calibration belongs to a model of another depth.
-void require_same_model(int64_t calibrated_layers, int64_t layers, std::string_view where);
+/// ConfigError when a calibration belongs to a model of another depth, width or number of channels, as far as both say.
+void require_same_model(const CalibratedModel& calibrated, const CacheSchedule& schedule, std::string_view where);
 
 }  // namespace vorta::engine

@@ -42,7 +42,7 @@ std::vector<double> least_squares(const std::vector<double>& x, const std::vecto
 CachePlan CalibrationRecorder::plan(const CacheSchedule& schedule) {
   reset();
   steps_ = schedule.steps();
-  layers_ = schedule.layers;
+  model_ = {.layers = schedule.layers, .width = schedule.width, .channels = schedule.channels};
   return {std::vector<StepShares>(static_cast<size_t>(steps_)), ""};
 }
 
@@ -91,7 +91,7 @@ TeaFit fit_teacache(const CalibrationRecorder& recorder, CacheSignal signal, int
   fit.calibration.coefficients = least_squares(x, y, degree);
   fit.calibration.low = *different.begin();
   fit.calibration.high = *different.rbegin();
-  fit.calibration.layers = recorder.layers();
+  fit.calibration.model = recorder.model();
   fit.calibration.steps = recorder.steps();
   double mean = 0, rest = 0, all = 0;
   for (const double value : y)
@@ -129,7 +129,7 @@ MagCalibration fit_magcache(const CalibrationRecorder& recorder) {
   const bool guided = std::any_of(recorder.changes().begin(), recorder.changes().end(),
                                   [](const StepChange& change) { return change.pass == GuidancePass::kNegative; });
   calibration.negative = guided ? means(GuidancePass::kNegative) : calibration.positive;
-  calibration.layers = recorder.layers();
+  calibration.model = recorder.model();
   return calibration;
 }
 

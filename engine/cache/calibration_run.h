@@ -31,14 +31,15 @@ class CalibrationRecorder final : public StepCache {
 
   const std::vector<StepChange>& changes() const { return changes_; }
   int64_t steps() const { return steps_; }
-  int64_t layers() const { return layers_; }
+  const CalibratedModel& model() const { return model_; }
 
  private:
   struct State {
     at::Tensor signal, output, residual;  // of the step before
   };
   CacheSignal signal_;
-  int64_t steps_ = 0, layers_ = 0;
+  int64_t steps_ = 0;
+  CalibratedModel model_;
   std::array<State, 3> states_;  // by GuidancePass
   std::vector<StepChange> changes_;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// EasyCache (Zhou et al., arXiv 2507.02860): the output's relative change is predicted from the input's by their last
-// ratio; whole forwards are skipped while the sum of predictions is small. The positive pass decides for both.
+// EasyCache (Zhou et al., arXiv 2507.02860): the output's relative change is predicted from the input's since the step
+// before and the last ratio of both; whole forwards are skipped while the sum of predictions is small. Ratios are of two
+// computed forwards, however many were skipped between them. The positive pass decides for both.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
@@ -35,7 +36,10 @@ class EasyCache final : public StepCache {
     reset();
     steps_ = schedule.steps();
     layers_ = schedule.layers;
-    return {std::nullopt, "decides while sampling"};
+    StepMask least;
+    for (int64_t step = 0; step < steps_; ++step)
+      least.push_back(step < first_steps_ || step >= steps_ - last_steps_ || threshold_ == 0);
+    return {std::nullopt, "decides while sampling", shares_of(least)};
   }
   void reset() override {
     states_.clear();
@@ -52,26 +56,24 @@ class EasyCache final : public StepCache {
                        GuidancePass pass) override {
     State& state = states_[pass];
     if (pass != GuidancePass::kNegative) decide(latents, state, step);
-    const at::Tensor input = state.input;
-    state.input = latents;
-    if (skips_ && state.difference.defined()) {
+    state.latest = latents;
+    if (skips_ && state.output.defined()) {
       record({step, pass, std::vector<BlockAction>(static_cast<size_t>(layers_), BlockAction::kSkipped), change_});
-      const at::Tensor output = latents + state.difference;
-      state.output = output;
-      return output;
+      return latents + (state.output - state.input);
     }
     const at::Tensor output = forward();
-    if (pass != GuidancePass::kNegative && input.defined()) {
-      ratio_ = mean_abs(output - state.output) / mean_abs(latents - input);
+    if (pass != GuidancePass::kNegative && state.output.defined()) {
+      ratio_ = mean_abs(output - state.output) / mean_abs(latents - state.input);
     }
+    state.input = latents;
     state.output = output;
-    state.difference = output - latents;
     return output;
   }
 
  private:
   struct State {
-    at::Tensor input, output, difference;
+    at::Tensor input, output;  // of the last forward that was computed
+    at::Tensor latest;         // the input of the last one, computed or not
   };
 
   void decide(const at::Tensor& latents, const State& state, int64_t step) {
@@ -79,7 +81,7 @@ class EasyCache final : public StepCache {
     change_ = 0;
     const bool forced = step < first_steps_ || step >= steps_ - last_steps_ || !state.output.defined() || ratio_ == 0;
     if (!forced) {
-      change_ = ratio_ * mean_abs(latents - state.input) / mean_abs(state.output);
+      change_ = ratio_ * mean_abs(latents - state.latest) / mean_abs(state.output);
       accumulated_ += change_;
       skips_ = accumulated_ < threshold_;
     }

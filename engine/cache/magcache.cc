@@ -45,7 +45,7 @@ class MagCache final : public MaskedCache {
   std::string_view name() const override { return "magcache"; }
 
   CachePlan plan(const CacheSchedule& schedule) override {
-    if (!any_model_) require_same_model(calibration_.layers, schedule.layers, where_);
+    if (!any_model_) require_same_model(calibration_.model, schedule, where_);
     const StepMask positive = mask(resampled(calibration_.positive, schedule.steps()), 0, schedule);
     const StepMask negative =
         schedule.passes == 1 ? positive : mask(resampled(calibration_.negative, schedule.steps()), 1, schedule);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pyramid Attention Broadcast (Zhao et al., arXiv 2408.12588): the output of a part of a block is kept and given back
-// for the next range - 1 steps, inside a window of the schedule. Counters and outputs are kept by guidance pass.
+// for the next range - 1 steps, inside a window of the schedule, one for all parts or one for each. Counters and outputs are
+// kept by guidance pass.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
@@ -16,7 +17,7 @@
 namespace vorta::engine {
 namespace {
 
-constexpr std::array<std::string_view, kBlockParts> kRangeKeys{"self_range", "cross_range", "mlp_range"};
+constexpr std::array<std::string_view, kBlockParts> kPartNames{"self", "cross", "mlp"};
 constexpr std::array<int64_t, kBlockParts> kDefaultRanges{2, 6, 1};
 
 // An open interval of timesteps, or of shares of the steps.
@@ -31,15 +32,17 @@ struct StepWindow {
   }
 };
 
-StepWindow read_window(ObjectReader& reader) {
-  StepWindow window;
-  const nlohmann::json* timesteps = reader.value("window");
-  const nlohmann::json* shares = reader.value("step_window");
+// Of one part ("self_"), or of all of them ("").
+StepWindow read_window(ObjectReader& reader, const std::string& prefix, const StepWindow& fallback) {
+  StepWindow window = fallback;
+  const std::string by_timestep = prefix + "window", by_share = prefix + "step_window";
+  const nlohmann::json* timesteps = reader.value(by_timestep);
+  const nlohmann::json* shares = reader.value(by_share);
   if (timesteps != nullptr && shares != nullptr)
-    reader.fail("step_window", "expected either \"window\" or \"step_window\"");
+    reader.fail(by_share, fmt::format("expected either \"{}\" or \"{}\"", by_timestep, by_share));
   const nlohmann::json* given = timesteps != nullptr ? timesteps : shares;
   if (given == nullptr) return window;
-  const char* key = timesteps != nullptr ? "window" : "step_window";
+  const std::string& key = timesteps != nullptr ? by_timestep : by_share;
   const bool pair = given->is_array() && given->size() == 2 && (*given)[0].is_number() && (*given)[1].is_number();
   if (!pair) reader.fail(key, "expected [low, high]");
   window = {(*given)[0], (*given)[1], shares != nullptr};
@@ -50,19 +53,34 @@ StepWindow read_window(ObjectReader& reader) {
   return window;
 }
 
+// Blocks a part's outputs are kept of, both ends included.
+struct BlockRange {
+  int64_t first = 0, last = -1;  // -1: the model's last
+
+  int64_t end(int64_t layers) const { return last < 0 ? layers : last + 1; }
+  bool holds(int64_t layer, int64_t layers) const { return layer >= first && layer < end(layers); }
+  int64_t count(int64_t layers) const { return std::max<int64_t>(0, end(layers) - first); }
+};
+
+BlockRange read_blocks(ObjectReader& reader, const std::string& first, const std::string& last, const BlockRange& fallback) {
+  const BlockRange blocks{reader.integer(first, fallback.first), reader.integer(last, fallback.last)};
+  if (blocks.first < 0 || blocks.last < -1) reader.fail(first, "expected blocks from 0; the last may be -1, the model's last");
+  return blocks;
+}
+
 class PyramidBroadcast final : public StepCache {
  public:
   PyramidBroadcast(const nlohmann::json& options, std::string_view where) : where_(where) {
     ObjectReader reader(options, where);
+    const StepWindow window = read_window(reader, "", {});
+    const BlockRange blocks = read_blocks(reader, "first_block", "last_block", {});
     for (size_t part = 0; part < kBlockParts; ++part) {
-      ranges_[part] = reader.integer(kRangeKeys[part], kDefaultRanges[part]);
-      if (ranges_[part] < 1) reader.fail(kRangeKeys[part], "expected at least 1, which keeps nothing");
+      const std::string prefix = std::string(kPartNames[part]) + "_", range = prefix + "range";
+      ranges_[part] = reader.integer(range, kDefaultRanges[part]);
+      if (ranges_[part] < 1) reader.fail(range, "expected at least 1, which keeps nothing");
+      windows_[part] = read_window(reader, prefix, window);
+      blocks_[part] = read_blocks(reader, prefix + "first_block", prefix + "last_block", blocks);
     }
-    window_ = read_window(reader);
-    first_block_ = reader.integer("first_block", 0);
-    last_block_ = reader.integer("last_block", -1);
-    if (first_block_ < 0 || last_block_ < -1)
-      reader.fail("first_block", "expected blocks from 0; last_block -1 is the last");
     reader.finish();
   }
   std::string_view name() const override { return "pab"; }
@@ -73,16 +91,14 @@ class PyramidBroadcast final : public StepCache {
     for (size_t part = 0; part < kBlockParts; ++part) {
       if (ranges_[part] > schedule.steps()) {
         throw ConfigError(
-            fmt::format("{}/{}", where_, kRangeKeys[part]),
+            fmt::format("{}/{}_range", where_, kPartNames[part]),
             fmt::format("expected at most the {} steps of the schedule, found {}", schedule.steps(), ranges_[part]));
       }
+      if (blocks_[part].first >= schedule.layers || blocks_[part].last >= schedule.layers) {
+        throw ConfigError(fmt::format("{}/last_block", where_),
+                          fmt::format("the model has blocks 0 to {}", schedule.layers - 1));
+      }
     }
-    if (first_block_ >= schedule.layers || last_block_ >= schedule.layers) {
-      throw ConfigError(fmt::format("{}/last_block", where_),
-                        fmt::format("the model has blocks 0 to {}", schedule.layers - 1));
-    }
-    const double share = static_cast<double>(std::max<int64_t>(0, last_block(schedule.layers) - first_block_ + 1)) /
-                         static_cast<double>(schedule.layers);
     std::vector<StepShares> shares;
     std::array<int64_t, kBlockParts> kept{};
     for (int64_t step = 0; step < schedule.steps(); ++step) {
@@ -90,7 +106,8 @@ class PyramidBroadcast final : public StepCache {
       for (size_t part = 0; part < kBlockParts; ++part) {
         const bool broadcast = broadcasts(part, step);
         kept[part] += broadcast;
-        work[part] = broadcast ? 1 - share : 1;
+        const auto covered = static_cast<double>(blocks_[part].count(schedule.layers));
+        work[part] = broadcast ? 1 - covered / static_cast<double>(schedule.layers) : 1;
       }
       shares.push_back({work[0], work[1], work[2]});
     }
@@ -103,8 +120,9 @@ class PyramidBroadcast final : public StepCache {
   }
   bool decides_alike() const override { return true; }
   int64_t state_bytes(const CacheSizes& s) const override {
-    const auto kept = std::count_if(ranges_.begin(), ranges_.end(), [](int64_t range) { return range > 1; });
-    return kept * (last_block(s.layers) - first_block_ + 1) * s.batch * s.tokens * s.width * s.element_bytes;
+    int64_t kept = 0;
+    for (size_t part = 0; part < kBlockParts; ++part) kept += ranges_[part] > 1 ? blocks_[part].count(s.layers) : 0;
+    return kept * s.batch * s.tokens * s.width * s.element_bytes;
   }
 
   at::Tensor run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass) override {
@@ -116,7 +134,7 @@ class PyramidBroadcast final : public StepCache {
       bool kept = false;
       const PartHook hook = [&](BlockPart part, const std::function<at::Tensor()>& compute) {
         const auto index = static_cast<size_t>(part);
-        if (ranges_[index] == 1 || !covers(layer, stack.layers())) return compute();
+        if (ranges_[index] == 1 || !blocks_[index].holds(layer, stack.layers())) return compute();
         at::Tensor& output = outputs[static_cast<size_t>(layer)][index];
         if (output.defined() && broadcasts(index, step)) {
           kept = true;
@@ -126,7 +144,7 @@ class PyramidBroadcast final : public StepCache {
         return output;
       };
       h = stack.block(layer, h, hook);
-      call.blocks.push_back(kept ? BlockAction::kPartly : BlockAction::kComputed);
+      call.blocks.push_back(kept ? BlockAction::kBroadcast : BlockAction::kComputed);
     }
     record(std::move(call));
     return h;
@@ -136,15 +154,13 @@ class PyramidBroadcast final : public StepCache {
   using Outputs = std::vector<std::array<at::Tensor, kBlockParts>>;  // by layer
 
   bool broadcasts(size_t part, int64_t step) const {
-    return step > 0 && step % ranges_[part] != 0 && window_.holds(step, schedule_);
+    return step > 0 && step % ranges_[part] != 0 && windows_[part].holds(step, schedule_);
   }
-  bool covers(int64_t layer, int64_t layers) const { return layer >= first_block_ && layer <= last_block(layers); }
-  int64_t last_block(int64_t layers) const { return last_block_ < 0 ? layers - 1 : last_block_; }
 
   std::string where_;
   std::array<int64_t, kBlockParts> ranges_{};
-  StepWindow window_;
-  int64_t first_block_ = 0, last_block_ = -1;
+  std::array<StepWindow, kBlockParts> windows_;
+  std::array<BlockRange, kBlockParts> blocks_;
   CacheSchedule schedule_;
   ByPass<Outputs> outputs_;
 };

@@ -118,6 +118,12 @@ std::vector<StepShares> shares_of(const StepMask& computed) {
   return shares;
 }
 
+char forward_letter(std::string_view blocks) {
+  if (blocks.empty()) return kBlockLetters[0];
+  if (blocks.find_first_not_of(blocks.front()) == std::string_view::npos) return blocks.front();
+  return blocks.find('p') != std::string_view::npos ? 'p' : 'c';
+}
+
 void MaskedCache::reset() {
   residuals_.clear();
   clear_trace();
@@ -146,7 +152,7 @@ at::Tensor MaskedCache::run_blocks(BlockStack& stack, const at::Tensor& hidden, 
   const StepMask& mask = pass == GuidancePass::kNegative ? negative_ : positive_;
   Extrapolation& residual = residuals_[pass];
   if (!mask.at(static_cast<size_t>(step))) {
-    record({step, pass, std::vector<BlockAction>(static_cast<size_t>(stack.layers()), BlockAction::kSkipped), 0});
+    record({step, pass, std::vector<BlockAction>(static_cast<size_t>(stack.layers()), BlockAction::kCached), 0});
     return hidden + residual.at(step);
   }
   const at::Tensor out = StepCache::run_blocks(stack, hidden, step, pass);

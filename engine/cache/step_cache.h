@@ -49,11 +49,20 @@ class BlockStack {
   virtual at::Tensor signal(CacheSignal which, const at::Tensor& hidden) const = 0;
 };
 
+/// Which model a calibration is of; 0: not said.
+struct CalibratedModel {
+  int64_t layers = 0;
+  int64_t width = 0;     // M
+  int64_t channels = 0;  // that its patches take: more than the latents' for image-to-video
+};
+
 /// Everything that is known before sampling.
 struct CacheSchedule {
   std::vector<double> timesteps;  // one a step, 0..1000
   int64_t passes = 1;             // 2 with guidance
   int64_t layers = 0;
+  int64_t width = 0;     // M; 0: not known
+  int64_t channels = 0;  // of the latents; 0: not known
   /// The time signal of every step, [steps, width] fp32 on the CPU.
   std::function<at::Tensor(CacheSignal which)> time_signals;
 
@@ -71,9 +80,17 @@ struct StepShares {
 struct CachePlan {
   std::optional<std::vector<StepShares>> steps;
   std::string note;  // worth a line of the log: a mask, steps outside a fitted range
+  /// Of a cache that decides while sampling: the work if it reuses wherever its options let it, which none does less than.
+  std::vector<StepShares> least = {};
 };
 
-enum class BlockAction : uint8_t { kComputed, kPartly, kSkipped };
+/// What became of a block in one forward. kBroadcast: some of its parts were computed, the others given back. kCached: what
+/// it adds was replaced by what was kept. kSkipped: so was the whole forward, embeddings and head included.
+enum class BlockAction : uint8_t { kComputed, kBroadcast, kCached, kSkipped };
+/// By BlockAction, as the store, logs and reports write them.
+inline constexpr std::string_view kBlockLetters = "Xpc.";
+/// One letter for a forward: the block's where all are alike, else p where parts were given back and c where blocks were.
+char forward_letter(std::string_view blocks);
 
 /// One forward as it was: what happened to every block, and the number the decision was made on.
 struct CacheCall {

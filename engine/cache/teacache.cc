@@ -102,7 +102,7 @@ std::string outside_note(int64_t count, Outside outside) {
 }
 
 void check(const TeaOptions& options, const CacheSchedule& schedule) {
-  if (!options.any_model) require_same_model(options.calibration.layers, schedule.layers, options.where);
+  if (!options.any_model) require_same_model(options.calibration.model, schedule, options.where);
 }
 
 // A signal of the timestep alone: the mask is known before sampling and the same for every prompt and pass.
@@ -142,7 +142,11 @@ class ContentTeaCache final : public StepCache {
     check(options_, schedule);
     reset();
     steps_ = schedule.steps();
-    return {std::nullopt, "decides while sampling"};
+    const TeaCalibration& c = options_.calibration;
+    StepMask least;
+    for (int64_t step = 0; step < steps_; ++step)
+      least.push_back(step < c.first_steps || step >= steps_ - c.last_steps || options_.threshold == 0);
+    return {std::nullopt, "decides while sampling", shares_of(least)};
   }
   void reset() override {
     states_.clear();
@@ -162,7 +166,7 @@ class ContentTeaCache final : public StepCache {
       state.residual = out - hidden;
       return out;
     }
-    record({step, pass, std::vector<BlockAction>(static_cast<size_t>(stack.layers()), BlockAction::kSkipped), change});
+    record({step, pass, std::vector<BlockAction>(static_cast<size_t>(stack.layers()), BlockAction::kCached), change});
     return hidden + state.residual;
   }
 

@@ -105,6 +105,15 @@ struct GivenText {
 /// Whether a generation stops at the latents.
 enum class Output { kLatents, kVideo };
 
+/// A generation that stops before the end of its schedule. kTiming: the steps are measured, so latents are all it may ask
+/// for, no cache may skip later ones, and there must be so many. kWarmUp: it warms up what a whole one uses, with what
+/// follows the denoising, and shows nothing; more steps than there are means all.
+struct FirstSteps {
+  enum class Purpose { kTiming, kWarmUp };
+  int64_t count = 1;
+  Purpose purpose = Purpose::kTiming;
+};
+
 struct GenerationRequest {
   std::string prompt;
   std::string negative_prompt;  // used when guidance takes two passes
@@ -117,10 +126,7 @@ struct GenerationRequest {
   /// stream of diffusers' randn_tensor.
   std::optional<at::Tensor> latents;
   Output output = Output::kVideo;
-  /// Stops after so many steps of the schedule, to time them: latents only, and those of an unfinished video.
-  std::optional<int64_t> timed_steps;
-  /// At most so many steps, and then what follows the denoising: warms up what a generation uses, and shows nothing.
-  std::optional<int64_t> first_steps;
+  std::optional<FirstSteps> first_steps;  // absent: the whole schedule
 };
 
 /// Tensors on the CPU.
@@ -156,6 +162,8 @@ struct PlanSummary {
   std::string cache_note;
   int64_t cache_bytes = 0;                   // kept from step to step, all passes
   double forwards = 0;                       // forwards of the network, a step with half its work skipped counting half
+  /// Both, where a cache decides while sampling, if it reuses wherever its options let it; else as above.
+  double least_denoise_flops = 0, least_forwards = 0;
   double dense_step_flops = 0;               // the same step with dense attention
   double dense_step_attention = 0;           // of it, the self attentions' scores and weighted sums
   double text_flops = 0;                     // all prompts

@@ -156,9 +156,9 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
 }
 
 int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
-  if (request.first_steps) return std::clamp<int64_t>(*request.first_steps, 1, sampler->steps());
-  if (!request.timed_steps) return sampler->steps();
-  const int64_t wanted = *request.timed_steps;
+  if (!request.first_steps) return sampler->steps();
+  const int64_t wanted = request.first_steps->count;
+  if (request.first_steps->purpose == FirstSteps::Purpose::kWarmUp) return std::clamp<int64_t>(wanted, 1, sampler->steps());
   if (wanted < 1 || wanted > sampler->steps()) {
     throw ConfigError("--timed-steps", fmt::format("expected 1 to {}, the steps of the schedule, found {}", sampler->steps(), wanted));
   }

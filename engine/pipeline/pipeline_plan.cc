@@ -74,6 +74,8 @@ void Pipeline::Impl::prepare_cache() {
   schedule.timesteps.assign(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
   schedule.passes = guided() ? 2 : 1;
   schedule.layers = model_shape().num_layers();
+  schedule.width = model_shape().embedding_dim();
+  schedule.channels = model_shape().latent_channels();
   schedule.time_signals = [this](CacheSignal which) {
     std::vector<at::Tensor> signals;
     for (int64_t i = 0; i < sampler->steps(); ++i) signals.push_back(model().time_signal(which, model_timestep(i)));
@@ -196,15 +198,24 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
     for (int64_t layer = 0; layer < model_shape().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
     const StepShares shares = cache_plan_.steps ? cache_plan_.steps->at(static_cast<size_t>(step)) : StepShares{};
     const DitCost& cost = plan.dense_pass;
-    const double pass_flops = cost.patch + cost.other_linear + shares.self_attention * (cost.self_linear + attention) +
-                              shares.cross_attention * (cost.cross_linear + cost.cross_attention) +
-                              shares.feed_forward * cost.feed_forward;
-    const double flops = passes * pass_flops - saved(first_attention, shares);
+    const auto flops_of = [&](const StepShares& part) {
+      const double pass_flops = cost.patch + cost.other_linear + part.self_attention * (cost.self_linear + attention) +
+                                part.cross_attention * (cost.cross_linear + cost.cross_attention) +
+                                part.feed_forward * cost.feed_forward;
+      return passes * pass_flops - saved(first_attention, part);
+    };
+    const auto forwards_of = [&](const StepShares& part) {
+      return passes * (part.self_attention + part.cross_attention + part.feed_forward) / kBlockParts;
+    };
+    const double flops = flops_of(shares);
     plan.schedule_flops += flops;
     if (step >= running) continue;
+    const StepShares& least = cache_plan_.least.empty() ? shares : cache_plan_.least.at(static_cast<size_t>(step));
     plan.step_flops.push_back(flops);
+    plan.least_denoise_flops += flops_of(least);
     plan.attention_flops += shares.self_attention * (passes * attention - alike * first_attention);
-    plan.forwards += passes * (shares.self_attention + shares.cross_attention + shares.feed_forward) / kBlockParts;
+    plan.forwards += forwards_of(shares);
+    plan.least_forwards += forwards_of(least);
   }
   plan.cache_is_static = cache_plan_.steps.has_value();
   plan.cache_note = cache_plan_.note;

@@ -6,7 +6,9 @@
 #include "engine/base/log.h"
 #include "engine/pipeline/pipeline_family.h"
 #include "engine/weights/lora.h"
+#include "engine/weights/safetensors.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -141,8 +143,12 @@ void edit_weights(const PipelineConfig& config, TensorMap& weights) {
   std::error_code ignored;
   if (const fs::path whole = weights_path(config); fs::is_regular_file(whole, ignored))
     weights = read_renamed_weights(whole, weights);
+  std::vector<LoraChanges> all;
+  all.reserve(config.loras.size());
+  std::vector<WeightedLora> loras;
   for (const LoraFile& file : config.loras) {
-    const LoraChanges changes = read_lora(file.path, weights);
+    const LoraChanges& changes = all.emplace_back(read_lora(file.path, weights));
+    loras.push_back({&changes, file.scale});
     const std::vector<std::string> lines = changes.report.lines();
     if (!changes.report.unmatched.empty()) {
       if (config.strict_loras)
@@ -151,11 +157,35 @@ void edit_weights(const PipelineConfig& config, TensorMap& weights) {
     } else {
       log_info(lines.front());
     }
-    if (config.lora_mode == LoraMode::kMerged)
-      merge_lora(changes, file.scale, weights);
-    else
-      attach_lora(changes, file.scale, weights);
   }
+  if (config.lora_mode == LoraMode::kMerged)
+    merge_loras(loras, config.dtype, weights);
+  else
+    attach_loras(loras, config.dtype, weights);
+}
+
+GivenText read_given_text(const fs::path& path) {
+  const SafetensorsFile file = read_safetensors(path);
+  const auto tensor = [&](const std::string& key) {
+    const auto found = file.tensors.find(key);
+    return found == file.tensors.end() ? at::Tensor() : found->second;
+  };
+  const auto text = [&](const std::string& prefix) {
+    return TextCondition(tensor(prefix + "prompt_embeds"), tensor(prefix + "prompt_attention_mask"),
+                                 tensor(prefix + "pooled_prompt_embeds"));
+  };
+  GivenText given{text(""), text("negative_")};
+  for (const auto& [one, required] : {std::pair(&given.positive, true), std::pair(&given.negative, false)}) {
+    if (!one->tokens.defined() && !required) continue;
+    const bool right = one->tokens.defined() && one->tokens.dim() == 3 && one->tokens.size(0) == 1 &&
+                       (!one->mask.defined() || one->mask.sizes() == one->tokens.sizes().slice(0, 2)) &&
+                       (!one->pooled.defined() || (one->pooled.dim() == 2 && one->pooled.size(0) == 1));
+    if (!right) {
+      throw DataError(path.string(), "expected `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and "
+                                     "`pooled_prompt_embeds` [1, P] where they are there");
+    }
+  }
+  return given;
 }
 
 nlohmann::json cache_options_of(const std::string& text, std::string_view where, const fs::path& model_dir) {

@@ -50,6 +50,10 @@ bool edits_weights(const PipelineConfig& config);
 /// @throws DataError for a file of another model; with `strict_loras` for any key that did not fit.
 void edit_weights(const PipelineConfig& config, TensorMap& weights);
 
+/// Text features of a file: `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and `pooled_prompt_embeds` [1, P]
+/// where the model takes them; the same with `negative_` in front for the other pass. DataError for other shapes.
+GivenText read_given_text(const std::filesystem::path& path);
+
 /// Options of a cache as JSON; a "calibration" that names a file inside the model's folder means that one.
 nlohmann::json cache_options_of(const std::string& options,
                                 std::string_view where,

@@ -69,6 +69,10 @@ void read_sigmas(ObjectReader& reader, SamplingRecipe& recipe) {
   for (const double t : told) {
     if (t < 0 || t > kTrainTimesteps) reader.fail("timesteps", fmt::format("expected 0 to 1000, found {}", t));
   }
+  for (size_t i = 0; i + 1 < told.size(); ++i) {
+    if (!(told[i] > told[i + 1]))
+      reader.fail("timesteps", fmt::format("expected timesteps that fall, found {} after {}", told[i + 1], told[i]));
+  }
   recipe.timesteps = told;
 }
 

@@ -20,8 +20,6 @@
 namespace vorta::engine {
 namespace {
 
-// Streams of derive_seed.
-enum BaseStream : uint64_t { kBaseInit = 1, kBaseSlots = 2, kBaseWording = 3, kBaseNoise = 4, kBaseSample = 5 };
 constexpr int64_t kBaseEvaluationBatch = 5;  // prompts
 
 // Xavier-uniform matrices, zero biases, zero output projection: the first prediction is 0 whatever the input.
@@ -78,7 +76,7 @@ class BaseJob {
       return joined(read_weight_folder(training_.initial_model / "transformer"),
                     read_weight_folder(training_.initial_model / "text_encoder"));
     }
-    auto generator = generator_on(at::kCPU, derive_seed(training_.options.seed, kBaseInit, 0));
+    auto generator = generator_on(at::kCPU, derive_seed(training_.options.seed, SeedStream::kInit, 0));
     TensorMap transformer = WanTransformer::random_weights(training_.transformer, generator);
     start_small(transformer, generator);
     return joined(transformer, Umt5Encoder::random_weights(training_.text_encoder, generator));
@@ -99,17 +97,17 @@ class BaseJob {
   MicroBatch forward(int64_t step, int64_t micro, const Replica& replica) {
     const auto index = static_cast<uint64_t>(step * training_.options.accumulate + micro);
     const uint64_t seed = training_.options.seed;
-    SceneRandom random(derive_seed(seed, kBaseSlots, index));
+    SceneRandom random(derive_seed(seed, SeedStream::kScenes, index));
     std::vector<int64_t> slots;
     std::vector<std::string> captions;
     for (int64_t i = 0; i < training_.batch; ++i) {
       slots.push_back(random.below(static_cast<int>(pool_.size())));
       // Four wordings a scene, as a captioned data set would have.
-      const uint64_t wording = derive_seed(seed, kBaseWording, static_cast<uint64_t>(slots.back())) + static_cast<uint64_t>(random.below(4));
+      const uint64_t wording = derive_seed(seed, SeedStream::kWording, static_cast<uint64_t>(slots.back())) + static_cast<uint64_t>(random.below(4));
       captions.push_back(random.chance(training_.caption_dropout) ? "" : caption(pool_.scene(slots.back()), wording));
     }
     Networks nets = networks(replica.parameters);
-    const uint64_t noise_seed = derive_seed(seed, kBaseNoise, index);
+    const uint64_t noise_seed = derive_seed(seed, SeedStream::kNoise, index);
     const at::Tensor sigmas = logit_normal_sigmas(slots.size(), training_.noise_shift, training_.uniform_share,
                                                   generator_on(at::kCPU, noise_seed));
     const FlowSample sample = noisy_sample(pool_.gather(slots).to(replica.device), sigmas, generator_on(replica.device, noise_seed + 1));
@@ -148,7 +146,7 @@ class BaseJob {
     const ClipSize& clip = defaults.clip;
     const std::vector<int64_t> sizes{count, vae_->latent_channels(), (clip.frames - 1) / vae_->temporal_factor() + 1,
                                      clip.height / vae_->spatial_factor(), clip.width / vae_->spatial_factor()};
-    const uint64_t seed = derive_seed(training_.options.seed, kBaseSample, static_cast<uint64_t>(first));
+    const uint64_t seed = derive_seed(training_.options.seed, SeedStream::kSample, static_cast<uint64_t>(first));
     at::Tensor x = at::randn(sizes, generator_on(device_, seed), at::TensorOptions().dtype(at::kFloat).device(device_));
     const auto dense = make_attention("dense", {});
     dense->plan(transformer.token_grid({x.size(2), x.size(3), x.size(4)}));

@@ -2,9 +2,7 @@
 #pragma once
 
 #include "engine/schedule/recipe.h"
-#include "engine/train/bundle.h"
-#include "engine/train/latent_pool.h"
-#include "engine/train/train_loop.h"
+#include "engine/train/teacher.h"
 
 #include <filesystem>
 
@@ -23,14 +21,11 @@ enum class DistillMethod {
 /// Distillation of a model into one of `student_steps` steps without guidance. The student has the teacher's
 /// architecture and text encoder, and starts from its weights.
 struct DistillTraining {
-  TrainOptions options;
+  Schooling school;
   DistillMethod method = DistillMethod::kConsistency;
-  std::filesystem::path model;            // the teacher, diffusers layout, frozen
   std::filesystem::path initial_student;  // transformer folder to start from; empty: the teacher's
-  ClipSize clip = kEmbeddedClip;
-  PoolOptions pool;
-  int64_t batch = 16;
-  int64_t max_tokens = kEmbeddedTextRows;
+  /// Of low-rank changes to the matrices inside blocks, which are then all that learns; 0: every weight does.
+  int64_t lora_rank = 0;
   int64_t student_steps = 4;   // phases
   double flow_shift = 7;       // of the student's sigmas and of the teacher's grid
   double guidance = 5;         // of the teacher, folded into the student
@@ -42,7 +37,8 @@ struct DistillTraining {
   int64_t evaluation_prompts = 20;
 };
 
-/// Trains and writes <output>/student: config.json, weights in bf16, and recipe.json, which says how to sample them.
+/// Trains and writes <output>/student: config.json, weights in bf16, and recipe.json, which says how to sample them. With a
+/// lora_rank <output>/student.safetensors, low-rank changes to the teacher in PEFT's names, and student.recipe.json.
 TrainSummary train_student(const DistillTraining& training);
 
 /// How the student of `training` is sampled.

@@ -19,7 +19,6 @@
 namespace vorta::engine {
 namespace {
 constexpr uint64_t kNothing = std::numeric_limits<uint64_t>::max();
-constexpr uint64_t kSceneStream = 20;
 constexpr int64_t kEncodeBatch = 8;  // clips
 constexpr int64_t kRenderAhead = 3;  // batches
 
@@ -47,7 +46,7 @@ LatentPool::Change LatentPool::change_at(int64_t step) const {
     if (numbers_[static_cast<size_t>(slot)] == number) continue;
     change.slots.push_back(slot);
     change.numbers.push_back(number);
-    change.scenes.push_back(random_scene(derive_seed(options_.seed, kSceneStream, number), Split::kTrain));
+    change.scenes.push_back(random_scene(derive_seed(options_.seed, SeedStream::kPool, number), Split::kTrain));
   }
   return change;
 }

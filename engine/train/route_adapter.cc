@@ -7,7 +7,6 @@
 #include "engine/pipeline/model_folder.h"
 #include "engine/train/export.h"
 #include "engine/train/flow_matching.h"
-#include "engine/train/teacher.h"
 #include "engine/weights/router_checkpoint.h"
 
 #include <ATen/ATen.h>
@@ -29,58 +28,43 @@ void check_adaptation(const RouteAdaptation& a) {
     if (!(value >= 0 && value <= 1)) throw ConfigError(flag, fmt::format("expected 0 to 1, found {}", value));
   };
   share("--dense-share", a.dense_share);
-  share("--caption-dropout", a.caption_dropout);
+  share("--caption-dropout", a.school.caption_dropout);
   share("--uniform-share", a.uniform_share);
   if (!(a.noise_shift > 0)) throw ConfigError("--noise-shift", "expected a positive number");
 }
 
 std::filesystem::path router_folder(const RouteAdaptation& adaptation) {
-  const auto folder = adaptation.routers.empty() ? find_bundled_routers(adaptation.model) : adaptation.routers;
+  const auto folder = adaptation.routers.empty() ? find_bundled_routers(adaptation.school.model) : adaptation.routers;
   if (folder.empty()) throw ConfigError("--routers", "expected a router checkpoint: this model's folder has none");
   return folder;
-}
-
-TeacherSetup adaptation_teacher(const RouteAdaptation& a) {
-  return {.model = a.model,
-          .dtype = parse_train_dtype(a.options.dtype),
-          .device = a.options.device,
-          .replicas = a.options.replicas,
-          .seed = a.options.seed,
-          .batch = a.batch,
-          .max_tokens = a.max_tokens,
-          .caption_dropout = a.caption_dropout};
 }
 
 class AdaptationJob {
  public:
   explicit AdaptationJob(const RouteAdaptation& adaptation)
       : adaptation_(adaptation),
-        dtype_(parse_train_dtype(adaptation.options.dtype)),
-        device_(open_device(adaptation.options.device)),
         checkpoint_(open_router_checkpoint(router_folder(adaptation))),
-        teacher_(adaptation_teacher(adaptation)),
-        vae_(load_vae(adaptation.model / "vae", {dtype_, device_})),
-        pool_(*vae_, adaptation.clip, adaptation.pool, device_) {
+        teacher_(adaptation.school) {
     TensorMap start;
     for (const auto& [name, tensor] : teacher_.weights())
-      (name.starts_with(kFrozenPrefix) ? frozen_ : start)[name] = tensor.to(device_);
-    parameters_ = trainable(start, adaptation.options.device);
+      (name.starts_with(kFrozenPrefix) ? frozen_ : start)[name] = tensor.to(teacher_.device());
+    parameters_ = trainable(start, adaptation.school.options.device);
     load_routers();
   }
 
   TrainSummary run() {
     TrainJob job;
     job.name = "adapt";
-    job.prepare = [this](int64_t step) { pool_.advance(step); };
+    job.prepare = [this](int64_t step) { teacher_.pool().advance(step); };
     job.forward = [this](int64_t step, int64_t micro, const Replica& replica) {
       const at::AutoGradMode with_grad(true);
-      return forward(step * adaptation_.options.accumulate + micro, replica);
+      return forward(step, micro, replica);
     };
     job.export_weights = [this](const TensorMap& weights, int64_t) {
-      write_component(adaptation_.options.output / "transformer", wan_config_json(teacher_.config()), whole(weights),
+      write_component(adaptation_.school.options.output / "transformer", wan_config_json(teacher_.config()), whole(weights),
                       "diffusion_pytorch_model");
     };
-    return run_training(adaptation_.options, job, parameters_);
+    return run_training(adaptation_.school.options, job, parameters_);
   }
 
  private:
@@ -93,12 +77,12 @@ class AdaptationJob {
   void load_routers() {
     const at::NoGradGuard no_grad;
     const TensorMap stored = read_router_checkpoint(checkpoint_.router_file);
-    for (int64_t i = 0; i < adaptation_.options.replicas; ++i) {
-      const Replica replica{i, open_device(adaptation_.options.device, i), {}};
+    for (int64_t i = 0; i < adaptation_.school.options.replicas; ++i) {
+      const Replica replica{i, open_device(adaptation_.school.options.device, i), {}};
       WanTransformer& model = teacher_.transformer(replica);
       TensorMap tensors;
       for (const auto& [name, tensor] : stored)
-        tensors[name] = tensor.to(replica.device, dtype_);
+        tensors[name] = tensor.to(replica.device, teacher_.dtype());
       branches_.push_back(std::make_unique<Branches>(
           Branches{{tensors, checkpoint_.router_file.string(), router_size(model)},
                    MixedAttention(checkpoint_.geometry, model.coreset_keys())}));
@@ -108,8 +92,8 @@ class AdaptationJob {
   }
 
   at::Tensor pool_at_start() {
-    pool_.advance(0);
-    return pool_.gather({0});
+    teacher_.pool().advance(0);
+    return teacher_.pool().gather({0});
   }
 
   TensorMap whole(const TensorMap& trained) const {
@@ -119,22 +103,21 @@ class AdaptationJob {
     return all;
   }
 
-  MicroBatch forward(int64_t index, const Replica& replica) {
-    const Lesson lesson = teacher_.lesson(pool_, index, replica);
+  MicroBatch forward(int64_t step, int64_t micro, const Replica& replica) {
+    const Lesson lesson = teacher_.lesson(step, micro, replica);
     const at::Tensor sigmas =
         logit_normal_sigmas(lesson.slots.size(), adaptation_.noise_shift, adaptation_.uniform_share,
                             generator_on(at::kCPU, lesson.noise_seed))
             .to(replica.device);
-    const FlowSample sample = noisy_sample(pool_.gather(lesson.slots).to(replica.device), sigmas,
-                                           generator_on(replica.device, lesson.noise_seed + 1));
+    const FlowSample sample = teacher_.sample(lesson, sigmas, replica);
     at::Tensor wanted;
     {
       const at::NoGradGuard no_grad;
       wanted = dense_velocity(teacher_.transformer(replica), sample.noisy, sigmas, lesson.text);
     }
     WanTransformer student(teacher_.config(), whole(replica.parameters), "the network in training",
-                           Placement{dtype_, replica.device});
-    const bool dense = takes_dense_path(index, adaptation_.dense_share);
+                           Placement{teacher_.dtype(), replica.device});
+    const bool dense = takes_dense_path(step * adaptation_.school.options.accumulate + micro, adaptation_.dense_share);
     const at::Tensor found = dense ? dense_velocity(student, sample.noisy, sigmas, lesson.text)
                                    : routed_velocity(student, sample, lesson, replica);
     const at::Tensor loss = (found - wanted).square().mean();
@@ -151,13 +134,13 @@ class AdaptationJob {
     std::vector<at::Tensor> routes;  // by layer, [B, N, 3]: one where the branch is taken
     {
       const at::NoGradGuard no_grad;
-      const at::Tensor embedding = teacher_.transformer(replica).timestep_embedding(timestep).to(dtype_);
+      const at::Tensor embedding = teacher_.transformer(replica).timestep_embedding(timestep).to(teacher_.dtype());
       for (int64_t layer = 0; layer < student.num_layers(); ++layer) {
         const at::Tensor scores = branches.router.scores(embedding, layer);
         routes.push_back(at::zeros_like(scores).scatter_(-1, scores.argmax(-1, /*keepdim=*/true), 1.0));
       }
     }
-    const DitInputs inputs{sample.noisy.to(dtype_), timestep, {lesson.text}};
+    const DitInputs inputs{sample.noisy.to(teacher_.dtype()), timestep, {lesson.text}};
     const at::Tensor patches = student.forward_patches(
         inputs, [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer) {
           return branches.attention.run(q, k, v, routes[static_cast<size_t>(layer)]);
@@ -167,12 +150,8 @@ class AdaptationJob {
   }
 
   const RouteAdaptation& adaptation_;
-  at::ScalarType dtype_;
-  at::Device device_;
   RouterCheckpoint checkpoint_;
   Teacher teacher_;
-  std::unique_ptr<VideoVae> vae_;
-  LatentPool pool_;
   TensorMap frozen_, parameters_;
   std::vector<std::unique_ptr<Branches>> branches_;  // by replica
 };

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "engine/train/bundle.h"
-#include "engine/train/latent_pool.h"
-#include "engine/train/train_loop.h"
+#include "engine/train/teacher.h"
 
 #include <filesystem>
 
@@ -14,15 +12,9 @@ namespace vorta::engine {
 /// that is started from predicts with dense attention. Text encoder, routers and time embedding stay, so the routes are
 /// the same afterwards.
 struct RouteAdaptation {
-  TrainOptions options;
-  std::filesystem::path model;    // diffusers layout: the teacher, and where the weights start
+  Schooling school{.options = {}, .model = {}, .pool = {}, .caption_dropout = 0.1};  // its model is where the weights start
   std::filesystem::path routers;  // published layout; empty: those of the model's folder
-  ClipSize clip = kEmbeddedClip;
-  PoolOptions pool;
-  int64_t batch = 16;
-  int64_t max_tokens = kEmbeddedTextRows;
-  double dense_share = 0.5;  // of the micro-batches
-  double caption_dropout = 0.1;
+  double dense_share = 0.5;       // of the micro-batches
   double uniform_share = 0.1;  // of the noise levels, as in base training
   double noise_shift = 5;
 };

@@ -21,8 +21,6 @@
 namespace vorta::engine {
 namespace {
 
-// Streams of derive_seed.
-enum RouterStream : uint64_t { kRouterInit = 1, kRouterSlots = 2, kRouterWording = 3, kRouterNoise = 4, kRouterInterval = 5 };
 constexpr int kIntervals = 5;
 constexpr double kRebalanceBelow = 200;  // timestep
 
@@ -50,7 +48,7 @@ class RouterJob {
     geometry_.latent_shape = grid_;
     mixed_.plan(grid_);  // says at once when the geometry does not fit
     size_ = router_size(*transformer_);
-    parameters_ = trainable(Router::random_weights(size_, generator_on(at::kCPU, derive_seed(training.options.seed, kRouterInit, 0)), at::kFloat),
+    parameters_ = trainable(Router::random_weights(size_, generator_on(at::kCPU, derive_seed(training.options.seed, SeedStream::kInit, 0)), at::kFloat),
                             training.options.device);
   }
 
@@ -83,16 +81,16 @@ class RouterJob {
   MicroBatch forward(int64_t step, int64_t micro) {
     const uint64_t seed = training_.options.seed;
     const auto index = static_cast<uint64_t>(step * training_.options.accumulate + micro);
-    SceneRandom random(derive_seed(seed, kRouterSlots, index));
+    SceneRandom random(derive_seed(seed, SeedStream::kScenes, index));
     std::vector<int64_t> slots;
     std::vector<std::string> captions;
     for (int64_t i = 0; i < training_.batch; ++i) {
       slots.push_back(random.below(static_cast<int>(pool_.size())));
-      captions.push_back(caption(pool_.scene(slots.back()), derive_seed(seed, kRouterWording, index)));
+      captions.push_back(caption(pool_.scene(slots.back()), derive_seed(seed, SeedStream::kWording, index)));
     }
     // One interval a step, shared by its micro-batches.
-    const int64_t interval = SceneRandom(derive_seed(seed, kRouterInterval, static_cast<uint64_t>(step))).below(kIntervals);
-    const uint64_t noise_seed = derive_seed(seed, kRouterNoise, index);
+    const int64_t interval = SceneRandom(derive_seed(seed, SeedStream::kInterval, static_cast<uint64_t>(step))).below(kIntervals);
+    const uint64_t noise_seed = derive_seed(seed, SeedStream::kNoise, index);
     const at::Tensor sigmas = timesteps_.empty() ? interval_sigmas(slots.size(), interval, generator_on(at::kCPU, noise_seed))
                                                  : at::full({training_.batch}, recipe_timestep(index) / 1000, at::kFloat);
     const FlowSample sample = noisy_sample(pool_.gather(slots), sigmas, generator_on(device_, noise_seed + 1));

@@ -18,8 +18,8 @@
 namespace vorta::engine {
 namespace {
 
-// Streams of derive_seed.
-enum ScorerStream : uint64_t { kScorerInit = 1, kScorerClips = 2, kScorerReplay = 3, kScorerDamage = 4, kScorerHeldOut = 5 };
+constexpr uint64_t kScorerHeldOut = 5;  // seed of the evaluation's clips, the same in every run
+
 
 // Rendered batches by number: some ahead of their use, some kept after it.
 class BatchMemory {
@@ -38,7 +38,7 @@ class BatchMemory {
  private:
   void start(int64_t number) {
     if (kept_.contains(number) || under_way_.contains(number)) return;
-    const uint64_t seed = derive_seed(training_.options.seed, kScorerClips, 0);
+    const uint64_t seed = derive_seed(training_.options.seed, SeedStream::kScenes, 0);
     under_way_[number] = std::async(std::launch::async, [seed, number, count = training_.batch] {
       const at::NoGradGuard no_grad;
       return scorer_batch(seed, number, count, Split::kTrain);
@@ -72,7 +72,7 @@ class ScorerJob {
       throw ConfigError("--batch", "expected at least 2 clips a step, no fewer than 0 batches again, and 1 kept");
     }
     TensorMap made;
-    const ScorerNetworks drawn(ParameterSource(made, generator_on(at::kCPU, derive_seed(training.options.seed, kScorerInit, 0))),
+    const ScorerNetworks drawn(ParameterSource(made, generator_on(at::kCPU, derive_seed(training.options.seed, SeedStream::kInit, 0))),
                                vocabulary_size());
     parameters_ = trainable(made, training.options.device);
   }
@@ -95,7 +95,7 @@ class ScorerJob {
   // The step's own clips, and some of the batches before.
   ScorerBatch clips_of(int64_t step) {
     std::vector<ScorerBatch> parts{memory_.take(step)};
-    SceneRandom random(derive_seed(training_.options.seed, kScorerReplay, static_cast<uint64_t>(step)));
+    SceneRandom random(derive_seed(training_.options.seed, SeedStream::kReplay, static_cast<uint64_t>(step)));
     const int64_t kept = std::min(step, training_.memory);
     for (int64_t i = 0; kept > 0 && i < training_.replay; ++i) {
       parts.push_back(memory_.again(step - 1 - random.below(static_cast<int>(kept))));
@@ -105,7 +105,7 @@ class ScorerJob {
 
   MicroBatch forward(int64_t step, const TensorMap& weights) {
     const ScorerBatch batch = clips_of(step);
-    return scorer_losses(networks(weights), batch, dtype_, derive_seed(training_.options.seed, kScorerDamage, static_cast<uint64_t>(step)));
+    return scorer_losses(networks(weights), batch, dtype_, derive_seed(training_.options.seed, SeedStream::kDamage, static_cast<uint64_t>(step)));
   }
 
   NamedValues evaluate(const TensorMap& weights) const {

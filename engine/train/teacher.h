@@ -3,8 +3,11 @@
 
 #include "engine/models/wan_transformer.h"
 #include "engine/text/umt5.h"
+#include "engine/train/bundle.h"
+#include "engine/train/flow_matching.h"
 #include "engine/train/latent_pool.h"
 #include "engine/train/replicas.h"
+#include "engine/train/train_loop.h"
 
 #include <ATen/core/TensorBody.h>
 
@@ -16,6 +19,17 @@
 
 namespace vorta::engine {
 
+/// What `train distill` and `train adapt` share: the run, the model that teaches, and what its lessons are about.
+struct Schooling {
+  TrainOptions options;
+  std::filesystem::path model;  // the teacher, diffusers layout, frozen
+  ClipSize clip = kEmbeddedClip;
+  PoolOptions pool;
+  int64_t batch = 16;  // clips a micro-batch
+  int64_t max_tokens = kEmbeddedTextRows;
+  double caption_dropout = 0;  // share of captions that are ""
+};
+
 /// What one micro-batch of a distillation is about.
 struct Lesson {
   std::vector<int64_t> slots;   // of the pool
@@ -23,31 +37,28 @@ struct Lesson {
   uint64_t noise_seed = 0;
 };
 
-/// Which model teaches, and what.
-struct TeacherSetup {
-  std::filesystem::path model;  // diffusers layout
-  at::ScalarType dtype{};
-  std::string device = "cpu";
-  int64_t replicas = 1;
-  uint64_t seed = 0;
-  int64_t batch = 1;
-  int64_t max_tokens = 64;     // rows of text
-  double caption_dropout = 0;  // share of captions that are ""
-};
-
-/// The frozen networks of a model folder, one copy for each replica; with fused weights, so used without gradients.
+/// The frozen networks of a model folder and the clips that lessons are about. Transformer and text encoder have a copy for
+/// each replica, with fused weights, so they are used without gradients.
 class Teacher {
  public:
-  explicit Teacher(const TeacherSetup& setup);
+  /// `setup` must outlive the teacher.
+  explicit Teacher(const Schooling& setup);
 
+  at::Device device() const { return device_; }
+  at::ScalarType dtype() const { return dtype_; }
   const WanTransformerConfig& config() const { return config_; }
   /// The transformer's tensors as its files have them: what a student starts from.
   const TensorMap& weights() const { return weights_; }
   WanTransformer& transformer(const Replica& replica) const { return *copy_of(replica).transformer; }
   const Umt5Encoder& text_encoder(const Replica& replica = {}) const { return *copy_of(replica).text; }
+  const VideoVae& vae() const { return *vae_; }
+  LatentPool& pool() { return pool_; }
+  const LatentPool& pool() const { return pool_; }
 
-  /// Micro-batch `index` of the run: the same for the same seed and index.
-  Lesson lesson(const LatentPool& pool, int64_t index, const Replica& replica) const;
+  /// Micro-batch `micro` of a step: the same for the same seed and numbers.
+  Lesson lesson(int64_t step, int64_t micro, const Replica& replica) const;
+  /// The lesson's clips at their noise levels. sigmas [B] -> noisy samples and what a flow's velocity is there.
+  FlowSample sample(const Lesson& lesson, const at::Tensor& sigmas, const Replica& replica) const;
   /// Classifier-free guidance in one call of twice the batch. x [B, C, T, H, W] fp32, sigmas [B] -> velocity, fp32.
   at::Tensor guided(const Replica& replica,
                     const at::Tensor& x,
@@ -62,10 +73,14 @@ class Teacher {
   };
   const Copy& copy_of(const Replica& replica) const { return copies_[static_cast<size_t>(replica.index)]; }
 
-  TeacherSetup setup_;
+  const Schooling& setup_;
+  at::Device device_;
+  at::ScalarType dtype_;
   WanTransformerConfig config_;
   TensorMap weights_;
   std::vector<Copy> copies_;  // by replica
+  std::unique_ptr<VideoVae> vae_;
+  LatentPool pool_;
 };
 
 /// With dense attention, in the network's dtype. x [B, C, T, H, W] fp32, sigmas [B], text [B, S, M] -> velocity, fp32.

@@ -19,8 +19,6 @@
 namespace vorta::engine {
 namespace {
 
-// Streams of derive_seed.
-enum VaeStream : uint64_t { kVaeInit = 1, kVaeScenes = 2, kVaeCrop = 3, kVaeNoise = 4 };
 constexpr int64_t kVaeEvaluationBatch = 4;  // clips
 
 const VaeStage& stage_at(const VaeTraining& training, int64_t step) {
@@ -73,7 +71,7 @@ class VaeJob {
  private:
   TensorMap initial_weights() const {
     if (!training_.initial_vae.empty()) return read_weight_folder(training_.initial_vae);
-    return WanVae::random_weights(training_.config, generator_on(at::kCPU, derive_seed(training_.options.seed, kVaeInit, 0)));
+    return WanVae::random_weights(training_.config, generator_on(at::kCPU, derive_seed(training_.options.seed, SeedStream::kInit, 0)));
   }
 
   // Built anew from the parameters each step: with bf16 the cast is then part of the graph.
@@ -86,10 +84,10 @@ class VaeJob {
   at::Tensor render_crops(int64_t number) const {
     const VaeStage& stage = stage_at(training_, number / training_.options.accumulate);
     const auto index = static_cast<uint64_t>(number);
-    SceneRandom random(derive_seed(training_.options.seed, kVaeCrop, index));
+    SceneRandom random(derive_seed(training_.options.seed, SeedStream::kCrop, index));
     std::vector<Scene> scenes;
     for (int64_t i = 0; i < stage.batch; ++i) {
-      scenes.push_back(random_scene(derive_seed(training_.options.seed, kVaeScenes, index * 1024 + static_cast<uint64_t>(i)), Split::kTrain));
+      scenes.push_back(random_scene(derive_seed(training_.options.seed, SeedStream::kScenes, index * 1024 + static_cast<uint64_t>(i)), Split::kTrain));
     }
     const Window window = random_window(training_.clip, stage, training_.config.spatial_factor(), random);
     return render_batch(scenes, training_.clip, window);
@@ -100,7 +98,7 @@ class VaeJob {
     const at::Tensor video = crops_.take(number).to(replica.device);
     const WanVae vae = network(replica.parameters);
     const VaeMoments moments = encode(vae, video);
-    const uint64_t noise_seed = derive_seed(training_.options.seed, kVaeNoise, static_cast<uint64_t>(number));
+    const uint64_t noise_seed = derive_seed(training_.options.seed, SeedStream::kNoise, static_cast<uint64_t>(number));
     const at::Tensor noise = at::randn(moments.mean.sizes(), generator_on(replica.device, noise_seed), moments.mean.options());
     const at::Tensor decoded = vae.decode_unclamped(moments.mean + (0.5 * moments.log_variance).exp() * noise);
     return losses(video, decoded, moments);
@@ -165,7 +163,7 @@ class VaeJob {
     at::Tensor sum, squares;
     int64_t count = 0;
     for (int64_t i = 0; i < training_.statistics_clips; ++i) {
-      const at::Tensor video = render_batch(scenes_of(derive_seed(training_.options.seed, kVaeScenes, static_cast<uint64_t>(i)), 1, Split::kTrain), training_.clip);
+      const at::Tensor video = render_batch(scenes_of(derive_seed(training_.options.seed, SeedStream::kScenes, static_cast<uint64_t>(i)), 1, Split::kTrain), training_.clip);
       const at::Tensor mean = vae.encode_moments(video.to(device_)).mean.to(at::kCPU, at::kDouble);
       const at::Tensor flat = mean.transpose(0, 1).flatten(1);
       sum = sum.defined() ? sum + flat.sum(1) : flat.sum(1);

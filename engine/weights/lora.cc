@@ -2,6 +2,7 @@
 #include "engine/weights/lora.h"
 
 #include "engine/base/error.h"
+#include "engine/weights/checkpoint.h"
 #include "engine/weights/lora_names.h"
 #include "engine/weights/safetensors.h"
 
@@ -260,10 +261,29 @@ bool is_side_path(const LoraChange& change, const TensorMap& model) {
   return !change.difference.defined() && model.at(change.parameter).dim() == 2 && change.parameter.ends_with(".weight");
 }
 
-void merge(const LoraChange& change, double strength, TensorMap& model) {
-  at::Tensor& parameter = model.at(change.parameter);
-  const at::Tensor difference = lora_difference(change, parameter.sizes());
-  parameter = (parameter.to(at::kFloat) + strength * difference.to(parameter.device())).to(parameter.scalar_type());
+// The network in a training's checkpoint: of several copies that which is meant for use. Empty prefix: nothing is around it.
+TensorMap unwrapped(const TensorMap& file) {
+  constexpr std::array<std::string_view, 5> kWrappers{"generator_ema.", "generator.", "module.", "state_dict.", ""};
+  for (const std::string_view wrapper : kWrappers) {
+    TensorMap inside;
+    for (const auto& [key, tensor] : file) {
+      if (key.starts_with(wrapper)) inside[key.substr(wrapper.size())] = tensor;
+    }
+    if (!inside.empty()) return inside;
+  }
+  return file;
+}
+
+using PartsOfParameter = std::map<std::string, std::vector<std::pair<const LoraChange*, double>>>;
+
+void merge(const PartsOfParameter& parts, c10::ScalarType network, TensorMap& model) {
+  for (const auto& [name, changes] : parts) {
+    at::Tensor& parameter = model.at(name);
+    at::Tensor sum = parameter.to(at::kFloat);
+    for (const auto& [change, strength] : changes)
+      sum = sum + strength * lora_difference(*change, parameter.sizes()).to(parameter.device());
+    parameter = sum.to(c10::promoteTypes(parameter.scalar_type(), network));
+  }
 }
 
 }  // namespace
@@ -291,7 +311,7 @@ at::Tensor lora_difference(const LoraChange& change, at::IntArrayRef shape) {
 }
 
 TensorMap read_renamed_weights(const std::filesystem::path& path, const TensorMap& model) {
-  const TensorMap file = read_safetensors(path).tensors;
+  const TensorMap file = unwrapped(read_checkpoint(path));
   std::vector<std::string> modules;
   for (const auto& [key, tensor] : file)
     modules.push_back(whole_key(key).module);
@@ -325,25 +345,33 @@ TensorMap read_renamed_weights(const std::filesystem::path& path, const TensorMa
   return weights;
 }
 
-void merge_lora(const LoraChanges& changes, double strength, TensorMap& model) {
-  for (const LoraChange& change : changes.changes)
-    merge(change, strength, model);
+void merge_loras(const std::vector<WeightedLora>& loras, c10::ScalarType network, TensorMap& model) {
+  PartsOfParameter parts;
+  for (const WeightedLora& lora : loras) {
+    for (const LoraChange& change : lora.changes->changes)
+      parts[change.parameter].emplace_back(&change, lora.strength);
+  }
+  merge(parts, network, model);
 }
 
-void attach_lora(const LoraChanges& changes, double strength, TensorMap& model) {
-  for (const LoraChange& change : changes.changes) {
-    if (!is_side_path(change, model)) {
-      merge(change, strength, model);
-      continue;
+void attach_loras(const std::vector<WeightedLora>& loras, c10::ScalarType network, TensorMap& model) {
+  PartsOfParameter merged;
+  for (const WeightedLora& lora : loras) {
+    for (const LoraChange& change : lora.changes->changes) {
+      if (!is_side_path(change, model)) {
+        merged[change.parameter].emplace_back(&change, lora.strength);
+        continue;
+      }
+      const std::string module = change.parameter.substr(0, change.parameter.rfind('.'));
+      at::Tensor& down = model[module + kLoraDown];
+      at::Tensor& up = model[module + kLoraUp];
+      const at::Tensor scaled = change.up * (change.scale * lora.strength);
+      down = down.defined() ? at::cat({down, change.down}) : change.down;
+      up = up.defined() ? at::cat({up, scaled}, 1) : scaled;
+      model[module + kLoraRank] = at::scalar_tensor(down.size(0), at::kLong);
     }
-    const std::string module = change.parameter.substr(0, change.parameter.rfind('.'));
-    at::Tensor& down = model[module + kLoraDown];
-    at::Tensor& up = model[module + kLoraUp];
-    const at::Tensor scaled = change.up * (change.scale * strength);
-    down = down.defined() ? at::cat({down, change.down}) : change.down;
-    up = up.defined() ? at::cat({up, scaled}, 1) : scaled;
-    model[module + kLoraRank] = at::scalar_tensor(down.size(0), at::kLong);
   }
+  merge(merged, network, model);
 }
 
 }  // namespace vorta::engine

@@ -47,10 +47,18 @@ LoraChanges read_lora(const TensorMap& tensors, const std::string& source, const
 /// The change as a whole, of the parameter's shape, fp32, for strength 1.
 at::Tensor lora_difference(const LoraChange& change, at::IntArrayRef shape);
 
-/// Adds every change to its parameter: summed in fp32, then rounded to the parameter's dtype once.
-void merge_lora(const LoraChanges& changes, double strength, TensorMap& model);
+/// Changes, and how much of them.
+struct WeightedLora {
+  const LoraChanges* changes = nullptr;
+  double strength = 1;
+};
+/// Adds every change to its parameter: all of a parameter's summed in fp32, then rounded once, to the parameter's dtype or
+/// to that of the network where this is the wider.
+void merge_loras(const std::vector<WeightedLora>& loras, c10::ScalarType network, TensorMap& model);
 
-/// Every parameter of a model from one file that names them in any of those styles: a whole distilled checkpoint.
+/// Every parameter of a model from one file that names them in any of those styles: a whole distilled checkpoint, as
+/// safetensors or torch.save (read_checkpoint), bare or inside a training's `generator_ema`, `generator`, `module` or
+/// `state_dict`.
 /// @throws DataError naming keys that the model has no place for, parameters that the file lacks, and other sizes.
 TensorMap read_renamed_weights(const std::filesystem::path& path, const TensorMap& model);
 
@@ -60,6 +68,6 @@ inline constexpr const char* kLoraUp = ".lora_B.weight";    // [out, rank], with
 inline constexpr const char* kLoraRank = ".lora_rank";      // [] int64: the rank, which no configuration says
 /// Puts low-rank changes of matrices beside their weights, to be applied at run time; several on one module become one
 /// of their summed rank. All other changes are merged.
-void attach_lora(const LoraChanges& changes, double strength, TensorMap& model);
+void attach_loras(const std::vector<WeightedLora>& loras, c10::ScalarType network, TensorMap& model);
 
 }  // namespace vorta::engine

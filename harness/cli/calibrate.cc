@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace vorta::harness {
 namespace {
@@ -31,7 +32,8 @@ struct CalibrateFlags {
   engine::PipelineConfig pipeline;
   engine::AskedSampling asked;
   engine::CacheSignal signal = engine::CacheSignal::kTimeEmbedding;
-  std::string dtype = "float32", prompts, output;
+  std::string dtype = "float32", prompts, prompt_embeds, output, offload = "none", quantization = "none";
+  std::vector<std::string> loras;
   std::optional<int64_t> frames, height, width;
   int64_t limit = 4, degree = 4, first_steps = 1, last_steps = 1;
   uint64_t seed = 0;
@@ -46,6 +48,8 @@ void add_flags(CLI::App& app, CalibrateFlags& f) {
   app.add_option("--out", f.output, "JSON file for the calibration")->required();
   app.add_option("--model", f.pipeline.model_dir, "pipeline folder (default: the embedded one)");
   app.add_option("--transformer", f.pipeline.transformer_dir, "transformer folder in place of the model's");
+  app.add_option("--lora", f.loras, "FILE.safetensors[:SCALE] of low-rank changes to the transformer; may be given several times")
+      ->take_all();
   app.add_option("--routers", f.pipeline.routers_dir, "router checkpoint (default: the model's)");
   app.add_option("--attention", f.pipeline.attention, "the attention that it is for")->capture_default_str();
   app.add_option("--recipe", f.asked.recipe, "sampling recipe");
@@ -59,6 +63,13 @@ void add_flags(CLI::App& app, CalibrateFlags& f) {
   app.add_option("--width", f.width, "pixels");
   app.add_option("--dtype", f.dtype)->capture_default_str()->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_option("--device", f.pipeline.device, "auto, cpu or cuda")->capture_default_str();
+  app.add_option("--offload", f.offload, "none, components or layers: what of the networks waits outside the device")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "components", "layers"}));
+  app.add_option("--quantization", f.quantization, "none or fp8, as it will be used")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "fp8"}));
+  app.add_option("--prompt-embeds", f.prompt_embeds, "text features instead of prompts, one generation: a file as `generate` takes it");
   app.add_option("--prompts", f.prompts,
                  "JSON file with \"prompts\" as suites have (default: suites/prompts/embedded.json)");
   app.add_option("--limit", f.limit, "prompts to take, from the first")
@@ -68,8 +79,10 @@ void add_flags(CLI::App& app, CalibrateFlags& f) {
 }
 
 void add_teacache_flags(CLI::App& app, CalibrateFlags& f) {
-  app.add_option("--signal", f.signal, "time_embedding, time_projection or first_block")
-      ->transform(CLI::CheckedTransformer(kSignals));
+  app.add_option_function<std::string>("--signal", [&f](const std::string& name) { f.signal = kSignals.at(name); },
+                                       "time_embedding, time_projection or first_block")
+      ->default_str("time_embedding")
+      ->check(CLI::IsMember({"time_embedding", "time_projection", "first_block"}));
   app.add_option("--degree", f.degree, "of the polynomial")->capture_default_str()->check(CLI::Range(1, 8));
   app.add_option("--first-steps", f.first_steps, "steps at the start that are always computed")
       ->capture_default_str()
@@ -108,7 +121,10 @@ void record(CalibrateFlags& f,
   request.width = f.width.value_or(defaults.width);
   request.output = engine::Output::kLatents;
   for (size_t i = 0; i < prompts.size(); ++i) {
-    request.prompt = prompts[i];
+    if (f.prompt_embeds.empty())
+      request.prompt = prompts[i];
+    else
+      request.text = engine::read_given_text(prompts[i]);
     request.seed = f.seed + i;
     pipeline.generate(request);
     log_info(fmt::format("{}/{} \"{}\"", i + 1, prompts.size(), prompts[i]));
@@ -121,6 +137,8 @@ json fit_note(const CalibrateFlags& f, size_t prompts) {
             {"guidance", f.pipeline.guidance},
             {"prompts", prompts},
             {"model", f.pipeline.model_dir.filename().string()}};
+  if (f.quantization != "none") note["quantization"] = f.quantization;
+  if (!f.loras.empty()) note["loras"] = f.loras;
   if (f.pipeline.flow_shift) note["flow_shift"] = *f.pipeline.flow_shift;
   if (f.pipeline.recipe) note["recipe"] = f.pipeline.recipe->name;
   return note;
@@ -130,12 +148,17 @@ int calibrate(CalibrateFlags& f, bool teacache) {
   engine::PipelineConfig& pipeline = f.pipeline;
   if (pipeline.model_dir.empty()) pipeline.model_dir = engine::find_embedded_model();
   const engine::GenerationDefaults defaults = engine::read_generation_defaults(pipeline.model_dir);
+  for (const std::string& text : f.loras) pipeline.loras.push_back(engine::parse_lora_file(text, "--lora"));
+  if (f.offload != "none") pipeline.offload = f.offload == "layers" ? engine::Offload::kLayerByLayer : engine::Offload::kStageByStage;
+  if (f.quantization == "fp8") pipeline.quantization = engine::Quantization::kFp8;
+  if (!f.prompt_embeds.empty()) pipeline.text = engine::TextSource::kGiven;
   engine::choose_sampling(pipeline, f.asked, defaults);
   pipeline.max_sequence_length = defaults.max_sequence_length;
   pipeline.dtype = f.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
   if (pipeline.routers_dir.empty() && pipeline.attention != "dense")
     pipeline.routers_dir = engine::bundled_routers(pipeline);
-  const std::vector<std::string> prompts = read_prompts(f);
+  if (!f.prompt_embeds.empty() && !f.prompts.empty()) throw ConfigError("--prompt-embeds", "expected either text features or prompts");
+  const std::vector<std::string> prompts = f.prompt_embeds.empty() ? read_prompts(f) : std::vector{f.prompt_embeds};
   engine::CalibrationRecorder recorder(f.signal);
   record(f, recorder, prompts, defaults);
   json file, note = fit_note(f, prompts.size());

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <utility>
 
 #include "engine/base/error.h"
 #include "harness/cli/exit_codes.h"
@@ -28,30 +29,46 @@ size_t runs_of(const Plan& plan, size_t variant) {
   return runs;
 }
 
+// The reference's denoising over this one's; of a cache that decides while sampling, from what it does least to most.
+std::string denoising_text(const SuiteSpec& spec, const engine::PlanSummary& cost, double reference) {
+  if (reference <= 0) return "";
+  const double all = reference / cost.denoise_flops();
+  const std::string range = cost.cache_is_static ? fmt::format("{:.2f}x", all)
+                                                 : fmt::format("{:.2f}x to {:.2f}x", all, reference / cost.least_denoise_flops);
+  return fmt::format(", of denoising {} over {}", range, spec.reference);
+}
+
+void print_variant_cost(const SuiteSpec& spec, const Variant& variant, const engine::PlanSummary& cost, double reference) {
+  const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
+  const std::string evaluations = cost.cache_is_static ? fmt::format("{:.4g}", cost.forwards)
+                                                       : fmt::format("{:.4g} to {:.4g}", cost.least_forwards, cost.forwards);
+  const double around = cost.text_flops + cost.vae_flops;
+  fmt::print("  {:<18} {}x{}x{}, {} tokens, {}, {} evaluations: {}{} a trial, predicted speed-up of a step {:.2f}x{}\n", variant.name,
+             cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
+             is_partial ? fmt::format("{} of {} steps timed", cost.step_flops.size(), cost.schedule_steps)
+                        : fmt::format("{} steps", cost.step_flops.size()),
+             evaluations, cost.cache_is_static ? "" : flops_text(around + cost.least_denoise_flops) + " to ",
+             flops_text(around + cost.denoise_flops()), cost.speedup(), denoising_text(spec, cost, reference));
+  if (variant.cache.name == "none") return;
+  fmt::print("  {:<18} cache {}: {}; {:.1f} MiB kept\n", "", variant.cache.name, cost.cache_note,
+             static_cast<double>(cost.cache_bytes) / (1 << 20));
+}
+
 // Operations of one generation by variant of the suite; 0 for variants that the plan leaves out.
 std::vector<double> print_cost(const SuiteSpec& spec, const Plan& plan, int64_t rounds, VideoEngine& engine) {
   std::vector<double> by_variant(spec.variants.size(), 0.0);
+  std::vector<std::pair<const Variant*, engine::PlanSummary>> costs;
   double total = 0.0, reference = 0.0;
   for (const Case& one : plan.items.front().cases) {
     const Variant& variant = spec.variants[one.variant];
     const VideoOrder order{&spec, &variant, &spec.prompts.front(), one.seed};
     engine.prepare(order);
-    const engine::PlanSummary cost = engine.plan(order);
-    const double flops = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
-    by_variant[one.variant] = flops;
-    const bool is_partial = static_cast<int64_t>(cost.step_flops.size()) < cost.schedule_steps;
-    total += flops * static_cast<double>(runs_of(plan, one.variant));
+    const engine::PlanSummary& cost = costs.emplace_back(&variant, engine.plan(order)).second;
+    by_variant[one.variant] = cost.text_flops + cost.denoise_flops() + cost.vae_flops;
+    total += by_variant[one.variant] * static_cast<double>(runs_of(plan, one.variant));
     if (variant.name == spec.reference) reference = cost.denoise_flops();
-    fmt::print("  {:<18} {}x{}x{}, {} tokens, {}, {:g} evaluations: {} a trial, predicted speed-up of a step {:.2f}x{}\n",
-               variant.name, cost.size.frames, cost.size.height, cost.size.width, cost.size.tokens.tokens(),
-               is_partial ? fmt::format("{} of {} steps timed", cost.step_flops.size(), cost.schedule_steps)
-                          : fmt::format("{} steps", cost.step_flops.size()),
-               cost.forwards, flops_text(flops), cost.speedup(),
-               reference > 0 ? fmt::format(", of denoising {:.2f}x over {}", reference / cost.denoise_flops(), spec.reference) : "");
-    if (variant.cache.name == "none") continue;
-    fmt::print("  {:<18} cache {}: {}; {:.1f} MiB kept{}\n", "", variant.cache.name, cost.cache_note,
-               static_cast<double>(cost.cache_bytes) / (1 << 20), cost.cache_is_static ? "" : "; the figures above are without it");
   }
+  for (const auto& [variant, cost] : costs) print_variant_cost(spec, *variant, cost, reference);
   fmt::print("  {} in all timed trials, warm-up and profiles apart\n", flops_text(total * static_cast<double>(rounds)));
   return by_variant;
 }
@@ -87,10 +104,18 @@ std::string warmup_text(const Measurement& measurement) {
   return fmt::format("{} of {} step{}", text, measurement.warmup_steps, measurement.warmup_steps == 1 ? "" : "s");
 }
 
-void print_controls(const SuiteSpec& spec) {
-  for (const Variant& variant : spec.variants) {
+void print_controls(const SuiteSpec& spec, VideoEngine& engine) {
+  const SuiteSpec with = with_planned_controls(spec, engine, UnknownCosts::kLeaveOut);
+  for (const Variant& variant : with.variants) {
     if (variant.control_for.empty()) continue;
     fmt::print("  control {}: {} steps, for {}\n", variant.name, variant.config.steps, fmt::join(variant.control_for, ", "));
+  }
+  for (const Variant& variant : spec.variants) {
+    const VideoOrder order{&spec, &variant, &spec.prompts.front(), spec.seeds.front()};
+    engine.prepare(order);
+    if (engine.plan(order).cache_is_static) continue;
+    fmt::print("  control for {}: {} with the steps that cost what a first generation with its cache does\n", variant.name,
+               spec.reference);
   }
 }
 
@@ -123,7 +148,7 @@ int print_plan(const SuiteSpec& spec, const PlanQuestion& question) {
     const auto engine = make_pipeline_engine(engine::Loading::kWhenNeeded);
     const SuiteSpec planned = plannable_here(spec);
     flops = print_cost(planned, plan, rounds, *engine);
-    if (spec.measurement.controls) print_controls(with_planned_controls(planned, *engine));
+    if (spec.measurement.controls) print_controls(planned, *engine);
   } catch (const DataError& error) {  // a plan can be checked where the weights are not
     fmt::print("  no cost estimate: {}\n", error.what());
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -352,30 +353,6 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
   return config;
 }
 
-engine::GivenText read_prompt_embeds(const fs::path& path) {
-  const engine::SafetensorsFile file = engine::read_safetensors(path);
-  const auto tensor = [&](const std::string& key) {
-    const auto found = file.tensors.find(key);
-    return found == file.tensors.end() ? at::Tensor() : found->second;
-  };
-  const auto text = [&](const std::string& prefix) {
-    return engine::TextCondition(tensor(prefix + "prompt_embeds"), tensor(prefix + "prompt_attention_mask"),
-                                 tensor(prefix + "pooled_prompt_embeds"));
-  };
-  engine::GivenText given{text(""), text("negative_")};
-  for (const auto& [one, required] : {std::pair(&given.positive, true), std::pair(&given.negative, false)}) {
-    if (!one->tokens.defined() && !required) continue;
-    const bool right = one->tokens.defined() && one->tokens.dim() == 3 && one->tokens.size(0) == 1 &&
-                       (!one->mask.defined() || one->mask.sizes() == one->tokens.sizes().slice(0, 2)) &&
-                       (!one->pooled.defined() || (one->pooled.dim() == 2 && one->pooled.size(0) == 1));
-    if (!right) {
-      throw DataError(path.string(), "expected `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and "
-                                     "`pooled_prompt_embeds` [1, P] where they are there");
-    }
-  }
-  return given;
-}
-
 engine::GenerationRequest request_of(const GenerateFlags& f, const engine::GenerationDefaults& defaults) {
   engine::GenerationRequest request;
   const bool sized = f.video_size.size() == 3;
@@ -387,9 +364,9 @@ engine::GenerationRequest request_of(const GenerateFlags& f, const engine::Gener
   request.width = sized ? f.video_size[2] : f.width.value_or(defaults.width);
   request.negative_prompt = f.negative_prompt;
   request.seed = f.seed;
-  request.timed_steps = f.timed_steps;
+  if (f.timed_steps) request.first_steps = {*f.timed_steps};
   request.output = f.output_type == "latent" ? engine::Output::kLatents : engine::Output::kVideo;
-  if (!f.prompt_embeds.empty()) request.text = read_prompt_embeds(f.prompt_embeds);
+  if (!f.prompt_embeds.empty()) request.text = engine::read_given_text(f.prompt_embeds);
   if (f.latents.empty()) return request;
   const engine::SafetensorsFile file = engine::read_safetensors(f.latents);
   const auto found = file.tensors.find("latents");
@@ -414,20 +391,22 @@ void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& con
                        percent(engine::Branch::kSlidingTile), flops_text(plan.denoise_flops()), plan.speedup()));
   if (config.cache == "none") return;
   const int64_t forwards = plan.passes * static_cast<int64_t>(plan.step_flops.size());
-  const std::string known = plan.cache_is_static ? fmt::format("; {:.1f} of {} forwards", plan.forwards, forwards) : "";
+  const std::string known =
+      plan.cache_is_static ? fmt::format("; {:.1f} of {} forwards", plan.forwards, forwards)
+                           : fmt::format("; {:.1f} to {} of {} forwards, up to {:.2f}x faster", plan.least_forwards, forwards, forwards,
+                                         plan.denoise_flops() / plan.least_denoise_flops);
   log_info(fmt::format("cache {}: {}{}; {:.1f} MiB kept", config.cache, plan.cache_note, known,
                        static_cast<double>(plan.cache_bytes) / (1 << 20)));
 }
 
-// What the cache did: one letter a forward, for all blocks computed, some of them or some of their parts, or none.
-/// Forwards that ran, against those that the plan said; a forward in part has no number of its own.
+// Forwards that ran, against those that the plan said; a forward in part has no number of its own.
 void log_evaluations(const std::vector<engine::CacheCall>& calls, const engine::PlanSummary& plan) {
   double ran = 0;
   for (const engine::CacheCall& call : calls) {
     const auto count = [&](engine::BlockAction action) {
       return static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), action));
     };
-    if (count(engine::BlockAction::kPartly) > 0) return;
+    if (count(engine::BlockAction::kBroadcast) > 0) return;
     const double share = call.blocks.empty() ? 1 : count(engine::BlockAction::kComputed) / static_cast<double>(call.blocks.size());
     ran += (call.pass == engine::GuidancePass::kBoth ? 2 : 1) * share;
   }
@@ -435,15 +414,19 @@ void log_evaluations(const std::vector<engine::CacheCall>& calls, const engine::
                                 : fmt::format("evaluations of the network: {:g} of {:g}", ran, plan.forwards));
 }
 
+// What the cache did: one letter a forward, the passes of guidance apart.
 void log_cache_calls(const std::vector<engine::CacheCall>& calls) {
-  std::string letters;
+  std::array<std::string, 3> by_pass;  // positive, negative, both
   for (const engine::CacheCall& call : calls) {
-    const auto all = [&](engine::BlockAction action) {
-      return std::all_of(call.blocks.begin(), call.blocks.end(), [action](engine::BlockAction one) { return one == action; });
-    };
-    letters += all(engine::BlockAction::kComputed) ? 'X' : all(engine::BlockAction::kSkipped) ? '.' : 'p';
+    std::string blocks;
+    for (const engine::BlockAction action : call.blocks) blocks += engine::kBlockLetters[static_cast<size_t>(action)];
+    by_pass[static_cast<size_t>(call.pass)] += engine::forward_letter(blocks);
   }
-  log_info(fmt::format("forwards computed (X), in part (p), skipped (.): {}", letters));
+  std::string text;
+  for (const std::string& letters : by_pass) {
+    if (!letters.empty()) text += (text.empty() ? "" : " / ") + letters;
+  }
+  log_info(fmt::format("forwards computed (X), parts of blocks given back (p), blocks given back (c), skipped as a whole (.): {}", text));
 }
 
 void write_result(const engine::GenerationResult& result, const fs::path& path, double fps) {
@@ -513,7 +496,7 @@ int generate(GenerateFlags f) {
       log_evaluations(result.cache_calls, plan);
     }
     log_attention(result.attention_calls);
-    if (request.timed_steps) log_extrapolation(plan, progress);
+    if (request.first_steps) log_extrapolation(plan, progress);
     write_result(result, jobs[i].output, f.fps.value_or(defaults.fps));
     if (!f.timings.empty()) write_timings(progress, f.timings);
     std::cout << jobs[i].output.string() << std::endl;

@@ -177,7 +177,7 @@ int run(const Options& options) {
   if (!build.is_object()) throw ConfigError("--build", "expected a JSON object");
   run_options.build_json = canonical_json(build);
   const auto engine = make_pipeline_engine();
-  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine);
+  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine, UnknownCosts::kGenerate);
   RunSummary summary;
   try {
     summary = run_suite(spec, run_options, *engine);

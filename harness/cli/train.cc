@@ -2,7 +2,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fmt/format.h>
-#include <map>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -44,7 +43,7 @@ struct TrainArguments {
   JudgeArguments judge;
   ScorerExamination examination;
   std::vector<std::string> stages;
-  std::string optimizer = "muon", adapt_optimizer = "muon", distill_optimizer = "adamw";
+  std::string optimizer = "muon", adapt_optimizer = "muon", distill_optimizer = "adamw", method = "consistency";
 };
 
 void add_common(CLI::App& app, TrainOptions& options) {
@@ -61,6 +60,12 @@ void add_common(CLI::App& app, TrainOptions& options) {
   app.add_option("--evaluate-every", options.evaluate_every, "Steps between sample evaluations (0: at the end)")->capture_default_str();
   app.add_option("--checkpoint-minutes", options.checkpoint_minutes)->capture_default_str();
   app.add_option("--log-every", options.log_every)->capture_default_str()->check(whole_number(1));
+}
+
+void add_optimizer(CLI::App& app, std::string& optimizer) {
+  app.add_option("--optimizer", optimizer, "muon (matrices inside blocks; the rest AdamW) or adamw")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"muon", "adamw"}));
 }
 
 void add_replicas(CLI::App& app, TrainOptions& options) {
@@ -131,9 +136,7 @@ void add_base(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--init", base.initial_model, "Model folder to start from");
   app.add_option("--batch", base.batch, "Clips a micro-batch")->capture_default_str();
   add_replicas(app, base.options);
-  app.add_option("--optimizer", arguments.optimizer, "muon (matrices inside blocks; the rest AdamW) or adamw")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"muon", "adamw"}));
+  add_optimizer(app, arguments.optimizer);
   app.add_option("--heads", base.transformer.num_attention_heads)->capture_default_str();
   app.add_option("--head-dim", base.transformer.attention_head_dim)->capture_default_str();
   app.add_option("--layers", base.transformer.num_layers)->capture_default_str();
@@ -172,50 +175,48 @@ void add_router(CLI::App& app, RouterTraining& router) {
   app.add_option("--distillation", router.last_layer)->capture_default_str();
 }
 
-void add_adapt(CLI::App& app, TrainArguments& arguments) {
-  RouteAdaptation& adapt = arguments.adapt;
-  adapt.options.steps = 600;
-  adapt.options.accumulate = 2;
-  adapt.options.learning_rate = {5e-4, 30, 0.3, 0.02};
-  adapt.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
-  adapt.options.average_decay = 0.99;
-  add_common(app, adapt.options);
-  add_clip(app, adapt.clip);
-  add_pool(app, adapt.pool);
-  add_replicas(app, adapt.options);
-  app.add_option("--model", adapt.model, "Folder of the trained model, diffusers layout")->required();
-  app.add_option("--routers", adapt.routers, "Router checkpoint (default: the model's)");
-  app.add_option("--batch", adapt.batch, "Clips a micro-batch")->capture_default_str()->check(whole_number(1));
-  app.add_option("--dense-share", adapt.dense_share, "Share of the micro-batches with dense attention")
-      ->capture_default_str();
-  app.add_option("--caption-dropout", adapt.caption_dropout)->capture_default_str();
-  app.add_option("--noise-shift", adapt.noise_shift, "Shift of the training noise")->capture_default_str();
-  app.add_option("--uniform-share", adapt.uniform_share, "Share of noise levels that are uniform before the shift")
-      ->capture_default_str();
-  app.add_option("--optimizer", arguments.adapt_optimizer, "muon (matrices inside blocks; the rest AdamW) or adamw")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"muon", "adamw"}));
-  app.add_option("--average", adapt.options.average_decay, "Decay of the moving average of the weights; 0: none")
+// What distill and adapt share: a teacher, and networks that learn what it says.
+void add_school(CLI::App& app, Schooling& school, std::string& optimizer) {
+  school.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
+  school.options.average_decay = 0.99;
+  add_common(app, school.options);
+  add_clip(app, school.clip);
+  add_pool(app, school.pool);
+  add_replicas(app, school.options);
+  app.add_option("--model", school.model, "Folder of the model that teaches, diffusers layout")->required();
+  app.add_option("--batch", school.batch, "Clips a micro-batch")->capture_default_str()->check(whole_number(1));
+  add_optimizer(app, optimizer);
+  app.add_option("--average", school.options.average_decay, "Decay of the moving average of the weights; 0: none")
       ->capture_default_str();
 }
 
-const std::map<std::string, DistillMethod> kDistillMethods{{"consistency", DistillMethod::kConsistency},
-                                                           {"matching", DistillMethod::kMatching}};
+void add_adapt(CLI::App& app, TrainArguments& arguments) {
+  RouteAdaptation& adapt = arguments.adapt;
+  TrainOptions& options = adapt.school.options;
+  options.steps = 600;
+  options.accumulate = 2;
+  options.learning_rate = {5e-4, 30, 0.3, 0.02};
+  add_school(app, adapt.school, arguments.adapt_optimizer);
+  app.add_option("--routers", adapt.routers, "Router checkpoint (default: the model's)");
+  app.add_option("--dense-share", adapt.dense_share, "Share of the micro-batches with dense attention")
+      ->capture_default_str();
+  app.add_option("--caption-dropout", adapt.school.caption_dropout)->capture_default_str();
+  app.add_option("--noise-shift", adapt.noise_shift, "Shift of the training noise")->capture_default_str();
+  app.add_option("--uniform-share", adapt.uniform_share, "Share of noise levels that are uniform before the shift")
+      ->capture_default_str();
+}
 
 void add_distill(CLI::App& app, TrainArguments& arguments) {
   DistillTraining& distill = arguments.distill;
-  distill.options.learning_rate = {2e-4, 50, 0.5, 0.05};
-  distill.options.adamw = {0.9, 0.98, 1e-8, 0.01, AdamWOptions::Decay::kMatricesOnly};
-  distill.options.average_decay = 0.99;
-  add_common(app, distill.options);
-  add_clip(app, distill.clip);
-  add_pool(app, distill.pool);
-  add_replicas(app, distill.options);
-  app.add_option("--model", distill.model, "Folder of the teacher, diffusers layout")->required();
+  distill.school.options.learning_rate = {2e-4, 50, 0.5, 0.05};
+  add_school(app, distill.school, arguments.distill_optimizer);
   app.add_option("--init", distill.initial_student, "Transformer folder to start from (default: the teacher's)");
-  app.add_option("--method", distill.method, "consistency (phased) or matching (of distributions)")
-      ->transform(CLI::CheckedTransformer(kDistillMethods));
-  app.add_option("--batch", distill.batch, "Clips a micro-batch")->capture_default_str()->check(whole_number(1));
+  app.add_option("--lora-rank", distill.lora_rank,
+                 "Learn low-rank changes of this rank, written as a LoRA file; 0: all weights, written as a transformer folder")
+      ->capture_default_str();
+  app.add_option("--method", arguments.method, "consistency (phased) or matching (of distributions)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"consistency", "matching"}));
   app.add_option("--student-steps", distill.student_steps, "Steps of the student")->capture_default_str();
   app.add_option("--flow-shift", distill.flow_shift, "Shift of the student's sigmas and of the teacher's grid")->capture_default_str();
   app.add_option("--guidance", distill.guidance, "Of the teacher")->capture_default_str();
@@ -224,10 +225,6 @@ void add_distill(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--huber", distill.huber)->capture_default_str();
   app.add_option("--critic-steps", distill.critic_steps, "matching: steps of the critic for one of the student")->capture_default_str();
   app.add_option("--match-shift", distill.match_shift, "matching: shift of the noise at which both are compared")->capture_default_str();
-  app.add_option("--optimizer", arguments.distill_optimizer, "adamw, or muon for the matrices inside blocks")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"muon", "adamw"}));
-  app.add_option("--average", distill.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
   app.add_option("--evaluation-prompts", distill.evaluation_prompts)->capture_default_str();
 }
 
@@ -343,12 +340,13 @@ std::function<int()> add_train(CLI::App& sub) {
       return report(arguments->base.options, train_base(arguments->base));
     }
     if (adapt->parsed()) {
-      if (arguments->adapt_optimizer == "muon") arguments->adapt.options.muon.emplace();
-      return report(arguments->adapt.options, adapt_to_routes(arguments->adapt));
+      if (arguments->adapt_optimizer == "muon") arguments->adapt.school.options.muon.emplace();
+      return report(arguments->adapt.school.options, adapt_to_routes(arguments->adapt));
     }
     if (distill->parsed()) {
-      if (arguments->distill_optimizer == "muon") arguments->distill.options.muon.emplace();
-      return report(arguments->distill.options, train_student(arguments->distill));
+      if (arguments->distill_optimizer == "muon") arguments->distill.school.options.muon.emplace();
+      if (arguments->method == "matching") arguments->distill.method = DistillMethod::kMatching;
+      return report(arguments->distill.school.options, train_student(arguments->distill));
     }
     if (scorer->parsed()) return report(arguments->scorer.options, train_scorer(arguments->scorer));
     return report(arguments->router.options, train_routers(arguments->router));

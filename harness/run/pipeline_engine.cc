@@ -142,7 +142,7 @@ engine::GenerationRequest request_of(const VideoOrder& order) {
   request.width = config.width > 0 ? config.width : defaults.width;
   request.seed = order.seed;
   if (order.suite->output == "latents") request.output = engine::Output::kLatents;
-  if (config.timed_steps > 0) request.timed_steps = config.timed_steps;
+  if (config.timed_steps > 0) request.first_steps = {config.timed_steps};
   return request;
 }
 
@@ -182,8 +182,7 @@ class PipelineEngine final : public VideoEngine {
   // One decoder serves all variants: warming it once is enough.
   void warm_up(const VideoOrder& order, int64_t steps, engine::PipelineObserver* observer) override {
     engine::GenerationRequest request = request_of(order);
-    request.first_steps = steps;
-    request.timed_steps.reset();
+    request.first_steps = {steps, engine::FirstSteps::Purpose::kWarmUp};
     if (decoder_is_warm_) request.output = engine::Output::kLatents;
     loaded(order).generate(request, observer);
     decoder_is_warm_ = true;
@@ -235,13 +234,47 @@ class PipelineEngine final : public VideoEngine {
 
 }  // namespace
 
-SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine) {
+namespace {
+
+// The share of all forwards' blocks that the last generation computed.
+double computed_share(const std::vector<engine::CacheCall>& calls) {
+  double computed = 0, all = 0;
+  for (const engine::CacheCall& call : calls) {
+    const double passes = call.pass == engine::GuidancePass::kBoth ? 2 : 1;
+    computed += passes * static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), engine::BlockAction::kComputed));
+    all += passes * static_cast<double>(call.blocks.size());
+  }
+  return all > 0 ? computed / all : 1;
+}
+
+// By a generation, since no plan says it.
+std::optional<double> tried_flops(const VideoOrder& order, const engine::PlanSummary& plan, VideoEngine& engine) {
+  SuiteSpec latents = *order.suite;
+  latents.output = "latents";
+  VideoOrder trial = order;
+  trial.suite = &latents;
+  try {
+    engine.generate(trial, nullptr);
+  } catch (const std::exception& error) {  // its trials will fail too, and say so
+    log_warn(fmt::format("{}: no control, since a first generation failed: {}", order.variant->name, error.what()));
+    return std::nullopt;
+  }
+  const double share = computed_share(engine.calls());
+  log_info(fmt::format("{}: its cache decides while sampling; a first generation computed {:.0f} % of the blocks", order.variant->name,
+                       100 * share));
+  return share * plan.denoise_flops();
+}
+
+}  // namespace
+
+SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown) {
   const SuiteSpec asked = spec;
   return with_controls(std::move(spec), [&](const Variant& variant) -> std::optional<double> {
     const VideoOrder order{&asked, &variant, &asked.prompts.front(), asked.seeds.front()};
     engine.prepare(order);
     const engine::PlanSummary plan = engine.plan(order);
-    return plan.cache_is_static ? std::optional(plan.denoise_flops()) : std::nullopt;
+    if (plan.cache_is_static) return plan.denoise_flops();
+    return unknown == UnknownCosts::kGenerate ? tried_flops(order, plan, engine) : std::nullopt;
   });
 }
 

@@ -27,11 +27,10 @@ std::vector<uint8_t> route_bytes(const engine::PlanSummary& plan) {
 
 std::vector<reports::CallRow> call_rows(const std::vector<engine::CacheCall>& calls) {
   constexpr std::array<const char*, 3> kPasses{"positive", "negative", "both"};
-  constexpr std::array<char, 3> kLetters{'X', 'p', '.'};  // by BlockAction
   std::vector<reports::CallRow> rows;
   for (const engine::CacheCall& call : calls) {
     reports::CallRow row{call.step, kPasses[static_cast<size_t>(call.pass)], "", call.signal};
-    for (const engine::BlockAction action : call.blocks) row.blocks += kLetters[static_cast<size_t>(action)];
+    for (const engine::BlockAction action : call.blocks) row.blocks += engine::kBlockLetters[static_cast<size_t>(action)];
     rows.push_back(std::move(row));
   }
   return rows;

@@ -44,8 +44,12 @@ class VideoEngine {
   virtual std::string model_json(const SuiteSpec& suite) = 0;
 };
 
-/// with_controls by the plans that `engine` makes of the suite's variants.
-SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine);
+/// What variants cost whose cache decides while sampling: what a first generation of latents does (first prompt and seed),
+/// or nothing is known, and they get no control.
+enum class UnknownCosts { kGenerate, kLeaveOut };
+
+/// with_controls by the plans that `engine` makes of the suite's variants. A generation that fails is a warning, and no control.
+SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown);
 
 /// Drives engine/pipeline. Variants with the same networks share them. Others stay loaded beside each other while their
 /// weights fit into half of this machine's memory, else (and where weights are random) only the last one. `model`: "embedded", a name in suites/shapes or a folder.

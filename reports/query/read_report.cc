@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
@@ -219,6 +221,20 @@ void read_profile(const Database& database, int64_t case_id, Variant& variant) {
   }
 }
 
+// A layer that no forward of a step ran routes nothing.
+void drop_unused_routes(Variant& variant) {
+  std::set<std::pair<int64_t, int64_t>> idle, busy;  // step, layer
+  for (const CallRow& call : variant.calls) {
+    for (size_t layer = 0; layer < call.blocks.size(); ++layer) {
+      const bool ran = call.blocks[layer] == 'X' || call.blocks[layer] == 'p';
+      (ran ? busy : idle).emplace(call.step, static_cast<int64_t>(layer));
+    }
+  }
+  std::erase_if(variant.routes, [&](const RouteRow& row) {
+    return idle.contains({row.step, row.layer}) && !busy.contains({row.step, row.layer});
+  });
+}
+
 // Older databases have no such table.
 void read_calls(const Database& database, int64_t case_id, Variant& variant) {
   Statement known = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'forward_call'");
@@ -227,6 +243,7 @@ void read_calls(const Database& database, int64_t case_id, Variant& variant) {
       database.prepare("SELECT step, pass, blocks, signal FROM forward_call WHERE case_id = ? ORDER BY ordinal");
   call.bind(case_id);
   while (call.step()) variant.calls.push_back({call.integer(0), call.text(1), call.text(2), call.number(3)});
+  drop_unused_routes(variant);
 }
 
 void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
@@ -340,7 +357,7 @@ void summarise_scores(const std::map<int64_t, int64_t>& prompt_of, Variant& vari
   }
 }
 
-// Forwards that ran, as far as letters tell: a forward in part counts for nothing that is known.
+// Forwards that ran, as far as letters tell: of a block whose parts were given back, how much ran is not known.
 std::optional<double> evaluations(const Variant& variant) {
   double sum = 0;
   for (const CallRow& call : variant.calls) {

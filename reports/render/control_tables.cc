@@ -18,14 +18,13 @@ std::map<std::string, std::vector<const CallRow*>> by_pass(const Variant& varian
   return passes;
 }
 
-// One letter a step: X all blocks computed, . none, p some of them or in part.
+// One letter a step: the blocks' where all are alike, else p where parts were given back and c where blocks were.
 std::string letters(const std::vector<const CallRow*>& calls) {
   std::string text;
   for (const CallRow* call : calls) {
-    const auto all = [&](char letter) {
-      return std::all_of(call->blocks.begin(), call->blocks.end(), [letter](char c) { return c == letter; });
-    };
-    text += all('X') ? 'X' : all('.') ? '.' : 'p';
+    const std::string& blocks = call->blocks;
+    const bool alike = blocks.find_first_not_of(blocks.empty() ? 'X' : blocks.front()) == std::string::npos;
+    text += blocks.empty() ? 'X' : alike ? blocks.front() : blocks.find('p') != std::string::npos ? 'p' : 'c';
   }
   return text;
 }
@@ -34,7 +33,8 @@ Table call_table(const Report& report) {
   Table table{
       "calls",
       "Calls of the network",
-      "A letter a step: X every block computed, p some blocks or parts of them, . none: what was kept stands for it.",
+      "A letter a step: X every block computed; p parts of blocks given back as they were kept; c blocks, most or all, "
+      "replaced by what was kept of them; . the whole forward skipped.",
       {"variant", "pass", "steps", "computed in full"},
       {},
       3};

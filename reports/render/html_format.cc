@@ -251,11 +251,12 @@ std::string body(const Report& report, const RenderOptions& options) {
   out += take("prediction") + take("setup");
   out += chart("routes", "Routing: layer by step",
                "Share of a layer's heads that each branch serves at each step. Routes depend on the "
-               "timestep alone.") +
+               "timestep alone; where a cache kept a layer from running there are none.") +
          take("routes");
   out += chart("calls", "Calls of the network: block by step",
-               "What the cache did to each block at each step: computed, computed in part, "
-               "skipped. Where it decided on a number, the tooltip has it.") +
+               "What the cache did to each block at each step: computed, parts of it broadcast from an earlier step, "
+               "replaced by what was cached, or skipped with the whole forward. Where it decided on a number, the "
+               "tooltip has it.") +
          take("calls");
   out += chart("layers", "Time by layer", "Separate profiled trials.") + take("layers");
   out += chart("operators", "Time by operator", "Separate profiled trials; the ten longest by self time.") +

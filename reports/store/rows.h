@@ -128,7 +128,8 @@ struct RouteRow {
   int64_t sliding_heads = 0;
 };
 
-/// One forward of the network in a generation; `blocks` has a letter each: X computed, p in part, . skipped.
+/// One forward of the network in a generation; `blocks` has a letter each: X computed, p parts of it given back as kept,
+/// c replaced by what was kept, . the whole forward skipped (runs of older versions have . for c too).
 struct CallRow {
   int64_t step = 0;
   std::string pass;    ///< positive, negative or both

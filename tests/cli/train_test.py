@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -28,6 +29,13 @@ def log_lines(folder):
     """log.jsonl without the one value that depends on the clock."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def latents(file):
+    """The numbers of a safetensors file with one fp32 tensor."""
+    data = file.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    return struct.unpack(f"<{(len(data) - start) // 4}f", data[start:])
 
 
 def exported(folder):
@@ -110,6 +118,25 @@ class Train(unittest.TestCase):
         self.assertIn("2 steps, 1 passes", self.call(*student, "--output", self.tmp / "student.mp4"))
         self.refused("--guidance", *student, "--guidance", 5, "--output", self.tmp / "x.mp4")
         self.refused("--teacher-steps", "train", "distill", *small, *CLIP, "--teacher-steps", 5, "--out", self.tmp / "no")
+        low_rank = self.tmp / "low-rank"
+        distill = ["train", "distill", *COMMON, *small, "--method", "consistency", "--student-steps", 4, "--teacher-steps", 4,
+                   "--evaluation-prompts", 1, "--lora-rank", 2, "--warmup", 0, "--lr", 0.05, "--out"]
+        self.call(*distill, low_rank)
+        self.assertEqual({file.name for file in low_rank.iterdir()} & {"student", "student.safetensors", "student.recipe.json"},
+                         {"student.safetensors", "student.recipe.json"})
+        clips = {}
+        for mode in ("merged", "runtime"):
+            clips[mode] = self.tmp / f"{mode}.safetensors"
+            said = self.call("generate", "--model", model, "--lora", low_rank / "student.safetensors", "--strict", "--lora-mode", mode,
+                             *CLIP, "--prompt", "x", "--output-type", "latent", "--output", clips[mode])
+            self.assertIn("4 steps, 1 passes", said)  # by the recipe beside the file
+        merged, beside = (latents(clip) for clip in clips.values())
+        self.assertLess(max(abs(a - b) for a, b in zip(merged, beside)), 1e-5)
+        plain = self.tmp / "plain.safetensors"
+        self.call("generate", "--model", model, "--recipe", low_rank / "student.recipe.json", *CLIP, "--prompt", "x",
+                  "--output-type", "latent", "--output", plain)
+        self.assertNotEqual(merged, latents(plain))  # it learnt something
+        self.refused("--lora-rank", "train", "distill", *small, *CLIP, "--lora-rank", -1, "--student-steps", 4, "--out", self.tmp / "no")
         routers = ["--routers", self.tmp / "router" / "routers"]
         self.check_verb("adapt", signal.SIGINT, "transformer", *small, *routers, "--accumulate", 2)
         adapted = (self.tmp / "adapt" / "transformer" / weights).read_bytes()

@@ -3,6 +3,7 @@
 
 #include "engine/base/error.h"
 #include "harness/plan/plan.h"
+#include "harness/run/video_engine.h"
 #include "tests/support/catch.h"
 
 #include <nlohmann/json.hpp>
@@ -57,6 +58,51 @@ TEST_CASE("controls are the reference with as many steps as cost the same", "[ha
   CHECK(again.config.steps == 20);
   CHECK(again.control_for == std::vector<std::string>{"dense"});
   CHECK_THAT(variant_params(spec, ten), Contains("\"control_for\":\"half, also-half\""));
+}
+
+namespace {
+
+// Plans 10 operations for every variant; that of "guesses" is not what its cache will do: of four blocks one in the second
+// of two forwards.
+class PlanningEngine final : public VideoEngine {
+ public:
+  void prepare(const VideoOrder&) override {}
+  engine::PlanSummary plan(const VideoOrder& order) override {
+    engine::PlanSummary plan;
+    plan.step_flops = {5, 5};
+    plan.cache_is_static = order.variant->cache.name != "guesses";
+    return plan;
+  }
+  at::Tensor generate(const VideoOrder& order, engine::PipelineObserver*) override {
+    if (fails) throw DataError("it", "failed");
+    outputs.push_back(order.suite->output);
+    return {};
+  }
+  std::vector<engine::CacheCall> calls() const override {
+    using enum engine::BlockAction;
+    return {{0, engine::GuidancePass::kPositive, {kComputed, kComputed, kComputed, kComputed}, 0},
+            {1, engine::GuidancePass::kPositive, {kComputed, kCached, kCached, kCached}, 0}};
+  }
+  std::string model_json(const SuiteSpec&) override { return "{}"; }
+
+  bool fails = false;
+  std::vector<std::string> outputs;  // of the generations
+};
+
+}  // namespace
+
+TEST_CASE("what a deciding cache costs is seen in a first generation", "[harness][controls]") {
+  SuiteSpec spec = six_variants();
+  spec.variants = {variant("dense"), variant("cached")};
+  spec.variants[1].cache.name = "guesses";
+  PlanningEngine engine;
+  const SuiteSpec known = with_planned_controls(spec, engine, UnknownCosts::kGenerate);
+  CHECK(engine.outputs == std::vector<std::string>{"latents"});
+  CHECK(known.variant("dense-13-steps").control_for == std::vector<std::string>{"cached"});  // 5 of 8 blocks of 20 steps
+  CHECK(with_planned_controls(spec, engine, UnknownCosts::kLeaveOut).variants.size() == 3);  // and the reference again
+  CHECK(engine.outputs.size() == 1);
+  engine.fails = true;
+  CHECK(with_planned_controls(spec, engine, UnknownCosts::kGenerate).variants.size() == 3);
 }
 
 TEST_CASE("a control needs a reference of known cost and a free name", "[harness][controls]") {

@@ -140,13 +140,13 @@
 
   // What the caches did: a panel a variant and pass, only where something was not computed.
   const calls = () => {
-    const actions = { X: "computed", p: "in part", ".": "skipped" };
-    const values = report.variants.filter((v) => (v.calls ?? []).some((c) => /[p.]/.test(c.blocks))).flatMap((v) => v.calls.flatMap((c) =>
+    const actions = { X: "computed", p: "broadcast (parts)", c: "cached", ".": "skipped" };
+    const values = report.variants.filter((v) => (v.calls ?? []).some((c) => /[pc.]/.test(c.blocks))).flatMap((v) => v.calls.flatMap((c) =>
       [...c.blocks].map((letter, block) => ({ panel: c.pass === "both" ? v.variant : `${v.variant}, ${c.pass}`, step: c.step, block, action: actions[letter], signal: c.signal }))));
     if (!values.length) return null;
     return { columns: 3, data: { values }, facet: { field: "panel", type: "nominal" }, spec: { width: 270, height: 120, mark: { type: "rect", stroke: "#fff", strokeWidth: 0.5 }, encoding: {
       x: { field: "step", type: "ordinal", title: "denoising step", axis: { labelAngle: 0, labelOverlap: true } }, y: { field: "block", type: "ordinal", title: "block", axis: { labelOverlap: true } },
-      color: { field: "action", type: "nominal", title: null, scale: { domain: ["computed", "in part", "skipped"], range: ["#1f6feb", "#9ec5f8", "#eef1f4"] } },
+      color: { field: "action", type: "nominal", title: null, scale: { domain: ["computed", "broadcast (parts)", "cached", "skipped"], range: ["#1f6feb", "#9ec5f8", "#f3d19c", "#eef1f4"] } },
       tooltip: [{ field: "panel" }, { field: "step" }, { field: "block" }, { field: "action" }, { field: "signal", format: ".4g" }] } } };
   };
 

@@ -71,7 +71,7 @@ TEST_CASE("a fitted polynomial predicts the changes it was fitted on", "[cache][
   CHECK(fit.r2 == Approx(1 - squares / spread).margin(1e-6));
   CHECK(fit.calibration.low == lowest);
   CHECK(fit.calibration.high == highest);
-  CHECK(fit.calibration.layers == 4);
+  CHECK(fit.calibration.model.layers == 4);
   CHECK(fit.calibration.steps == 12);
 }
 

@@ -94,6 +94,27 @@ TEST_CASE("pab: how often a window of timesteps lets a part be kept, by flow shi
   }
 }
 
+TEST_CASE("dbcache: the published step masks, for any number of steps", "[cache][masks]") {
+  struct Row {
+    const char* name;
+    int64_t steps;
+    const char* mask;
+  };
+  // cache-dit's masks; that of 28 steps is the one that others are made from.
+  for (const Row& row : {Row{"slow", 28, "XXXXXXXX.XXX..XXX..XX..X...X"}, Row{"medium", 28, "XXXXXX.XX...XX...XX...XX...X"},
+                         Row{"fast", 28, "XXXXXX.X...X....X.....X....X"}, Row{"ultra", 28, "XXXX..X.....X......X.......X"},
+                         Row{"slow", 50, "XXXXXXXXXXXXXXXXXXXXXX..XXXXX...XXXXX...XXX...XX.X"},
+                         Row{"ultra", 50, "XXXXXXX...XX.........XX...........XX.............X"},
+                         Row{"fast", 40, "XXXXXXXXXX..XX.....XX......XX.....X....X"}, Row{"medium", 30, "XXXXXXXXX.XX...XX...XX...XX..X"},
+                         Row{"slow", 20, "XXXXXXXX.XXX..XXX..X"}, Row{"ultra", 17, "XXX.............X"}, Row{"fast", 16, "XXXXX..........X"},
+                         Row{"medium", 15, "XXXX.XX.X..X..X"}, Row{"slow", 12, "XXXX.XX.XXXX"}, Row{"ultra", 10, "XX.X..X..X"},
+                         Row{"fast", 9, "XXXX.X..X"}, Row{"medium", 8, "XXXX.X.X"}, Row{"ultra", 6, "XXX..X"}, Row{"slow", 4, "XX.X"}}) {
+    INFO(row.name << " " << row.steps);
+    const auto cache = make_step_cache("dbcache", {{"first_blocks", 1}, {"step_mask", row.name}, {"mask_policy", "static"}}, "test");
+    CHECK(cache->plan(toy_schedule(row.steps)).note == row.mask);
+  }
+}
+
 TEST_CASE("taylorseer: every few steps after a warm-up", "[cache][masks]") {
   CHECK(mask_of("taylorseer", {{"interval", 4}, {"warmup", 3}}, toy_schedule(12)) == "XXX...X...X.");
   CHECK(mask_of("taylorseer", {{"interval", 1}}, toy_schedule(6)) == "XXXXXX");

@@ -167,13 +167,13 @@ TEST_CASE("timed steps are the first of the schedule, and the plan knows both", 
   PipelineConfig config = small_config();
   Pipeline pipeline = Pipeline::load(config);
   GenerationRequest some = small_request();
-  some.timed_steps = 3;
+  some.first_steps = {3};
   CHECK(at::equal(pipeline.generate(some).latents, pipeline.generate(small_request()).latents));
   struct Counter final : PipelineObserver {
     int64_t steps = 0, count = 0;
     void step_end(int64_t, int64_t of) override { ++steps, count = of; }
   } counter;
-  some.timed_steps = 2;
+  some.first_steps = {2};
   const GenerationResult two = pipeline.generate(some, &counter);
   CHECK(counter.steps == 2);
   CHECK_FALSE(at::equal(two.latents, pipeline.generate(small_request()).latents));
@@ -183,9 +183,9 @@ TEST_CASE("timed steps are the first of the schedule, and the plan knows both", 
   CHECK(part.schedule_flops == Approx(whole.denoise_flops()));
   CHECK(part.denoise_flops() < whole.denoise_flops());
   CHECK(part.attention_flops < whole.attention_flops);
-  some.timed_steps = 4;
+  some.first_steps = {4};
   CHECK_THROWS_WITH(pipeline.generate(some), Contains("--timed-steps") && Contains("1 to 3"));
-  some.timed_steps = 1;
+  some.first_steps = {1};
   some.output = Output::kVideo;
   CHECK_THROWS_WITH(pipeline.generate(some), Contains("latents"));
   config.attention = "dense";

@@ -145,13 +145,13 @@ TEST_CASE("a warm-up stops after its first steps and leaves the next generation 
   config.cache_options = R"({"interval": 1})";
   Pipeline pipeline = Pipeline::load(config);
   GenerationRequest request = tiny_request();
-  request.first_steps = 1;
+  request.first_steps = {1, FirstSteps::Purpose::kWarmUp};
   CHECK(pipeline.generate(request).cache_calls.size() < 4);
   request.output = Output::kVideo;
   CHECK(pipeline.generate(request).video.defined());
   request = tiny_request();
   CHECK(at::equal(pipeline.generate(request).latents, cold));
-  request.first_steps = 100;  // more than there are: all
+  request.first_steps = {100, FirstSteps::Purpose::kWarmUp};  // more than there are: all
   CHECK(at::equal(pipeline.generate(request).latents, cold));
 }
 

@@ -107,6 +107,7 @@ TEST_CASE("bad recipes are refused with the reason", "[schedule][recipe]") {
   CHECK_THROWS_WITH(read("sigmas", {1, 0}), Contains("either"));
   CHECK_THROWS_WITH(read("update", "heun"), Contains("euler or renoise"));
   CHECK_THROWS_WITH(read("timesteps", {1000, 500}), Contains("one a step"));
+  CHECK_THROWS_WITH(read("timesteps", {1000, 500, 600, 200}), Contains("600 after 500"));
   CHECK_THROWS_WITH(read("flow_shift", -1), Contains("positive"));
   CHECK_THROWS_WITH(read("guidence", 1), Contains("guidance"));
   CHECK_THROWS_WITH(load_recipe("fastwan-4", "--recipe"), Contains("--recipe") && Contains("fastwan-3"));

@@ -155,12 +155,15 @@ TEST_CASE("the dense micro-batches of an adaptation are evenly spread", "[train]
 
 TEST_CASE("trainings that cannot be are refused before anything is loaded", "[train][distill]") {
   DistillTraining training;
-  training.model = "/no/such/model";
+  training.school.model = "/no/such/model";
   training.teacher_steps = 6;
   training.student_steps = 4;
   CHECK_THROWS_WITH(train_student(training), Catch::Matchers::Contains("--teacher-steps"));
   training.student_steps = 0;
   CHECK_THROWS_WITH(train_student(training), Catch::Matchers::Contains("--student-steps"));
+  training.student_steps = 3;
+  training.lora_rank = -1;
+  CHECK_THROWS_WITH(train_student(training), Catch::Matchers::Contains("--lora-rank"));
   RouteAdaptation adaptation;
   adaptation.dense_share = 1.5;
   CHECK_THROWS_WITH(adapt_to_routes(adaptation), Catch::Matchers::Contains("--dense-share"));

@@ -74,10 +74,9 @@ TEST_CASE("merged changes equal those of a side path at run time", "[weights][lo
   const LoraChanges first = read_lora(fixture("wan-original"), "x", model),
                     second = read_lora(fixture("wan-lightx2v"), "x", model);
   TensorMap merged = model, beside = model;
-  merge_lora(first, 0.7, merged);
-  merge_lora(second, -0.2, merged);
-  attach_lora(first, 0.7, beside);
-  attach_lora(second, -0.2, beside);
+  const std::vector<WeightedLora> both{{&first, 0.7}, {&second, -0.2}};
+  merge_loras(both, at::kFloat, merged);
+  attach_loras(both, at::kFloat, beside);
   const at::Tensor x = at::sin(at::arange(24, at::kFloat)).view({3, 8});
   for (const std::string module : {"blocks.0.attn1.to_q", "blocks.0.attn2.to_out.0", "blocks.0.ffn.net.0.proj"}) {
     INFO(module);
@@ -91,6 +90,23 @@ TEST_CASE("merged changes equal those of a side path at run time", "[weights][lo
       at::equal(merged.at("blocks.0.norm2.weight"), beside.at("blocks.0.norm2.weight")));  // no product: merged in both
   CHECK(merged.at("blocks.0.norm2.weight").abs().max().item<double>() > 0.01);
   CHECK(model.at("blocks.0.attn1.to_q.weight").abs().max().item<double>() == 0);  // the caller's tensors stay
+}
+
+TEST_CASE("a sum is rounded once, to the wider of the weights' type and the network's", "[weights][lora]") {
+  TensorMap model = fixture("wan-model");
+  for (auto& [name, tensor] : model) tensor = (tensor + 1).to(at::kBFloat16);
+  const LoraChanges changes = read_lora(fixture("wan-original"), "x", model);
+  const std::vector<WeightedLora> twice{{&changes, 0.01}, {&changes, 0.02}};
+  const std::string name = "blocks.0.attn1.to_q.weight";
+  TensorMap whole = model, half = model;
+  merge_loras(twice, at::kFloat, whole);
+  merge_loras(twice, at::kBFloat16, half);
+  const LoraChange& change = *std::find_if(changes.changes.begin(), changes.changes.end(),
+                                           [&](const LoraChange& one) { return one.parameter == name; });
+  const at::Tensor exact = model.at(name).to(at::kFloat) + 0.03 * lora_difference(change, model.at(name).sizes());
+  CHECK(whole.at(name).scalar_type() == at::kFloat);
+  CHECK(at::allclose(whole.at(name), exact, 1e-6, 1e-7));
+  CHECK(at::equal(half.at(name), whole.at(name).to(at::kBFloat16)));
 }
 
 TEST_CASE("keys without a place are reported with the reason", "[weights][lora]") {
@@ -116,8 +132,9 @@ TEST_CASE("keys without a place are reported with the reason", "[weights][lora]"
 TEST_CASE("a whole checkpoint is read in the original naming", "[weights][lora]") {
   const std::string name = GENERATE("wan", "hunyuan");
   const TensorMap model = fixture(name + "-model"), expected = fixture(name + "-whole-expected");
-  const std::filesystem::path file =
-      std::string(VORTA_SOURCE_DIR) + "/tests/golden/lora/" + name + "-whole.safetensors";
+  // The .pt files hold the same inside what trainings keep around it: generator_ema beside other networks, and module.
+  const std::string ending = GENERATE("-whole.safetensors", "-whole.pt");
+  const std::filesystem::path file = std::string(VORTA_SOURCE_DIR) + "/tests/golden/lora/" + name + ending;
   const TensorMap found = read_renamed_weights(file, model);
   REQUIRE(found.size() == model.size());
   for (const auto& [key, tensor] : expected) {

@@ -151,6 +151,9 @@ def whole(out, generator):
         values[name] = torch.randn(tensor.shape, generator=generator)
     save_file(values, out / "wan-whole-expected.safetensors")
     save_file({"model.diffusion_model." + named[name]: tensor for name, tensor in values.items()}, out / "wan-whole.safetensors")
+    training = {"model." + named[name]: tensor for name, tensor in values.items()}
+    torch.save({"generator": {key: tensor + 1 for key, tensor in training.items()}, "generator_ema": training,
+                "critic": {"model.head.weight": torch.zeros(2)}, "step": 1000}, out / "wan-whole.pt")
     fused, parts = {}, {}
     for module, (targets, rows, columns, swapped) in HUNYUAN.items():
         fused[f"{module}.weight"] = torch.randn(sum(rows), columns, generator=generator)
@@ -158,6 +161,7 @@ def whole(out, generator):
         weight = torch.cat(list(reversed(weight.chunk(2)))) if swapped else weight
         parts |= {f"{t}.weight": part.contiguous() for t, part in zip(targets, weight.split(rows))}
     save_file(fused, out / "hunyuan-whole.safetensors")
+    torch.save({"module": fused}, out / "hunyuan-whole.pt")
     save_file(parts, out / "hunyuan-whole-expected.safetensors")
 
 
