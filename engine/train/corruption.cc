@@ -111,7 +111,8 @@ at::Tensor shuffle(const RenderedClip& clip, double strength, uint64_t seed) {
 }
 
 constexpr std::array kCorruptions{
-    Corruption{"background_swap", "the objects are in front of another background in the last frames", &swap_background},
+    Corruption{"background_swap", "the objects are in front of another background in the last frames", &swap_background,
+               CorruptionNeeds::kRenderedClip},
     Corruption{"black", "the picture fades to black", &blacken},
     Corruption{"blur", "Gaussian, up to 4 pixels", &blur},
     Corruption{"color_swap", "red, green and blue change places in the last frames", &swap_colors},
@@ -119,8 +120,9 @@ constexpr std::array kCorruptions{
     Corruption{"frame_drop", "up to 70 % of the frames are lost, the one before stays", &drop_frames},
     Corruption{"freeze", "nothing moves in the last frames", &freeze},
     Corruption{"noise", "Gaussian, a deviation of up to a fifth of the range", &add_noise},
-    Corruption{"object_removal", "the objects are gone in the last frames", &remove_objects},
-    Corruption{"rearrangement", "pairs stand the other way, side by side or one above the other, in the last frames", &rearrange},
+    Corruption{"object_removal", "the objects are gone in the last frames", &remove_objects, CorruptionNeeds::kRenderedClip},
+    Corruption{"rearrangement", "pairs stand the other way, side by side or one above the other, in the last frames", &rearrange,
+               CorruptionNeeds::kRenderedClip},
     Corruption{"reversal", "the last frames run backwards", &reverse},
     Corruption{"shuffle", "frames change places", &shuffle},
 };

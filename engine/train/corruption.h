@@ -22,12 +22,16 @@ struct RenderedClip {
 };
 RenderedClip rendered_clip(const Scene& scene, const ClipSize& size);
 
+/// What a corruption is made of: any video's frames, or a rendered clip's other layers.
+enum class CorruptionNeeds { kFrames, kRenderedClip };
+
 /// A way to spoil a video that every scorer should notice whose business it is.
 struct Corruption {
   std::string_view name;
   std::string_view description;
   /// Frames spoilt with `strength` in 0..1; 0 leaves them as they are. A pure function.
   at::Tensor (*apply)(const RenderedClip& clip, double strength, uint64_t seed);
+  CorruptionNeeds needs = CorruptionNeeds::kFrames;
 };
 
 /// Sorted by name: background_swap, black, blur, color_swap, flicker, frame_drop, freeze, noise, object_removal, rearrangement,

@@ -114,6 +114,21 @@ const std::vector<TestVideo>& pair_videos() {
   return kVideos;
 }
 
+// One object in each motion that another one is when it runs backwards, and one that turns.
+const std::vector<TestVideo>& motion_videos() {
+  static const std::vector<TestVideo> kVideos = [] {
+    using namespace engine;  // NOLINT(google-build-using-namespace): enumerators
+    std::vector<TestVideo> videos;
+    uint64_t look = 920;
+    for (const Motion motion : {Motion::kLeft, Motion::kRight, Motion::kUp, Motion::kDown, Motion::kFall, Motion::kGrow, Motion::kShrink, Motion::kSpin}) {
+      videos.push_back(short_video_of(scene_of(ShapeKind::kSquare, static_cast<Color>(look % kColors), motion, Background::kGradient, look)));
+      ++look;
+    }
+    return videos;
+  }();
+  return kVideos;
+}
+
 // Mean scores of short videos by what is asked, how they are spoilt and how much; a video at a time, as dimensions share what
 // the networks saw.
 using Ladder = std::map<std::string, std::map<std::string, std::array<double, 3>>>;
@@ -272,6 +287,11 @@ TEST_CASE("embedded scores of pairs and what is behind them fall with what spoil
   for (const TestVideo& video : pair_videos()) {  // VBench does not look at the side, so a mirrored pair is as good
     CHECK(score_of_frames("spatial_relationship", video.clip.frames.slice(0, 1, std::nullopt, 2).flip(3), video.prompt) == 1.0);
   }
+}
+
+TEST_CASE("embedded scores of motions fall when these stop, run backwards or lose their order, and more of it", "[metrics][corruptions]") {
+  check_falling(ladder_of(motion_videos(), {{"human_action", {"freeze", "reversal", "shuffle", "object_removal"}},
+                                            {"temporal_style", {"freeze", "object_removal"}}}));
 }
 
 TEST_CASE("a frozen or black video cannot win", "[metrics][corruptions]") {
