@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds per video and dimension: vorta-bench beside VBench 0.1.5's own functions, on this machine's CPU.
+"""Seconds per video and dimension: vorta-bench beside VBench 0.1.5's own functions, on this machine's CPU; or beside itself.
 
 python metrics/compare_speed.py WEIGHTS VIDEOS OUT [--dimension NAME ...] [--threads N]
+python metrics/compare_speed.py WEIGHTS VIDEOS OUT --devices cpu cuda [--profile vbench] [--dimension NAME ...] [--threads N]
 
 WEIGHTS: a folder in VBench's layout; random weights do (tests/golden/make_vbench.py --full and official_sizes.py make them).
 VIDEOS: a folder of .mp4 files; prompts are the file names. Each dimension runs in two processes, one after the other, with the
 same number of threads. Neither time holds the loading of the network. Wall seconds, and CPU seconds of all threads, which do not
 depend on what else the machine is doing. Python needs what official_sizes.py needs. Writes and adds to OUT/speed.json.
+
+--devices: the program alone, all dimensions in one process a device, wall seconds and how far the scores are apart; needs no
+Python but the standard library's, and writes OUT/devices.json.
 """
 import argparse
 import json
@@ -139,36 +143,59 @@ def tag2text(weights, paths):
     return lambda: scene(network, entries, "cpu")
 
 
-# dimension: (VBench's function, what the prompt list says of it)
+RELATION = {"object_a": "cat", "object_b": "dog", "relationship": "on the left of"}
+# dimension: (VBench's function where it is compared, what the prompt list says of it)
 DIMENSIONS = {
     "temporal_flickering": (flickering, None), "subject_consistency": (dino, None), "background_consistency": (background, None),
     "imaging_quality": (imaging, None), "aesthetic_quality": (aesthetic, None), "dynamic_degree": (raft, None),
     "motion_smoothness": (amt, None), "overall_consistency": (viclip, None), "human_action": (umt, None),
     "appearance_style": (appearance, {"appearance_style": "oil painting"}), "object_class": (grit, {"object": "cat"}),
-    "scene": (tag2text, {"scene": {"scene": "beach"}})}
+    "scene": (tag2text, {"scene": {"scene": "beach"}}), "temporal_style": (None, None), "multiple_objects": (None, {"object": "cat and dog"}),
+    "color": (None, {"color": "red"}), "spatial_relationship": (None, {"spatial_relationship": RELATION})}
 
 
-def ours(options, name):
-    out = options.out / name
+def score(options, out, names, extra=()):
+    """The details of `vorta-bench score` for these dimensions, by name."""
     out.mkdir(parents=True, exist_ok=True)
     for journal in out.glob("score_journal*"):
         journal.unlink()
     paths = sorted(options.videos.glob("*.mp4"))
-    command = [*options.program.split(), "score", "--videos_path", str(options.videos), "--output_path", str(out), "--name", "speed", "--device",
-               "cpu", "--dimension", name]
-    auxiliary = DIMENSIONS[name][1]
-    if auxiliary is None:
+    command = [*options.program.split(), "score", "--videos_path", str(options.videos), "--output_path", str(out), "--name", "speed",
+               "--profile", options.profile, "--dimension", *names, *extra]
+    auxiliary = {name: DIMENSIONS[name][1] for name in names if DIMENSIONS[name][1]}
+    if not auxiliary or options.profile == "embedded":
         command += ["--mode", "custom_input"]
     else:  # only VBench's standard mode has auxiliary values: files are named PROMPT-INDEX.mp4
         listing = out / "prompts.json"
-        listing.write_text(json.dumps([{"prompt_en": p.stem.rsplit("-", 1)[0], "dimension": [name], "auxiliary_info": {name: auxiliary}} for p in paths]))
+        listing.write_text(json.dumps([{"prompt_en": p.stem.rsplit("-", 1)[0], "dimension": names, "auxiliary_info": auxiliary} for p in paths]))
         command += ["--full_json_dir", str(listing)]
     run = subprocess.run(command, env=os.environ | {"VBENCH_CACHE_DIR": str(options.weights), "OMP_NUM_THREADS": str(options.threads)},
                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    details = json.loads((out / "speed_score_details.json").read_text())["dimensions"][name]
-    if details["value"] is None:
-        sys.exit(run.stderr)
-    return {"wall": details["seconds_per_video"], "cpu": details["cpu_seconds_per_video"], "score": details["value"]}
+    details = json.loads((out / "speed_score_details.json").read_text())["dimensions"]
+    missing = [name for name in names if details[name]["value"] is None]
+    if missing:
+        print(f"not scored: {', '.join(missing)}\n{run.stderr}", file=sys.stderr)
+    return {name: details[name] for name in names if name not in missing}
+
+
+def ours(options, name):
+    details = score(options, options.out / name, [name], ["--device", "cpu"])
+    if not details:
+        sys.exit(1)
+    return {"wall": details[name]["seconds_per_video"], "cpu": details[name]["cpu_seconds_per_video"], "score": details[name]["value"]}
+
+
+def compare_devices(options):
+    found = {device: score(options, options.out / device.replace(":", "_"), options.dimension, ["--device", device]) for device in options.devices}
+    (options.out / "devices.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{'seconds a video':<24}" + "".join(f"{device:>12}" for device in options.devices) + f"{'times':>9}  difference of the scores")
+    for name in options.dimension:
+        rows = [found[device].get(name) for device in options.devices]
+        if None in rows:
+            continue
+        apart = max((abs(row["value"] - rows[0]["value"]) for row in rows[1:]), default=0.0)
+        seconds = [row["seconds_per_video"] for row in rows]
+        print(f"{name:<24}" + "".join(f"{value:>12.4f}" for value in seconds) + f"{seconds[0] / seconds[-1]:>8.1f}x  {apart:.2e} at {rows[0]['value']:.4f}")
 
 
 def theirs(options, name):
@@ -193,12 +220,19 @@ def main():
     parser.add_argument("weights", type=Path)
     parser.add_argument("videos", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--dimension", nargs="+", default=list(DIMENSIONS), choices=list(DIMENSIONS))
+    parser.add_argument("--dimension", nargs="+", choices=list(DIMENSIONS), help="default: all that the comparison has")
+    parser.add_argument("--devices", nargs="+", help="compare the program on these instead, the first with the others")
+    parser.add_argument("--profile", default="vbench", choices=("vbench", "embedded"), help="with --devices")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--program", default=str(ROOT / "vorta-bench"))
     parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.devices:
+        options.dimension = options.dimension or list(DIMENSIONS)
+        compare_devices(options)
+        return
+    options.dimension = options.dimension or [name for name, row in DIMENSIONS.items() if row[0]]
     if options.reference:
         print(json.dumps(theirs(options, options.dimension[0])))
         return

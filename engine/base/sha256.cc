@@ -2,6 +2,7 @@
 #include "engine/base/sha256.h"
 
 #include <fmt/format.h>
+#include <immintrin.h>
 
 #include <array>
 #include <bit>
@@ -56,12 +57,41 @@ void compress(std::array<uint32_t, 8>& state, const unsigned char* block, const 
   for (std::size_t i = 0; i < 8; ++i) state[i] += add[i];
 }
 
+// The same with the instructions that processors have for it, four rounds at a time: five times as fast, and weights have gigabytes.
+__attribute__((target("sha,sse4.1,ssse3"))) void compress_many(std::array<uint32_t, 8>& state, std::string_view blocks, const Constants& constants) {
+  const auto word = [&](std::size_t i) { return static_cast<int>(state[i]); };
+  __m128i abef = _mm_set_epi32(word(0), word(1), word(4), word(5)), cdgh = _mm_set_epi32(word(2), word(3), word(6), word(7));
+  const __m128i big_endian = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+  for (std::size_t at = 0; at < blocks.size(); at += 64) {
+    const __m128i abef_before = abef, cdgh_before = cdgh;
+    __m128i w[4];  // the schedule's next sixteen words
+    for (std::size_t i = 0; i < 4; ++i) {
+      w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks.data() + at) + i), big_endian);
+    }
+    for (std::size_t four = 0; four < 16; ++four) {
+      const __m128i cube = _mm_loadu_si128(reinterpret_cast<const __m128i*>(constants.cube.data()) + four);
+      const __m128i sum = _mm_add_epi32(w[0], cube);
+      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);  // two rounds on, what was abef is cdgh
+      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
+      const __m128i partial = _mm_add_epi32(_mm_sha256msg1_epu32(w[0], w[1]), _mm_alignr_epi8(w[3], w[2], 4));
+      const __m128i next = _mm_sha256msg2_epu32(partial, w[3]);
+      w[0] = w[1], w[1] = w[2], w[2] = w[3], w[3] = next;
+    }
+    abef = _mm_add_epi32(abef, abef_before), cdgh = _mm_add_epi32(cdgh, cdgh_before);
+  }
+  alignas(16) std::array<uint32_t, 4> first, second;
+  _mm_store_si128(reinterpret_cast<__m128i*>(first.data()), abef);
+  _mm_store_si128(reinterpret_cast<__m128i*>(second.data()), cdgh);
+  state = {first[3], first[2], second[3], second[2], first[1], first[0], second[1], second[0]};
+}
+
 }  // namespace
 
 std::string sha256_hex(std::string_view bytes) {
   static const Constants constants = make_constants();
   std::array<uint32_t, 8> state = constants.square;
   const auto add_blocks = [&](std::string_view blocks) {
+    if (__builtin_cpu_supports("sha")) return compress_many(state, blocks, constants);
     for (std::size_t at = 0; at < blocks.size(); at += 64) {
       compress(state, reinterpret_cast<const unsigned char*>(blocks.data()) + at, constants);
     }

@@ -22,11 +22,15 @@ struct VideoOutputs {
   at::Tensor motion;    // [B, 12] logits, each motion by itself
 };
 
-/// A transformer over the feature maps of eight frames.
+/// Where the objects of every frame are on the whole, by the peaks of its detections [B, 8, 17, 16, 32]: x and y from the middle,
+/// radius, count, [B, 8, 4] in float32 without gradients. The order of places in time is what tells left from right.
+at::Tensor object_paths(const at::Tensor& detections);
+
+/// A transformer over the feature maps of eight frames, and beside it the paths of the objects.
 class VideoNetwork {
  public:
   explicit VideoNetwork(const ParameterSource& source);
-  VideoOutputs forward(const at::Tensor& maps) const;  // [B, 8, 80, 16, 32]
+  VideoOutputs forward(const at::Tensor& maps, const at::Tensor& paths) const;  // [B, 8, 80, 16, 32], [B, 8, 4]
   static constexpr int64_t kEmbedding = 96;
 
  private:
@@ -34,7 +38,7 @@ class VideoNetwork {
   at::Tensor places_, times_, summary_;  // [32, D], [8, D], [1, D]
   std::vector<ScorerBlock> blocks_;
   at::Tensor norm_[2];
-  ScorerLinear whole_, temporal_, motion_hidden_, motion_;
+  ScorerLinear path_in_, path_out_, whole_, temporal_, motion_hidden_, motion_;
 };
 
 /// A text in the same three spaces.

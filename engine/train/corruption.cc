@@ -83,6 +83,20 @@ at::Tensor remove_objects(const RenderedClip& clip, double strength, uint64_t /*
   return replaced_end(clip.frames, clip.background, strength);
 }
 
+at::Tensor rearrange(const RenderedClip& clip, double strength, uint64_t /*seed*/) {
+  return replaced_end(clip.frames, strength > 0 ? clip.elsewhere() : clip.frames, strength);
+}
+
+at::Tensor swap_background(const RenderedClip& clip, double strength, uint64_t /*seed*/) {
+  return replaced_end(clip.frames, strength > 0 ? clip.other_scene() : clip.frames, strength);
+}
+
+at::Tensor reverse(const RenderedClip& clip, double strength, uint64_t /*seed*/) {
+  std::vector<int64_t> order = own_order(clip.frames);
+  std::reverse(order.begin() + spoilt_from(clip.frames, strength), order.end());
+  return in_order(clip.frames, order);
+}
+
 // A share of the frames change places.
 at::Tensor shuffle(const RenderedClip& clip, double strength, uint64_t seed) {
   SceneRandom random(seed);
@@ -97,6 +111,8 @@ at::Tensor shuffle(const RenderedClip& clip, double strength, uint64_t seed) {
 }
 
 constexpr std::array kCorruptions{
+    Corruption{"background_swap", "the objects are in front of another background in the last frames", &swap_background,
+               CorruptionNeeds::kRenderedClip},
     Corruption{"black", "the picture fades to black", &blacken},
     Corruption{"blur", "Gaussian, up to 4 pixels", &blur},
     Corruption{"color_swap", "red, green and blue change places in the last frames", &swap_colors},
@@ -104,23 +120,43 @@ constexpr std::array kCorruptions{
     Corruption{"frame_drop", "up to 70 % of the frames are lost, the one before stays", &drop_frames},
     Corruption{"freeze", "nothing moves in the last frames", &freeze},
     Corruption{"noise", "Gaussian, a deviation of up to a fifth of the range", &add_noise},
-    Corruption{"object_removal", "the objects are gone in the last frames", &remove_objects},
+    Corruption{"object_removal", "the objects are gone in the last frames", &remove_objects, CorruptionNeeds::kRenderedClip},
+    Corruption{"rearrangement", "pairs stand the other way, side by side or one above the other, in the last frames", &rearrange,
+               CorruptionNeeds::kRenderedClip},
+    Corruption{"reversal", "the last frames run backwards", &reverse},
     Corruption{"shuffle", "frames change places", &shuffle},
 };
 
-}  // namespace
-
-RenderedClip rendered_clip(const Scene& scene, const ClipSize& size) {
+at::Tensor rendered_frames(const Scene& scene, const ClipSize& size, Layers layers) {
   std::vector<double> times;
   for (int64_t f = 0; f < size.frames; ++f) {
     times.push_back(size.frames > 1 ? static_cast<double>(f) / static_cast<double>(size.frames - 1) : 0);
   }
-  const auto rendered = [&](Layers layers) {
-    at::Tensor frames = at::empty({size.frames, 3, size.height, size.width}, at::kByte);
-    render_bytes(scene, size, times, layers, {frames.data_ptr<uint8_t>(), static_cast<size_t>(frames.numel())});
-    return frames;
-  };
-  return {rendered(Layers::kAll), rendered(Layers::kBackground)};
+  at::Tensor frames = at::empty({size.frames, 3, size.height, size.width}, at::kByte);
+  render_bytes(scene, size, times, layers, {frames.data_ptr<uint8_t>(), static_cast<size_t>(frames.numel())});
+  return frames;
+}
+
+Scene with_objects_elsewhere(Scene scene) {
+  switch (scene.arrangement) {
+    case Arrangement::kLeftOf: scene.arrangement = Arrangement::kAbove; break;
+    case Arrangement::kAbove: scene.arrangement = Arrangement::kLeftOf; break;
+    default: ++scene.look_seed;
+  }
+  return scene;
+}
+
+Scene with_other_background(Scene scene) {
+  scene.background = static_cast<Background>((static_cast<int>(scene.background) + 1) % kBackgrounds);
+  return scene;
+}
+
+}  // namespace
+
+RenderedClip rendered_clip(const Scene& scene, const ClipSize& size) {
+  return {rendered_frames(scene, size, Layers::kAll), rendered_frames(scene, size, Layers::kBackground),
+          [scene, size] { return rendered_frames(with_objects_elsewhere(scene), size, Layers::kAll); },
+          [scene, size] { return rendered_frames(with_other_background(scene), size, Layers::kAll); }};
 }
 
 std::span<const Corruption> corruptions() { return kCorruptions; }

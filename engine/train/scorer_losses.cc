@@ -201,8 +201,9 @@ MicroBatch scorer_losses(const ScorerNetworks& networks, const ScorerBatch& batc
   terms.emplace_back("swapped", weighted_mean(swapped, batch.shown));
   const at::Tensor style = cross_entropy(style_logits(networks, of_clips(out.style)), batch.style.unsqueeze(1).expand({-1, frames}));
   terms.emplace_back("style", weighted_mean(style.mean(1), batch.shown));
-  const at::Tensor maps = of_clips(out.map).slice(1, 0, kScorerFrames);
-  for (auto& term : video_losses(networks, batch, networks.video.forward(maps), random.next())) terms.push_back(std::move(term));
+  const auto of_video = [&](const at::Tensor& x) { return of_clips(x).slice(1, 0, kScorerFrames); };
+  const VideoOutputs video = networks.video.forward(of_video(out.map), object_paths(of_video(out.detections)));
+  for (auto& term : video_losses(networks, batch, video, random.next())) terms.push_back(std::move(term));
   terms.emplace_back("flow", flow_loss(flow_of_pairs(networks, of_clips(images), batch.pair), batch.flow) * 2);
   const Graded graded = graded_frames(clean, random.next());
   const at::Tensor quality = networks.quality.forward(images_of(graded.images, dtype)).to(at::kFloat).sigmoid();
@@ -268,7 +269,8 @@ NamedValues scorer_figures(const ScorerNetworks& networks, const ScorerBatch& ba
     return x.view(sizes);
   };
   const DetectionFigures detection = detection_figures(out.detections, batch.objects.flatten(0, 1));
-  const VideoOutputs video = networks.video.forward(per_clip(out.map).slice(1, 0, kScorerFrames));
+  const auto of_video = [&](const at::Tensor& x) { return per_clip(x).slice(1, 0, kScorerFrames); };
+  const VideoOutputs video = networks.video.forward(of_video(out.map), object_paths(of_video(out.detections)));
   const TextOutputs texts = networks.text.forward(batch.texts.flatten(0, 1));
   const at::Tensor v = unit(video.whole), t = unit(texts.whole).view({clips, kScorerTexts, -1});
   const at::Tensor of_own = (v.unsqueeze(1) * t).sum(-1), of_all = at::matmul(v, t.select(1, 0).t());

@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <c10/util/StringUtil.h>
+#include <fmt/format.h>
 
 #include <future>
 #include <map>
@@ -14,6 +16,7 @@
 #include "engine/train/export.h"
 #include "engine/train/scorer_batch.h"
 #include "engine/train/scorer_losses.h"
+#include "engine/weights/checkpoint.h"
 
 namespace vorta::engine {
 namespace {
@@ -60,6 +63,17 @@ class BatchMemory {
   std::map<int64_t, ScorerBatch> kept_;
 };
 
+// Tensors of trained scorers in place of drawn ones. What is drawn and not in the file stays.
+void take_over(TensorMap& made, const std::filesystem::path& file) {
+  for (const auto& [name, tensor] : read_checkpoint(file)) {
+    const auto known = made.find(name);
+    if (known == made.end() || known->second.sizes() != tensor.sizes()) {
+      throw DataError(file.string(), fmt::format("expected the scorers' tensors, found '{}' of shape {}", name, c10::str(tensor.sizes())));
+    }
+    known->second.copy_(tensor);
+  }
+}
+
 class ScorerJob {
  public:
   explicit ScorerJob(const ScorerTraining& training)
@@ -74,6 +88,14 @@ class ScorerJob {
     TensorMap made;
     const ScorerNetworks drawn(ParameterSource(made, generator_on(at::kCPU, derive_seed(training.options.seed, SeedStream::kInit, 0))),
                                vocabulary_size());
+    if (!training.init.empty()) take_over(made, training.init / "scorers.safetensors");
+    for (const auto& [name, tensor] : made) {
+      if (!training.only.empty() && !name.starts_with(training.only + ".")) fixed_.emplace(name, tensor.to(device_));
+    }
+    for (const auto& [name, tensor] : fixed_) made.erase(name);
+    if (made.empty()) {
+      throw ConfigError("--only", fmt::format("expected frame, quality, video, text or flow, found '{}'", training.only));
+    }
     parameters_ = trainable(made, training.options.device);
   }
 
@@ -87,7 +109,14 @@ class ScorerJob {
   }
 
  private:
-  ScorerNetworks networks(const TensorMap& weights) const {
+  // With what is not trained.
+  TensorMap whole(TensorMap weights) const {
+    weights.insert(fixed_.begin(), fixed_.end());
+    return weights;
+  }
+
+  ScorerNetworks networks(const TensorMap& trained) const {
+    const TensorMap weights = whole(trained);
     const WeightReader reader(weights, "the scorers in training", {dtype_, device_});
     return {ParameterSource(reader), vocabulary_size()};
   }
@@ -136,7 +165,7 @@ class ScorerJob {
     nlohmann::json config = caption_phrases();
     config["version"] = "1";
     config["words"] = vocabulary_size();
-    write_component(dir, config, weights, "scorers");
+    write_component(dir, config, whole(weights), "scorers");
     write_tokenizer(dir / "tokenizer", kScorerTextTokens);
   }
 
@@ -144,7 +173,7 @@ class ScorerJob {
   at::Device device_;
   at::ScalarType dtype_;
   BatchMemory memory_;
-  TensorMap parameters_;
+  TensorMap fixed_, parameters_;
 };
 
 }  // namespace

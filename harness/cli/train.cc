@@ -42,6 +42,7 @@ struct TrainArguments {
   ScorerTraining scorer;
   JudgeArguments judge;
   ScorerExamination examination;
+  std::string examined_profile = "embedded";
   std::vector<std::string> stages;
   std::string optimizer = "muon", adapt_optimizer = "muon", distill_optimizer = "adamw", method = "consistency";
 };
@@ -239,6 +240,8 @@ void add_scorer(CLI::App& app, ScorerTraining& scorer) {
   app.add_option("--render-ahead", scorer.render_ahead, "Batches rendered in the background, each by one core")->capture_default_str();
   app.add_option("--average", scorer.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
   app.add_option("--evaluation-clips", scorer.evaluation_clips)->capture_default_str();
+  app.add_option("--init", scorer.init, "Folder of scorers to start from; what they lack is drawn (default: all is)");
+  app.add_option("--only", scorer.only, "Train one network alone: frame, quality, video, text or flow (default: all)");
 }
 
 void add_judge(CLI::App& app, JudgeArguments& arguments) {
@@ -280,10 +283,13 @@ int judge(JudgeArguments& arguments) {
 }
 
 int examine(const ScorerExamination& examination) {
-  const ExaminationTable table = examine_scorers(examination);
-  const auto& clean = table.at("clean");
+  const ExaminationResult result = examine_scorers(examination);
+  for (const auto& [name, why] : result.not_measured) std::printf("%s: not measured: %s\n", name.c_str(), why.c_str());
+  const auto known = result.means.find("clean");
+  if (known == result.means.end()) throw ConfigError("--videos_path", "expected videos that a dimension can score, found none");
+  const auto& clean = known->second;
   std::string line;
-  for (const auto& [spoiling, means] : table) {
+  for (const auto& [spoiling, means] : result.means) {
     std::string names = fmt::format("{:<22}", "mean score"), scores = fmt::format("{:<22}", spoiling);
     for (const auto& [name, mean] : clean) {
       names += fmt::format(" {:>14.14}", name);
@@ -292,6 +298,10 @@ int examine(const ScorerExamination& examination) {
     }
     if (line.empty()) std::printf("%s\n", (line = names).c_str());
     std::printf("%s\n", scores.c_str());
+  }
+  for (const ExpectedFall& fall : result.expected) {
+    std::printf("%s\n", fmt::format("{:<13} {} with {}: {:.4f}, {:.4f} half, {:.4f} whole", fall.falls() ? "falls" : "DOES NOT FALL", fall.dimension,
+                                    fall.corruption, fall.clean, fall.half, fall.full).c_str());
   }
   return kDone;
 }
@@ -322,13 +332,21 @@ std::function<int()> add_train(CLI::App& sub) {
   add_distill(*distill, *arguments);
   add_scorer(*scorer, arguments->scorer);
   add_judge(*judged, arguments->judge);
-  CLI::App* examined = sub.add_subcommand("examine", "the embedded scorers, on rendered clips clean and spoilt");
+  CLI::App* examined = sub.add_subcommand("examine", "scorers, on clips clean and spoilt: which scores fall that should");
   examined->add_option("--out", arguments->examination.output, "Folder for examination.json")->required();
-  examined->add_option("--clips", arguments->examination.clips, "Held-out scenes")->capture_default_str()->check(whole_number(1));
+  examined->add_option("--profile", arguments->examined_profile, "embedded: on rendered held-out scenes; vbench: the official networks that are in "
+                       "$VBENCH_CACHE_DIR, on --videos_path")->capture_default_str();
+  examined->add_option("--videos_path", arguments->examination.videos, "vbench: folder of PROMPT-INDEX.mp4");
+  examined->add_option("--full_json_dir", arguments->examination.full_json, "vbench: prompts with dimensions and auxiliary values, as "
+                       "VBench_full_info.json (default: every video, for the dimensions that need none)");
+  examined->add_option("--clips", arguments->examination.clips, "Held-out scenes, or videos of each dimension at most")->capture_default_str()->check(whole_number(1));
   examined->add_option("--corruptions", arguments->examination.corruptions, "Ways to spoil them (default: all)");
   examined->add_option("--device", arguments->examination.device, "auto, cpu or cuda")->capture_default_str();
   return [arguments, vae, base, adapt, distill, scorer, examined, judged] {
-    if (examined->parsed()) return examine(arguments->examination);
+    if (examined->parsed()) {
+      arguments->examination.profile = metrics::parse_profile(arguments->examined_profile, "--profile");
+      return examine(arguments->examination);
+    }
     if (judged->parsed()) return judge(arguments->judge);
     if (vae->parsed()) {
       if (!arguments->stages.empty()) arguments->vae.stages.clear();

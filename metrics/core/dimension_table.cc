@@ -24,7 +24,7 @@ namespace {
 using engine::RgbConversion;
 
 constexpr std::string_view kVersion = "vbench 0.1.5";
-constexpr std::string_view kEmbeddedVersion = "embedded 1";
+constexpr std::string_view kEmbeddedVersion = "embedded 2";
 constexpr int64_t kEveryFrame = 0;
 constexpr FrameInput kAllByOpenCv{.conversion = RgbConversion::kOpenCv};
 constexpr FrameInput kAllByFilter{.conversion = RgbConversion::kFilter, .middle = kEveryFrame};

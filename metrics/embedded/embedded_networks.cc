@@ -106,7 +106,10 @@ at::Tensor EmbeddedNetworks::qualities(const at::Tensor& frames) {
 
 engine::VideoOutputs EmbeddedNetworks::watch(const at::Tensor& frames) {
   const at::NoGradGuard no_grad;
-  return videos_.get(content_key(frames), [&] { return networks_->video.forward(look(frames).map.unsqueeze(0)); });
+  return videos_.get(content_key(frames), [&] {
+    const engine::FrameOutputs seen = look(frames);
+    return networks_->video.forward(seen.map.unsqueeze(0), engine::object_paths(seen.detections.unsqueeze(0)));
+  });
 }
 
 const engine::TextOutputs& EmbeddedNetworks::read(const std::string& text) {

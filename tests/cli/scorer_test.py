@@ -45,6 +45,11 @@ class Scorers(unittest.TestCase):
     def test_what_cannot_be_done_is_refused(self):
         for why, *arguments in (("--clips", "examine", "--out", self.tmp / "x", "--clips", 0), ("--batch", "scorer", "--out", self.tmp / "y", "--batch", 0),
                                 ("--out", "scorer", "--steps", 1),
+                                ("--videos_path", "examine", "--out", self.tmp / "u", "--profile", "vbench"),
+                                ("--profile vbench", "examine", "--out", self.tmp / "t", "--videos_path", self.tmp),
+                                ("one that files allow, found 'object_removal'", "examine", "--out", self.tmp / "s", "--profile", "vbench",
+                                 "--videos_path", GOLDEN / "vbench", "--corruptions", "object_removal"),
+                                ("expected frame, quality, video, text or flow, found 'vido'", "scorer", "--out", self.tmp / "w", "--only", "vido"),
                                 ("freeze", "examine", "--out", self.tmp / "v", "--corruptions", "freze")):
             refused = call("train", *arguments)
             self.assertEqual(refused.returncode, 2, refused.stdout)
@@ -52,6 +57,18 @@ class Scorers(unittest.TestCase):
         lacking = call("train", "examine", "--out", self.tmp / "z", "--clips", 1, VORTA_DATA_DIR=self.tmp)
         self.assertEqual(lacking.returncode, 3, lacking.stdout)
         self.assertIn("scorers.safetensors", lacking.stdout)
+
+    def test_official_networks_are_examined_on_files_as_far_as_their_weights_are_there(self):
+        done = call("train", "examine", "--out", self.tmp / "out", "--profile", "vbench", "--videos_path", GOLDEN / "vbench", "--clips", 1,
+                    "--corruptions", "noise", "flicker", "--device", "cpu", VBENCH_CACHE_DIR=self.tmp, HOME=self.tmp)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("falls         temporal_flickering with noise", done.stdout)
+        self.assertIn("subject_consistency: not measured: ", done.stdout)
+        table = json.loads((self.tmp / "out" / "examination.json").read_text())
+        self.assertEqual([(row["corruption"], row["dimension"], row["falls"]) for row in table["expected"]],
+                         [("flicker", "temporal_flickering", True), ("noise", "temporal_flickering", True)])
+        self.assertEqual(sorted(table["means"]), ["clean", "flicker 0.5", "flicker 1", "noise 0.5", "noise 1"])
+        self.assertIn("raft-things.pth", table["not_measured"]["dynamic_degree"])
 
     def test_weights_of_another_hash_are_said(self):
         clips, weights = self.tmp / "clips", self.tmp / "weights" / "pyiqa_model" / "musiq_spaq_ckpt-358bb6af.pth"

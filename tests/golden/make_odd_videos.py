@@ -85,6 +85,8 @@ def main():
     readable = [encode("grey.mp4", [f[:, :, 1].copy() for f in frames], pix_fmt="gray", source="gray"),
                 encode("ten_bit.mp4", frames, pix_fmt="yuv420p10le"),
                 encode("full_chroma_odd.mp4", clip_frames(5, 75, 101, 5), pix_fmt="yuv444p"),
+                encode("half_chroma_odd.mp4", clip_frames(5, 75, 101, 5), codec="mpeg4", options={"b": "60000"}),
+                encode("half_chroma_odd_width.mp4", clip_frames(4, 64, 97, 6), codec="mpeg4", options={"b": "60000"}),
                 encode("variable_rate.mp4", frames, times=[0, 40, 400, 450, 2000]),
                 encode("tiny.mp4", clip_frames(3, 2, 2, 6)),
                 encode("one_frame.mp4", frames[:1]),

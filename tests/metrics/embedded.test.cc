@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -25,6 +26,7 @@ using engine::RenderedClip;
 using engine::Scene;
 
 constexpr engine::ClipSize kEmbeddedTestClip{45, 128, 256};
+constexpr engine::ClipSize kShortTestClip{17, 128, 256};  // its odd frames are the eight that networks look at
 constexpr double kEmbeddedTestFps = 12;
 
 fs::path scorers_folder() { return fs::path(VORTA_SOURCE_DIR) / "suites" / "embedded" / "scorers"; }
@@ -43,16 +45,22 @@ Scorer& embedded(std::string_view name) {
   return *found->second;
 }
 
-std::optional<double> score_of_video(std::string_view name, const at::Tensor& frames, const std::string& prompt) {
+// What `name` says of these frames, none left out.
+std::optional<double> score_of_frames(std::string_view name, const at::Tensor& frames, const std::string& prompt) {
   const Dimension& row = find_dimension(name, Profile::kEmbedded);
   VideoInput video;
   video.path = prompt;
   video.fps = kEmbeddedTestFps;
   video.prompt = prompt;
-  video.frames = row.frames.middle == 0 ? frames : frames.index_select(0, at::tensor(middle_indices(row.frames.middle, frames.size(0))));
+  video.frames = frames;
   const auto score = embedded(name).score(video);
   if (!score) return std::nullopt;
   return score->sum / score->count / row.divisor;
+}
+
+std::optional<double> score_of_video(std::string_view name, const at::Tensor& frames, const std::string& prompt) {
+  const int64_t middle = find_dimension(name, Profile::kEmbedded).frames.middle;
+  return score_of_frames(name, middle == 0 ? frames : frames.index_select(0, at::tensor(middle_indices(middle, frames.size(0)))), prompt);
 }
 
 struct TestVideo {
@@ -82,6 +90,75 @@ const std::vector<TestVideo>& moving_videos() {
     return videos;
   }();
   return kVideos;
+}
+
+TestVideo short_video_of(const Scene& scene) { return {rendered_clip(scene, kShortTestClip), engine::caption(scene, 1), scene}; }
+
+// Two objects, side by side or one above the other, one of them in front of each background that a prompt can name.
+const std::vector<TestVideo>& pair_videos() {
+  static const std::vector<TestVideo> kVideos = [] {
+    using namespace engine;  // NOLINT(google-build-using-namespace): enumerators
+    const auto object = [](ShapeKind shape, Color color) { return SceneObject{shape, color, ObjectSize::kMedium, Texture::kPlain}; };
+    Scene beside = scene_of(ShapeKind::kStar, Color::kYellow, Motion::kRight, Background::kNight, 911);
+    beside.objects = {object(ShapeKind::kStar, Color::kYellow), object(ShapeKind::kSquare, Color::kBlue)};
+    beside.arrangement = Arrangement::kLeftOf;
+    beside.count = 2;
+    Scene above = beside;
+    above.objects = {object(ShapeKind::kCross, Color::kGreen), object(ShapeKind::kCircle, Color::kPink)};
+    above.arrangement = Arrangement::kAbove;
+    above.background = Background::kSnow;
+    above.motion = Motion::kStill;
+    above.look_seed = 912;
+    return std::vector{short_video_of(beside), short_video_of(above)};
+  }();
+  return kVideos;
+}
+
+// One object in each motion that another one is when it runs backwards, and one that turns.
+const std::vector<TestVideo>& motion_videos() {
+  static const std::vector<TestVideo> kVideos = [] {
+    using namespace engine;  // NOLINT(google-build-using-namespace): enumerators
+    std::vector<TestVideo> videos;
+    uint64_t look = 920;
+    for (const Motion motion : {Motion::kLeft, Motion::kRight, Motion::kUp, Motion::kDown, Motion::kFall, Motion::kGrow, Motion::kShrink, Motion::kSpin}) {
+      videos.push_back(short_video_of(scene_of(ShapeKind::kSquare, static_cast<Color>(look % kColors), motion, Background::kGradient, look)));
+      ++look;
+    }
+    return videos;
+  }();
+  return kVideos;
+}
+
+// Mean scores of short videos by what is asked, how they are spoilt and how much; a video at a time, as dimensions share what
+// the networks saw.
+using Ladder = std::map<std::string, std::map<std::string, std::array<double, 3>>>;
+Ladder ladder_of(const std::vector<TestVideo>& videos, const std::map<std::string, std::vector<std::string>>& asked) {
+  Ladder means;
+  for (const TestVideo& video : videos) {
+    for (const auto& [name, spoilings] : asked) {
+      for (const std::string& corruption : spoilings) {
+        for (size_t step = 0; step < 3; ++step) {
+          const at::Tensor spoilt = engine::find_corruption(corruption).apply(video.clip, 0.5 * static_cast<double>(step), 7);
+          const auto score = score_of_frames(name, spoilt.slice(0, 1, std::nullopt, 2), video.prompt);
+          REQUIRE(score.has_value());
+          means[name][corruption][step] += *score / static_cast<double>(videos.size());
+        }
+      }
+    }
+  }
+  return means;
+}
+
+void check_falling(const Ladder& ladder) {
+  for (const auto& [name, spoilings] : ladder) {
+    for (const auto& [corruption, scores] : spoilings) {
+      INFO(corruption << " " << name << " " << scores[0] << " " << scores[1] << " " << scores[2]);
+      CHECK(scores[0] > 0.7);
+      CHECK(scores[0] >= scores[1]);
+      CHECK(scores[1] >= scores[2]);
+      CHECK(scores[0] > scores[2] + 0.1);
+    }
+  }
 }
 
 // Mean scores of the moving videos, spoilt so, in every dimension that their prompts ask for.
@@ -196,6 +273,25 @@ TEST_CASE("embedded scores fall with every corruption that is their business, an
   for (const char* corruption : {"color_swap", "object_removal"}) {
     CHECK(mean_score("subject_consistency", corruption, 0.5) < mean_score("subject_consistency", corruption, 0) - 0.1);
   }
+}
+
+TEST_CASE("embedded scores of pairs and what is behind them fall with what spoils these, and more of it", "[metrics][corruptions]") {
+  const Ladder ladder = ladder_of(pair_videos(), {{"multiple_objects", {"object_removal", "color_swap", "black"}},
+                                                  {"spatial_relationship", {"object_removal", "rearrangement", "color_swap"}},
+                                                  {"scene", {"background_swap", "black"}}});
+  check_falling(ladder);
+  // The half of the frames that is spoilt is the half that no longer counts.
+  CHECK(ladder.at("multiple_objects").at("object_removal")[1] == 0.5);
+  CHECK(ladder.at("spatial_relationship").at("rearrangement")[1] == 0.5);
+  CHECK(ladder.at("scene").at("background_swap")[2] == 0.0);  // a half does not show: VBench captions the first frames alone
+  for (const TestVideo& video : pair_videos()) {  // VBench does not look at the side, so a mirrored pair is as good
+    CHECK(score_of_frames("spatial_relationship", video.clip.frames.slice(0, 1, std::nullopt, 2).flip(3), video.prompt) == 1.0);
+  }
+}
+
+TEST_CASE("embedded scores of motions fall when these stop, run backwards or lose their order, and more of it", "[metrics][corruptions]") {
+  check_falling(ladder_of(motion_videos(), {{"human_action", {"freeze", "reversal", "shuffle", "object_removal"}},
+                                            {"temporal_style", {"freeze", "object_removal"}}}));
 }
 
 TEST_CASE("a frozen or black video cannot win", "[metrics][corruptions]") {

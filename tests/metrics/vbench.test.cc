@@ -106,7 +106,7 @@ TEST_CASE("decoded pixels equal decord's and OpenCV's to the bit", "[metrics][de
   }
 }
 
-TEST_CASE("unusual files give OpenCV's pixels", "[metrics][decoders]") {
+TEST_CASE("unusual files give OpenCV's and decord's pixels", "[metrics][decoders]") {
   const std::string folder = std::string(VORTA_SOURCE_DIR) + "/tests/golden/odd_videos/";
   const nlohmann::json pixels = read_json_file(folder + "expected.json");
   for (const auto& [name, wanted] : pixels.items()) {
@@ -114,6 +114,8 @@ TEST_CASE("unusual files give OpenCV's pixels", "[metrics][decoders]") {
     if (name == "versions" || name == "ten_bit.mp4") continue;
     INFO(name);
     check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kOpenCv}).frames, wanted.at("opencv"));
+    INFO("decord");
+    if (wanted.contains("decord")) check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kFilter}).frames, wanted.at("decord"));
   }
 }
 

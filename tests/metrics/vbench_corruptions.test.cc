@@ -48,6 +48,17 @@ engine::RenderedClip ball_and_box() {
     paint(clip.frames[f], kBallTop, 4 + kStep * f, at::tensor({220, 30, 30}, at::kByte));
     paint(clip.frames[f], kBoxTop, 36, at::tensor({30, 30, 220}, at::kByte));
   }
+  clip.elsewhere = [background = clip.background] {  // farther apart from left to right than from top to bottom
+    const at::Tensor frames = background.clone();
+    for (int64_t f = 0; f < kFrames; ++f) {
+      paint(frames[f], kBallTop, 0, at::tensor({220, 30, 30}, at::kByte));
+      paint(frames[f], kBoxTop, kSide - kSquare, at::tensor({30, 30, 220}, at::kByte));
+    }
+    return frames;
+  };
+  clip.other_scene = [frames = clip.frames, background = clip.background] {
+    return at::where(frames.eq(background), background.div(4, "trunc"), frames);
+  };
   return clip;
 }
 
@@ -175,6 +186,8 @@ TEST_CASE("VBench's arithmetic falls with what spoils the thing it looks at, and
       {"freeze", {"dynamic_degree"}},
       {"black", {"scene", "object_class", "multiple_objects", "spatial_relationship", "color", "dynamic_degree"}},
       {"object_removal", {"object_class", "multiple_objects", "spatial_relationship", "dynamic_degree"}},
+      {"rearrangement", {"spatial_relationship"}},
+      {"background_swap", {"scene"}},
       {"color_swap", {"color"}}};
   for (const auto& [corruption, names] : kFalling) {
     for (const std::string& name : names) {
@@ -188,6 +201,7 @@ TEST_CASE("VBench's arithmetic falls with what spoils the thing it looks at, and
   }
   for (const char* name : {"object_class", "multiple_objects", "spatial_relationship"}) CHECK(score_of(name, "object_removal", 0.5) == 0.5);
   CHECK(score_of("color", "color_swap", 0.5) == 0.5);
+  CHECK(score_of("spatial_relationship", "rearrangement", 0.5) == 0.5);
   for (const char* change : {"color_swap", "object_removal"}) {  // in the middle of the clip
     for (const char* name : {"subject_consistency", "background_consistency"}) CHECK(score_of(name, change, 0.5) < score_of(name, change, 0));
   }

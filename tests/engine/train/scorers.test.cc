@@ -11,8 +11,10 @@
 #include "engine/train/captions.h"
 #include "engine/train/corruption.h"
 #include "engine/train/degrade.h"
+#include "engine/scorers/video_network.h"
 #include "engine/train/scorer_batch.h"
 #include "engine/weights/checkpoint.h"
+#include "engine/weights/safetensors.h"
 #include "tests/support/catch.h"
 #include "tests/support/temporary_folder.h"
 
@@ -122,6 +124,41 @@ TEST_CASE("training of the scorers goes on from its checkpoint with the steps of
   const TensorMap b = read_checkpoint(dir / "parts" / "scorers" / "scorers.safetensors");
   REQUIRE(a.size() == b.size());
   for (const auto& [name, tensor] : a) CHECK(at::equal(tensor, b.at(name)));
+  // One network alone, from these: the others stay to the bit.
+  training.options.output = dir / "video";
+  training.options.steps = 1;
+  training.init = dir / "whole" / "scorers";
+  training.only = "video";
+  CHECK(std::isfinite(train_scorer(training).last_loss));
+  bool changed = false;
+  for (const auto& [name, tensor] : read_checkpoint(dir / "video" / "scorers" / "scorers.safetensors")) {
+    INFO(name);
+    if (name.starts_with("video.")) changed = changed || !at::equal(tensor, a.at(name));
+    else CHECK(at::equal(tensor, a.at(name)));
+  }
+  CHECK(changed);
+  training.only = "vide";
+  CHECK_THROWS_AS(train_scorer(training), ConfigError);
+  training.only = "video";
+  TensorMap wrong = a;
+  wrong["video.norm.bias"] = at::zeros({3});
+  std::filesystem::create_directories(dir / "wrong");
+  write_safetensors(dir / "wrong" / "scorers.safetensors", wrong, {});
+  training.init = dir / "wrong";
+  CHECK_THROWS_AS(train_scorer(training), DataError);
+  training.init.clear();
   training.replay = -1;
   CHECK_THROWS_AS(train_scorer(training), ConfigError);
+}
+
+TEST_CASE("paths of objects say which way these go, and lie in the middle where there are none", "[scorers]") {
+  at::Tensor detections = at::full({1, 8, 17, 16, 32}, -9.0);
+  detections.narrow(2, 14, 3).zero_();
+  const at::Tensor nothing = object_paths(detections);
+  CHECK(nothing.slice(-1, 0, 3).abs().max().item<float>() < 0.01F);
+  for (int64_t f = 0; f < 8; ++f) detections[0][f][2][4][4 + 3 * f] = 9.0;  // one shape, from left to right in the upper half
+  const at::Tensor paths = object_paths(detections)[0];
+  CHECK(paths.select(-1, 0).diff().min().item<float>() > 0.3F);
+  CHECK(paths.select(-1, 1).diff().abs().max().item<float>() < 1e-4F);
+  CHECK(paths.select(-1, 1).max().item<float>() < -0.5F);
 }
