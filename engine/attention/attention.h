@@ -66,6 +66,9 @@ class AttentionBackend {
   /// `run` for some heads, written where they belong. False, with nothing written, when no kernel can do that here.
   virtual bool run_heads(const HeadCall&) { return false; }
 
+  /// The first step that runs like this one: the two differ in q, k and v alone.
+  virtual int64_t pattern(int64_t /*step*/) const { return 0; }
+
   /// Computed query-key pairs over all (L + S)^2 pairs, averaged over heads, in (0, 1]. Needs a plan.
   virtual double density(const LayerStep& where) const = 0;
   /// Floating-point operations of one call (a multiply-add counts 2): scores, weighted sum and, for coreset, the

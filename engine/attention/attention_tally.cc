@@ -54,6 +54,10 @@ at::Tensor TalliedAttention::run(const at::Tensor& q, const at::Tensor& k, const
   return inner_->run(q, k, v, where);
 }
 
+void TalliedAttention::add_calls(const AttentionCalls& calls) {
+  for (const auto& [implementation, count] : calls) calls_[implementation] += count;
+}
+
 bool TalliedAttention::run_heads(const HeadCall& call) {
   const Hearing open(calls_);
   return inner_->run_heads(call);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "engine/attention/attention.h"
 
@@ -30,10 +31,14 @@ class TalliedAttention final : public AttentionBackend {
   void set_order(const TokenOrder& order) override { inner_->set_order(order); }
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
   bool run_heads(const HeadCall& call) override;
+  int64_t pattern(int64_t step) const override { return inner_->pattern(step); }
   double density(const LayerStep& where) const override { return inner_->density(where); }
   double flops(const AttentionSize& size, const LayerStep& where) const override { return inner_->flops(size, where); }
 
-  const AttentionCalls& calls() const { return calls_; }
+  /// Since the last call of this.
+  AttentionCalls take_calls() { return std::exchange(calls_, {}); }
+  /// Calls that were noted once and repeated without a run.
+  void add_calls(const AttentionCalls& calls);
 
  private:
   std::unique_ptr<AttentionBackend> inner_;

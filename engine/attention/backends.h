@@ -123,6 +123,7 @@ class RoutedAttention final : public AttentionBackend {
   TokenOrder preferred_order() const override;
   void plan(const VideoGrid& grid, int64_t text_tokens = 0) override;
   at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) override;
+  int64_t pattern(int64_t step) const override;
   double density(const LayerStep& where) const override;
   double flops(const AttentionSize& size, const LayerStep& where) const override;
 

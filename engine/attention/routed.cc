@@ -3,6 +3,9 @@
 #include <ATen/record_function.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <span>
+
 #include "engine/attention/backends.h"
 #include "engine/attention/route_table.h"
 #include "engine/base/error.h"
@@ -56,7 +59,8 @@ size_t RoutedAttention::index_of(const LayerStep& where) const {
 at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) {
   const size_t at = index_of(where);
   const LayerRoutes& routes = routes_[at];
-  const int32_t* ids = head_ids_.on(q.device()).const_data_ptr<int32_t>();
+  const at::Tensor& all_ids = head_ids_.on(q.device());
+  const auto* ids = all_ids.const_data_ptr<int32_t>();
   VORTA_CHECK(q.dim() == 4 && q.size(1) == table_->heads,
               fmt::format("the route table is for {} heads", table_->heads));
   at::Tensor out = empty_token_major(q);
@@ -66,12 +70,23 @@ at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const 
     RECORD_USER_SCOPE(fmt::format("vorta::route/{}", to_string(static_cast<Branch>(e))));
     if (static_cast<int64_t>(heads.size()) == table_->heads) return branches_[e]->run(q, k, v, where);
     if (branches_[e]->run_heads({q, k, v, out, heads, ids + head_starts_[at][e]})) continue;
-    const at::Tensor index = head_index(heads).to(q.device());
+    const at::Tensor index = all_ids.narrow(0, head_starts_[at][e], static_cast<int64_t>(heads.size())).to(at::kLong);
     out.index_copy_(
         1, index,
         branches_[e]->run(take_heads(q, index), take_heads(k, index), take_heads(v, index), where));
   }
   return out;
+}
+
+int64_t RoutedAttention::pattern(int64_t step) const {
+  const auto layers = [this](int64_t of) {
+    const size_t first = index_of({of, 0});
+    return std::span(routes_).subspan(first, static_cast<size_t>(table_->layers));
+  };
+  for (int64_t earlier = 0; earlier < step; ++earlier) {
+    if (std::ranges::equal(layers(earlier), layers(step))) return earlier;
+  }
+  return step;
 }
 
 double RoutedAttention::density(const LayerStep& where) const {

@@ -53,8 +53,12 @@ at::Tensor BlockStack::all_blocks(const at::Tensor& hidden) {
 
 at::Tensor StepCache::run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass) {
   const at::Tensor h = stack.all_blocks(hidden);
-  record({step, pass, std::vector<BlockAction>(static_cast<size_t>(stack.layers()), BlockAction::kComputed), 0});
+  note_computed(step, pass, stack.layers());
   return h;
+}
+
+void StepCache::note_computed(int64_t step, GuidancePass pass, int64_t layers) {
+  record({step, pass, std::vector<BlockAction>(static_cast<size_t>(layers), BlockAction::kComputed), 0});
 }
 
 std::span<const RegistryEntry<StepCacheFactory>> step_caches() {

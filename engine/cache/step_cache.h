@@ -116,6 +116,9 @@ class StepCache {
   /// All blocks: hidden [B, L, M] -> [B, L, M].
   virtual at::Tensor run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass);
 
+  /// Notes a forward with every block computed, by `run_blocks` or without it.
+  void note_computed(int64_t step, GuidancePass pass, int64_t layers);
+
   /// Every forward since `reset`.
   const std::vector<CacheCall>& trace() const { return trace_; }
 

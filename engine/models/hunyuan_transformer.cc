@@ -47,7 +47,7 @@ struct HunyuanTransformer::Impl {
   HunyuanConfig config;
   c10::ScalarType dtype;
   HunyuanWeights weights;
-  TokenRows rows;  // of the last forward
+  std::shared_ptr<const TokenRows> rows;  // of the last forward
 
   void prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device);
   at::Tensor split_heads(const at::Tensor& x) const { return x.unflatten(-1, {config.num_attention_heads, -1}); }
@@ -70,8 +70,8 @@ struct HunyuanTransformer::Impl {
 };
 
 void HunyuanTransformer::Impl::prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device) {
-  if (rows.is_for(grid, order, device)) return;
-  rows = TokenRows(grid, order, make_rope(grid, config.rope_axes_dim, config.rope_theta), device);
+  if (rows && rows->is_for(grid, order, device)) return;
+  rows = std::make_shared<const TokenRows>(grid, order, make_rope(grid, config.rope_axes_dim, config.rope_theta), device);
 }
 
 /// number [B] -> [B, M].
@@ -125,7 +125,7 @@ HunyuanEmbedded HunyuanTransformer::Impl::embed(const DitInputs& inputs, const V
   shape.bind(inputs.text.pooled.sizes(), "pooled text", fmt::format("B {}", config.pooled_projection_dim));
   prepare_rows(tokens, inputs.order, inputs.latents.device());
   HunyuanEmbedded e;
-  const at::Tensor patches = rows.ordered(patches_of(inputs.latents.to(dtype), config.patch()));
+  const at::Tensor patches = rows->ordered(patches_of(inputs.latents.to(dtype), config.patch()));
   const at::Tensor video = linear(patches, weights.patch.weight.flatten(1), weights.patch.bias);
   e.video_tokens = video.size(1);
   e.clean = embed_number(weights.time, inputs.timestep);
@@ -137,13 +137,13 @@ HunyuanEmbedded HunyuanTransformer::Impl::embed(const DitInputs& inputs, const V
 at::Tensor HunyuanTransformer::Impl::joined_heads(const at::Tensor& video, const at::Tensor& video_weight,
                                                   const at::Tensor& text, const at::Tensor& text_weight) const {
   if (at::GradMode::is_enabled()) {
-    return at::cat({head_rms_norm(video, video_weight, kNormEps, &rows.rope()), head_rms_norm(text, text_weight, kNormEps, nullptr)}, 1)
+    return at::cat({head_rms_norm(video, video_weight, kNormEps, &rows->rope()), head_rms_norm(text, text_weight, kNormEps, nullptr)}, 1)
         .transpose(1, 2);
   }
   const int64_t l = video.size(1), s = text.size(1);
   const at::Tensor all = at::empty({video.size(0), l + s, config.num_attention_heads, config.attention_head_dim},
                                    video.options());
-  head_rms_norm(video, video_weight, kNormEps, &rows.rope(), all.narrow(1, 0, l));
+  head_rms_norm(video, video_weight, kNormEps, &rows->rope(), all.narrow(1, 0, l));
   if (s > 0) head_rms_norm(text, text_weight, kNormEps, nullptr, all.narrow(1, l, s));
   return all.transpose(1, 2);
 }
@@ -219,7 +219,7 @@ at::Tensor HunyuanTransformer::Impl::single_block(const HunyuanEmbedded& e, cons
 
 at::Tensor HunyuanTransformer::Impl::head(const HunyuanEmbedded& e, const at::Tensor& hidden) const {
   const std::vector<at::Tensor> m = modulations(weights.norm_out, e.temb, 2);  // scale, shift
-  return rows.raster(weights.out(modulated_layer_norm(hidden.narrow(1, 0, e.video_tokens), m[1], m[0], kNormEps)));
+  return rows->raster(weights.out(modulated_layer_norm(hidden.narrow(1, 0, e.video_tokens), m[1], m[0], kNormEps)));
 }
 
 class HunyuanTransformer::Pass final : public DitPass {
@@ -270,6 +270,8 @@ at::Tensor HunyuanTransformer::unpatchify(const at::Tensor& patches, const Video
       .permute({0, 4, 1, 5, 2, 6, 3, 7})
       .reshape({b, c, tokens.frames * p[0], tokens.height * p[1], tokens.width * p[2]});
 }
+
+std::shared_ptr<const void> HunyuanTransformer::tables() const { return impl_->rows; }
 
 void HunyuanTransformer::prepare(const VideoGrid& tokens, const TokenOrder& order) {
   impl_->prepare_rows(tokens, order, impl_->weights.time.in.weight.device());

@@ -30,6 +30,7 @@ class HunyuanTransformer final : public VideoDit {
   at::Tensor unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const override;
   /// Of the timestep alone: without the pooled text and the guidance.
   void prepare(const VideoGrid& tokens, const TokenOrder& order) override;
+  std::shared_ptr<const void> tables() const override;
   at::Tensor timestep_embedding(const at::Tensor& timestep) const override;
   at::Tensor time_signal(CacheSignal which, const at::Tensor& timestep) const override;
   VideoGrid token_grid(const VideoGrid& latents) const override;

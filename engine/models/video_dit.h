@@ -105,6 +105,8 @@ class VideoDit {
                      const ForwardContext& context);
   /// Makes what forwards need to know of a grid of tokens and their order ahead of the first one, which otherwise does it.
   virtual void prepare(const VideoGrid& tokens, const TokenOrder& order) = 0;
+  /// What `prepare` made last, which forwards read beside weights and inputs; whoever repeats a forward keeps it.
+  virtual std::shared_ptr<const void> tables() const = 0;
   /// Up to and including the output projection: patch space [B, L, P].
   at::Tensor forward_patches(const DitInputs& inputs, const LayerAttention& attention, const LayerObserver& observer = {});
   /// Patch space [B, L, P] of token grid `tokens` -> [B, C, T, H, W].

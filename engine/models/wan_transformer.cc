@@ -42,7 +42,7 @@ struct WanTransformer::Impl {
   WanTransformerConfig config;
   c10::ScalarType dtype;
   WanWeights weights;
-  TokenRows rows;  // of the last forward
+  std::shared_ptr<const TokenRows> rows;  // of the last forward
   mutable std::array<KnownText, 2> texts;  // guidance passes take turns; the current one first
 
   at::Tensor split_heads(const at::Tensor& x) const;  // [B, L, M] -> [B, L, N, D], a view
@@ -67,12 +67,12 @@ at::Tensor WanTransformer::Impl::split_heads(const at::Tensor& x) const {
 }
 
 void WanTransformer::Impl::prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device) {
-  if (rows.is_for(grid, order, device)) return;
-  rows = TokenRows(grid, order, make_rope(grid, config.attention_head_dim, config.rope_max_seq_len), device);
+  if (rows && rows->is_for(grid, order, device)) return;
+  rows = std::make_shared<const TokenRows>(grid, order, make_rope(grid, config.attention_head_dim, config.rope_max_seq_len), device);
 }
 
 at::Tensor WanTransformer::Impl::embed_patches(const at::Tensor& latents) const {
-  const at::Tensor patches = rows.ordered(patches_of(latents.to(dtype), config.patch_size));
+  const at::Tensor patches = rows->ordered(patches_of(latents.to(dtype), config.patch_size));
   return linear(patches, weights.patch.weight.flatten(1), weights.patch.bias);  // [B, L, M]
 }
 
@@ -112,8 +112,8 @@ at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t lay
   RECORD_USER_SCOPE("vorta::self_attention");
   const WanAttentionWeights& w = weights.block(layer).self_attention;
   const std::vector<at::Tensor> qkv = w.joint(x);  // 3 x [B, L, M]
-  const at::Tensor q = rms_norm_rope(qkv[0], w.norm_q, config.eps, rows.rope());
-  const at::Tensor k = rms_norm_rope(qkv[1], w.norm_k, config.eps, rows.rope());
+  const at::Tensor q = rms_norm_rope(qkv[0], w.norm_q, config.eps, rows->rope());
+  const at::Tensor k = rms_norm_rope(qkv[1], w.norm_k, config.eps, rows->rope());
   const at::Tensor v = split_heads(qkv[2]);
   const auto attended = [&] {
     RECORD_USER_SCOPE("vorta::attention");
@@ -169,7 +169,7 @@ void WanTransformer::Impl::all_blocks(Residual& hidden, const at::Tensor& modula
 
 at::Tensor WanTransformer::Impl::head(Residual hidden, const at::Tensor& temb) const {
   const std::vector<at::Tensor> m = (weights.scale_shift_table + temb.unsqueeze(1)).chunk(2, 1);  // shift, scale
-  return rows.raster(weights.out(hidden.modulated_norm(m[0], m[1], config.eps)));
+  return rows->raster(weights.out(hidden.modulated_norm(m[0], m[1], config.eps)));
 }
 
 WanTransformer::WanTransformer(const WanTransformerConfig& config, const std::map<std::string, at::Tensor>& weights,
@@ -247,6 +247,8 @@ at::Tensor WanTransformer::time_signal(CacheSignal which, const at::Tensor& time
   const at::Tensor temb = impl_->embed_time(timestep);
   return (which == CacheSignal::kTimeEmbedding ? temb : impl_->time_projection(temb)).to(at::kFloat);
 }
+
+std::shared_ptr<const void> WanTransformer::tables() const { return impl_->rows; }
 
 void WanTransformer::prepare(const VideoGrid& tokens, const TokenOrder& order) {
   impl_->prepare_rows(tokens, order, impl_->weights.time_in.weight.device());

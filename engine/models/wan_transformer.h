@@ -26,6 +26,7 @@ class WanTransformer : public VideoDit {
   /// Patch space [B, L, p_t*p_h*p_w*C], token order raster, channel fastest.
   at::Tensor unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const override;
   void prepare(const VideoGrid& tokens, const TokenOrder& order) override;
+  std::shared_ptr<const void> tables() const override;
   at::Tensor timestep_embedding(const at::Tensor& timestep) const override;
   at::Tensor time_signal(CacheSignal which, const at::Tensor& timestep) const override;
   VideoGrid token_grid(const VideoGrid& latents) const override;

@@ -24,7 +24,8 @@ void load_cuda_half() {
   }
   const auto library = std::filesystem::path(here.dli_fname).parent_path() / "libtorch_cuda.so";
   if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
-    throw MachineError("--device cuda", fmt::format("cannot load {}: {}", library.string(), dlerror()));
+    throw MachineError("--device cuda", fmt::format("cannot load {} (the CUDA libraries that it needs are wheels beside torch's, "
+                                                    "which a set-up without a GPU leaves out): {}", library.string(), dlerror()));
   }
 }
 
@@ -39,7 +40,9 @@ at::Device open_cuda(int64_t index) {
   if (!loaded || !at::hasCUDA()) throw MachineError("--device cuda", "libtorch_cuda.so is loaded but sees no GPU");
   const int64_t count = at::detail::getCUDAHooks().deviceCount();
   if (index >= count) throw MachineError("--replicas", fmt::format("expected one GPU a replica, found {} GPUs", count));
-  at::globalContext().setBenchmarkCuDNN(true);  // the autoencoder's few shapes repeat
+  // Convolutions by cuDNN's rules and not by a race of its algorithms, whose winner differs from process to process.
+  at::globalContext().setBenchmarkCuDNN(false);
+  at::globalContext().setDeterministicCuDNN(true);
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 

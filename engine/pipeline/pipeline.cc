@@ -25,6 +25,12 @@ void check_config(const PipelineConfig& config) {
     throw ConfigError("--dtype", fmt::format("expected float32 or bfloat16, found {}", c10::toString(config.dtype)));
   }
   if (!std::isfinite(config.guidance)) throw ConfigError("--guidance", "expected a finite number");
+  if (config.cuda_graphs && config.offload != Offload::kKeepLoaded) {
+    throw ConfigError("--cuda-graphs", "expected networks that stay on the device, found an offload");
+  }
+  if (config.cuda_graphs && (config.cache != "none" || config.own_cache)) {
+    throw ConfigError("--cuda-graphs", "expected no cache, which decides between the launches of a graph");
+  }
   if (config.tau && (!(*config.tau >= 0) || std::isinf(*config.tau))) {
     throw ConfigError("--tau", fmt::format("expected a number from 0 up, found {}", *config.tau));
   }
@@ -45,6 +51,10 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* 
     model_ = donor->model_;
     vae_ = donor->vae_;
   }
+  if (config.cuda_graphs && family_->guidance == GuidanceKind::kEmbedded) {
+    throw ConfigError("--cuda-graphs", fmt::format("{} has its text in the sequence, whose length is the prompt's", family_->name));
+  }
+  if (config.cuda_graphs && device.is_cpu()) throw MachineError("--cuda-graphs", "expected a GPU, found the CPU alone");
   folder_.transformer = transformer_folder(config);
   sampler = make_sampler();
   geometry_ = config.geometry;

@@ -86,6 +86,9 @@ struct PipelineConfig {
   std::optional<double> flow_shift;   // replaces the shift of scheduler_config.json
   std::optional<SamplingRecipe> recipe;  // in place of scheduler and shift; steps and guidance are then its own
   std::string scheduler;              // a row of samplers(); empty: as scheduler_config.json says
+  /// The transformer's forwards as CUDA graphs: faster where a GPU waits for launches, the same bits. For a GPU with the
+  /// networks loaded, no cache, and models that keep text out of the sequence.
+  bool cuda_graphs = false;
   Offload offload = Offload::kKeepLoaded;
   Quantization quantization = Quantization::kNone;  // of the transformer's blocks
   VaeOptions vae;                     // with a tiling: always in these tiles

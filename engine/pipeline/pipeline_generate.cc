@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/record_function.h>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -133,20 +134,23 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
   const at::Tensor timestep = model_timestep(step).expand({batch});
-  const auto context = [&](GuidancePass pass) {
-    return ForwardContext{attention, step, cache_.get(), pass, config.guidance, /*reorder=*/device.is_cuda()};
+  const auto forward = [&](const at::Tensor& x, const at::Tensor& at_time, const TextCondition& text, GuidancePass pass) {
+    const ForwardContext context{attention, step, cache_.get(), pass, config.guidance, /*reorder=*/device.is_cuda()};
+    // Whoever listens to operators hears each of them.
+    if (graphs_ && !at::hasCallbacks()) return graphs_->forward(x, at_time, text, context);
+    return model().forward(x, at_time, text, context);
   };
-  if (!guided()) return model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
+  if (!guided()) return forward(input, timestep, features.positive, GuidancePass::kPositive);
   at::Tensor with_prompt, without;
   if (both_texts_.tokens.defined()) {
     const int64_t samples = batch == 1 ? 1 : 2 * batch;  // one sample with two texts, or two samples for each
-    const at::Tensor both = model().forward(batch == 1 ? input : at::cat({input, input}), timestep[0].expand({samples}),
-                                            both_texts_, context(GuidancePass::kBoth));
+    const at::Tensor both = forward(batch == 1 ? input : at::cat({input, input}), timestep[0].expand({samples}), both_texts_,
+                                    GuidancePass::kBoth);
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
-    with_prompt = model().forward(input, timestep, features.positive, context(GuidancePass::kPositive));
-    without = model().forward(input, timestep, features.negative, context(GuidancePass::kNegative));
+    with_prompt = forward(input, timestep, features.positive, GuidancePass::kPositive);
+    without = forward(input, timestep, features.negative, GuidancePass::kNegative);
   }
   return without + (with_prompt - without) * guidance_scale();
 }
@@ -163,8 +167,20 @@ int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
   return wanted;
 }
 
-at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, AttentionBackend& attention, int64_t steps,
+/// Graphs of the whole schedule, whatever part of it runs now: a warm-up of one step leaves nothing to record.
+void Pipeline::Impl::record_steps(const at::Tensor& latents, const TextFeatures& features, TalliedAttention& attention) {
+  if (at::hasCallbacks() || graphs_->has_all(latents, features.positive)) return;
+  for (int64_t step = 0; step < sampler->steps(); ++step) {
+    if (attention.pattern(step) == step) velocity(latents, features, attention, step);
+  }
+  graphs_->set_all(latents, features.positive);
+  attention.take_calls();
+  synchronize(device);
+}
+
+at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, TalliedAttention& attention, int64_t steps,
                                    PipelineObserver& observer) {
+  if (graphs_) record_steps(latents, features, attention);
   cache_->reset();
   for (int64_t step = 0; step < steps; ++step) {
     observer.step_begin(step, steps);
@@ -195,15 +211,18 @@ GenerationResult Pipeline::Impl::generate(const GenerationRequest& request, Pipe
     features = encode(request, batch);
     release(text_);
   }
-  const auto attention = backend_for(size.tokens, valid_text_tokens(features.positive));
+  const int64_t text_tokens = valid_text_tokens(features.positive);
+  StepGraphs* graphs = graphs_for(size.tokens, text_tokens);
+  const auto own_attention = graphs == nullptr ? backend_for(size.tokens, text_tokens) : nullptr;
+  TalliedAttention& attention = graphs == nullptr ? *own_attention : graphs->attention();
   {
     const StageScope stage(observer, Stage::kDenoise);
-    model().prepare(size.tokens, order_for(*attention));
+    model().prepare(size.tokens, order_for(attention));
     both_texts_ = batches_guidance(batch, size.tokens) ? joined(features.positive, features.negative) : TextCondition();
-    result.latents = denoise(noise, features, *attention, steps, observer);
+    result.latents = denoise(noise, features, attention, steps, observer);
     both_texts_ = TextCondition();
     result.cache_calls = cache_->trace();
-    result.attention_calls = attention->calls();
+    result.attention_calls = attention.take_calls();
     cache_->reset();
     release_model();
   }

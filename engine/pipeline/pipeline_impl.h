@@ -6,6 +6,7 @@
 #include "engine/nn/device.h"
 #include "engine/pipeline/pipeline.h"
 #include "engine/pipeline/pipeline_family.h"
+#include "engine/pipeline/step_graphs.h"
 #include "engine/schedule/sampler.h"
 #include "engine/text/prompt_encoder.h"
 
@@ -72,12 +73,15 @@ class Pipeline::Impl {
   VaeOptions vae_options() const;
   AttentionOptions attention_options();
   std::unique_ptr<TalliedAttention> backend_for(const VideoGrid& tokens, int64_t text_tokens);
+  /// The graphs of a grid and a text's length, made anew when either changes; null without them.
+  StepGraphs* graphs_for(const VideoGrid& tokens, int64_t text_tokens);
   at::Tensor initial_latents(const GenerationRequest& request, const VideoSize& size);
   TextFeatures encode(const GenerationRequest& request, int64_t batch);
   void check_text(const TextCondition& text);
   at::Tensor velocity(const at::Tensor& latents, const TextFeatures& text, AttentionBackend& attention, int64_t step);
   int64_t steps_of(const GenerationRequest& request) const;
-  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, AttentionBackend& attention, int64_t steps,
+  void record_steps(const at::Tensor& latents, const TextFeatures& text, TalliedAttention& attention);
+  at::Tensor denoise(at::Tensor latents, const TextFeatures& text, TalliedAttention& attention, int64_t steps,
                      PipelineObserver& observer);
   at::Tensor decode(const at::Tensor& latents);
 
@@ -96,6 +100,8 @@ class Pipeline::Impl {
   std::shared_ptr<StepCache> cache_;
   CachePlan cache_plan_;
   std::vector<std::string> warned_;
+  std::unique_ptr<StepGraphs> graphs_;
+  std::pair<VideoGrid, int64_t> graphs_are_for_;
   TextCondition both_texts_;  // batch 2B: one object a generation, which the model's cache recognises
 };
 

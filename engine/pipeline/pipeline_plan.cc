@@ -105,6 +105,17 @@ std::unique_ptr<TalliedAttention> Pipeline::Impl::backend_for(const VideoGrid& t
   return backend;
 }
 
+StepGraphs* Pipeline::Impl::graphs_for(const VideoGrid& tokens, int64_t text_tokens) {
+  if (!config.cuda_graphs) return nullptr;
+  if (!graphs_ || graphs_are_for_ != std::pair(tokens, text_tokens)) {
+    graphs_.reset();
+    model();
+    graphs_ = std::make_unique<StepGraphs>(model_, backend_for(tokens, text_tokens), device);
+    graphs_are_for_ = {tokens, text_tokens};
+  }
+  return graphs_.get();
+}
+
 /// Whether both passes of a step are one forward.
 bool Pipeline::Impl::batches_guidance(int64_t batch, const VideoGrid& tokens) {
   const bool small = batch * tokens.tokens() <= kBatchedGuidanceTokens;

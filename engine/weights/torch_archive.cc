@@ -19,9 +19,9 @@ constexpr std::string_view kPickleName = "/data.pkl";
 constexpr uint64_t kMaxExpansion = 4;
 
 void refuse_other_formats(std::string_view file, std::string_view where) {
-  constexpr std::string_view kZip = "PK\x03\x04";
+  constexpr std::string_view kZipStart = "PK\x03\x04";
   constexpr std::string_view kLegacy("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20", 10);  // PROTO 2, LONG1: torch's magic
-  if (file.starts_with(kZip)) return;
+  if (file.starts_with(kZipStart)) return;
   if (file.starts_with(kLegacy)) {
     throw DataError(where, "a torch.save file in the format before PyTorch 1.6; convert it with torch.save(torch.load("
                            "path, weights_only=True), path)");

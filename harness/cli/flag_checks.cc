@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <limits>
 #include <string>
 
 namespace vorta::harness {
@@ -14,7 +15,8 @@ CLI::Validator whole_number(uint64_t least, uint64_t most) {
     const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
     const bool whole = code == std::errc() && end == text.data() + text.size();
     if (whole && value >= least && value <= most) return {};
-    return fmt::format("expected a whole number from {} to {}, found {}", least, most, text);
+    const bool bounded = most != std::numeric_limits<uint64_t>::max();
+    return fmt::format("expected a whole number from {} {}, found {}", least, bounded ? fmt::format("to {}", most) : "up", text);
   };
   return {problem, "", "whole number"};
 }

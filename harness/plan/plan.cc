@@ -115,6 +115,7 @@ std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
   if (spec.output != "video") params["output"] = spec.output;
   if (config.timed_steps > 0) params["timed_steps"] = config.timed_steps;
   if (config.offload != "none") params["offload"] = config.offload;
+  if (config.cuda_graphs) params["cuda_graphs"] = true;
   if (config.quantization != "none") params["quantization"] = config.quantization;
   if (!variant.attention.route_table.empty()) params["route_table"] = variant.attention.route_table;
   if (variant.attention.route_fractions) params["route_fractions"] = *variant.attention.route_fractions;

@@ -122,6 +122,7 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
   config.route_fractions = variant.attention.route_fractions;
   if (!variant.attention.route_table.empty()) config.route_file = suite.source.parent_path() / variant.attention.route_table;
   if (suite.weights == "random") config.weights = engine::WeightOrigin::kRandom;
+  config.cuda_graphs = variant.config.cuda_graphs;
   config.offload = offload_named(variant.config.offload);
   if (variant.config.quantization == "fp8") config.quantization = engine::Quantization::kFp8;
   config.max_sequence_length = defaults.max_sequence_length;

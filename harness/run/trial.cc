@@ -161,7 +161,12 @@ ProfiledTrial TrialMaker::profiled(const Case& one, const std::vector<std::vecto
   profiled.result.setup = setup_of(one);
   profiled.result.gpu.power = power_between(one, begin_ns, probe_clock_ns());
   if (!profiled.result.gpu.profile) return profiled;
-  profiled.result.gpu.profile->overhead = watching_overhead(profiled.result.samples, timed);
+  auto& profile = *profiled.result.gpu.profile;
+  profile.overhead = watching_overhead(profiled.result.samples, timed);
+  if (variant(one).config.cuda_graphs) {
+    profile.note += profile.note.empty() ? "" : "; ";
+    profile.note += "launched one by one while it is watched: its overhead is over CUDA graphs";
+  }
   report_gpu(one, profiled);
   return profiled;
 }

@@ -134,7 +134,7 @@ void apply_override(nlohmann::json& suite, std::string_view assignment) {
   std::vector<std::string> path = split(assignment.substr(0, equals), '.');
   static const std::vector<std::string> kBaseKeys{"frames",     "height",  "width", "steps", "guidance",
                                                   "flow_shift", "sampler", "dtype", "device", "fps",
-                                                  "timed_steps", "offload", "quantization", "true_guidance"};
+                                                  "timed_steps", "offload", "quantization", "true_guidance", "cuda_graphs"};
   if (std::find(kBaseKeys.begin(), kBaseKeys.end(), path.front()) != kBaseKeys.end()) path.insert(path.begin(), "base");
   nlohmann::json* node = &suite;
   for (const std::string& key : path) node = &child(*node, key, assignment);

@@ -60,6 +60,7 @@ void read_config(const json& object, const std::string& where, GenerationConfig&
   config.timed_steps = reader.integer("timed_steps", config.timed_steps);
   config.offload = reader.string("offload", config.offload);
   config.quantization = reader.string("quantization", config.quantization);
+  config.cuda_graphs = reader.boolean("cuda_graphs", config.cuda_graphs);
   reader.finish();
 }
 

@@ -30,6 +30,7 @@ struct GenerationConfig {
   int64_t timed_steps = 0;           // stop after so many steps, and extrapolate to the schedule; 0: all run
   std::string offload = "none";      // or "components", "layers"
   std::string quantization = "none"; // or "fp8"
+  bool cuda_graphs = false;          // the transformer's launches as CUDA graphs
 };
 
 /// The method under test and the options that belong to it.

@@ -10,12 +10,6 @@ namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
 
-KernelStatus status_of(cudaError_t error) {
-  if (error == cudaSuccess) return KernelStatus::kOk;
-  last_error = error;
-  return KernelStatus::kLaunchFailed;
-}
-
 std::string problem_of(cudaError_t error) {
   int driver = 0;
   if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return "no CUDA driver";
@@ -48,6 +42,12 @@ const CudaDevice& cuda_device() {
 }
 
 std::string last_launch_error() { return last_error == cudaSuccess ? "" : cudaGetErrorString(last_error); }
+
+KernelStatus status_of(cudaError_t error) {
+  if (error == cudaSuccess) return KernelStatus::kOk;
+  last_error = error;
+  return KernelStatus::kLaunchFailed;
+}
 
 KernelStatus launch_status() { return status_of(cudaGetLastError()); }
 

@@ -14,6 +14,9 @@ inline bool runs_on_cuda(const Stream& stream) { return stream.device == Device:
 
 inline cudaStream_t handle_of(const Stream& stream) { return static_cast<cudaStream_t>(stream.handle); }
 
+/// The status of a call of CUDA's runtime; remembers what it said of a failure.
+[[nodiscard]] KernelStatus status_of(cudaError_t error);
+
 /// The status of the launch just made; remembers what CUDA said of a failure.
 [[nodiscard]] KernelStatus launch_status();
 

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metrics/backbones/conv.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/group_norm.h>
+#include <ATen/ops/replication_pad2d.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
 
 namespace vorta::metrics {
 namespace {

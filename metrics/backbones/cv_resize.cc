@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metrics/backbones/cv_resize.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/bitwise_right_shift.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>

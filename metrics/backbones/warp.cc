@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metrics/backbones/warp.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/grid_sampler_2d.h>
+#include <ATen/ops/linspace.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <cmath>

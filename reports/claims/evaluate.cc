@@ -21,7 +21,8 @@ std::optional<Estimate> speedup(const Variant& variant, const std::string& stage
 }
 
 // Paired by item, over the items that both variants ran.
-std::optional<Estimate> speedup_over(const Report& report, const Variant& variant, const Variant& base, const std::string& stage) {
+std::optional<Estimate> speedup_over(const Report& report, const Variant& variant, const Variant& base,
+                                     const std::string& stage) {
   std::map<int64_t, int64_t> prompt_of;
   for (const Item& item : report.items) prompt_of[item.id] = item.prompt_id;
   std::vector<Clustered> ratios;
@@ -42,8 +43,10 @@ std::optional<Estimate> mean_seconds(const Variant& variant, const std::string& 
   std::vector<Clustered> values;
   for (const ItemResult& result : variant.items) {
     const auto found = result.seconds.find(stage);
-    const auto item = std::find_if(report.items.begin(), report.items.end(), [&](const Item& one) { return one.id == result.item; });
-    if (found != result.seconds.end() && item != report.items.end()) values.push_back({item->prompt_id, share * found->second});
+    const auto item =
+        std::find_if(report.items.begin(), report.items.end(), [&](const Item& one) { return one.id == result.item; });
+    if (found != result.seconds.end() && item != report.items.end())
+      values.push_back({item->prompt_id, share * found->second});
   }
   return mean_estimate(values);
 }
@@ -91,17 +94,20 @@ Verdict judge(const ClaimRow& claim, const Estimate& estimate) {
   const bool surely_below = claim.at_least && *estimate.high < *claim.at_least;
   const bool surely_above = claim.at_most && *estimate.low > *claim.at_most;
   if (surely_below || surely_above) return Verdict::kFails;
-  const bool inside = (!claim.at_least || *estimate.low >= *claim.at_least) && (!claim.at_most || *estimate.high <= *claim.at_most);
+  const bool inside =
+      (!claim.at_least || *estimate.low >= *claim.at_least) && (!claim.at_most || *estimate.high <= *claim.at_most);
   return inside ? Verdict::kHolds : Verdict::kUndecided;
 }
 
 std::string words_for(const ClaimVerdict& v) {
-  if (v.verdict == Verdict::kNotMeasured) return fmt::format("Not measured: no finished pair gives {} for {}.", v.claim.quantity, v.claim.variant);
+  if (v.verdict == Verdict::kNotMeasured)
+    return fmt::format("Not measured: no finished pair gives {} for {}.", v.claim.quantity, v.claim.variant);
   if (!v.low) {
-    return fmt::format("Not decided: {:.4g} over {} prompt(s), too few for an interval (wanted {}).", *v.value, v.items, band_words(v.claim));
+    return fmt::format("Not decided: {:.4g} over {} prompt(s), too few for an interval (wanted {}).", *v.value, v.items,
+                       band_words(v.claim));
   }
-  const std::string found = fmt::format("measured {:.4g}, 95 % interval {:.4g} to {:.4g} over {} prompts; wanted {}", *v.value, *v.low,
-                                        *v.high, v.items, band_words(v.claim));
+  const std::string found = fmt::format("measured {:.4g}, 95 % interval {:.4g} to {:.4g} over {} prompts; wanted {}",
+                                        *v.value, *v.low, *v.high, v.items, band_words(v.claim));
   if (v.verdict == Verdict::kHolds) return "Holds: " + found + ".";
   if (v.verdict == Verdict::kFails) return "Not reached: " + found + ".";
   return "Not decided: " + found + "; the interval crosses the edge.";

@@ -18,7 +18,8 @@ namespace {
 
 constexpr double kTenth = 0.1;
 
-constexpr std::string_view kOk = "t.run_id = (SELECT run_id FROM run ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1) AND t.status = 'ok'";
+constexpr std::string_view kOk =
+    "t.run_id = (SELECT run_id FROM run ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1) AND t.status = 'ok'";
 
 Audit judged(std::string name, std::string promise, int64_t looked_at, const std::vector<std::string>& broken) {
   Audit audit{std::move(name), std::move(promise), AuditOutcome::kNotMeasured, "nothing to look at"};
@@ -34,13 +35,15 @@ Audit steps_executed(const Database& database) {
   Statement query = database.prepare(fmt::format(
       "SELECT variant, coalesce(nullif(json_extract(params_json, '$.timed_steps'), 0), json_extract(params_json, '$.steps')), "
       "(SELECT count(DISTINCT step) FROM sample s WHERE s.trial_id = t.trial_id AND stage = 'step' AND host_ns > 0) FROM trial t "
-      "JOIN case_row USING (case_id) WHERE {} AND role = 'timing'", kOk));
+      "JOIN case_row USING (case_id) WHERE {} AND role = 'timing'",
+      kOk));
   int64_t trials = 0;
   std::vector<std::string> broken;
   while (query.step()) {
     if (query.integer(1) <= 0) continue;  // the model's own number, which the row does not know
     ++trials;
-    if (query.integer(1) != query.integer(2)) broken.push_back(fmt::format("{}: {} of {} steps", query.text(0), query.integer(2), query.integer(1)));
+    if (query.integer(1) != query.integer(2))
+      broken.push_back(fmt::format("{}: {} of {} steps", query.text(0), query.integer(2), query.integer(1)));
   }
   return judged("steps executed", "every step that is reported was executed and timed", trials, broken);
 }
@@ -48,14 +51,16 @@ Audit steps_executed(const Database& database) {
 Audit same_output(const Database& database, std::string_view roles, std::string name, std::string promise) {
   Statement query = database.prepare(fmt::format(
       "SELECT variant, text, count(DISTINCT output_sha256), count(*), count(DISTINCT role) FROM trial t JOIN case_row USING (case_id) JOIN item "
-      "USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role IN ({}) AND output_sha256 <> '' GROUP BY t.case_id, t.item_id", kOk, roles));
+      "USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role IN ({}) AND output_sha256 <> '' GROUP BY t.case_id, t.item_id",
+      kOk, roles));
   const bool two_roles = roles.find(',') != std::string_view::npos;
   int64_t items = 0;
   std::vector<std::string> broken;
   while (query.step()) {
     if (query.integer(3) < 2 || (two_roles && query.integer(4) < 2)) continue;
     ++items;
-    if (query.integer(2) > 1) broken.push_back(fmt::format("{}, \"{}\": {} different outputs", query.text(0), query.text(1), query.integer(2)));
+    if (query.integer(2) > 1)
+      broken.push_back(fmt::format("{}, \"{}\": {} different outputs", query.text(0), query.text(1), query.integer(2)));
   }
   return judged(std::move(name), std::move(promise), items, broken);
 }
@@ -70,14 +75,15 @@ double coin_tail(std::size_t hits, std::size_t throws) {
   return chance;
 }
 
-// Something that outlives a generation (an embedding, a latent, a graph) would show in later rounds of the same item in the
-// same process, and in most items alike: a sign test over them tells it from a machine that was busy for a while.
+// Something that outlives a generation (an embedding, a latent, a graph) would show in later rounds of the same item in
+// the same process, and in most items alike: a sign test over them tells it from a machine that was busy for a while.
 Audit no_memory(const Database& database) {
   constexpr double kAlpha = 0.05;
   constexpr std::size_t kFewestItems = 5;  // below, not even all items together reach kAlpha
   Statement query = database.prepare(fmt::format(
       "SELECT variant, item_id || ' ' || owner, host_ns FROM trial t JOIN sample USING (trial_id) JOIN case_row USING (case_id) WHERE {} AND "
-      "role = 'timing' AND stage = 'e2e' ORDER BY variant, item_id, repeat", kOk));
+      "role = 'timing' AND stage = 'e2e' ORDER BY variant, item_id, repeat",
+      kOk));
   std::map<std::string, std::map<std::string, std::vector<double>>> times;
   while (query.step()) times[query.text(0)][query.text(1)].push_back(static_cast<double>(query.integer(2)));
   int64_t variants = 0;
@@ -92,10 +98,11 @@ Audit no_memory(const Database& database) {
     ++variants;
     const auto faster = std::count_if(ratios.begin(), ratios.end(), [](double ratio) { return ratio < 1.0 - kTenth; });
     if (coin_tail(static_cast<std::size_t>(faster), ratios.size()) > kAlpha) continue;
-    broken.push_back(fmt::format("{}: {} of {} items take {:.0f} % of their first time or so when seen again", variant, faster,
-                                 ratios.size(), 100 * median(ratios)));
+    broken.push_back(fmt::format("{}: {} of {} items take {:.0f} % of their first time or so when seen again", variant,
+                                 faster, ratios.size(), 100 * median(ratios)));
   }
-  return judged("no memory of prompts", "prompts that a process has seen before are no faster by over a tenth", variants, broken);
+  return judged("no memory of prompts", "prompts that a process has seen before are no faster by over a tenth",
+                variants, broken);
 }
 
 Audit planned_work(const Database& database) {
@@ -107,7 +114,8 @@ Audit planned_work(const Database& database) {
   while (query.step()) {
     ++variants;
     const double ratio = query.number(2) / query.number(1);
-    if (ratio < 1 - kTenth || ratio > 1 + kTenth) broken.push_back(fmt::format("{}: {:.3f} of the plan's attention", query.text(0), ratio));
+    if (ratio < 1 - kTenth || ratio > 1 + kTenth)
+      broken.push_back(fmt::format("{}: {:.3f} of the plan's attention", query.text(0), ratio));
   }
   return judged("work as planned", "executed attention is the plan's within a tenth", variants, broken);
 }
@@ -115,7 +123,8 @@ Audit planned_work(const Database& database) {
 // In whole Latin squares the counts are equal; an unfinished one may differ by one square's row.
 Audit balanced_order(const Database& database) {
   Statement query = database.prepare(fmt::format(
-      "SELECT variant, position, count(*) FROM trial t JOIN case_row USING (case_id) WHERE {} AND role = 'timing' AND position >= 0 GROUP BY 1, 2", kOk));
+      "SELECT variant, position, count(*) FROM trial t JOIN case_row USING (case_id) WHERE {} AND role = 'timing' AND position >= 0 GROUP BY 1, 2",
+      kOk));
   std::map<std::string, std::map<int64_t, int64_t>> counts;
   int64_t places = 0;
   while (query.step()) {
@@ -133,7 +142,8 @@ Audit balanced_order(const Database& database) {
     }
     if (most - least > 2) broken.push_back(fmt::format("{}: {} to {} times at a place", variant, least, most));
   }
-  return judged("balanced order", "each variant took each place in the order alike", static_cast<int64_t>(counts.size()), broken);
+  return judged("balanced order", "each variant took each place in the order alike",
+                static_cast<int64_t>(counts.size()), broken);
 }
 
 // A configuration that names its frames is held to them; else all videos of a run must have as many.
@@ -141,13 +151,15 @@ Audit whole_videos(const Database& database) {
   Statement query = database.prepare(fmt::format(
       "SELECT variant, text, t.frames, coalesce(nullif(json_extract(params_json, '$.frames'), 0), (SELECT max(u.frames) FROM trial u JOIN case_row w "
       "USING (case_id) WHERE u.run_id = t.run_id AND coalesce(json_extract(w.params_json, '$.frames'), 0) = 0)) FROM trial t JOIN case_row USING "
-      "(case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role = 'timing' AND t.frames >= 0", kOk));
+      "(case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role = 'timing' AND t.frames >= 0",
+      kOk));
   int64_t videos = 0;
   std::vector<std::string> broken;
   while (query.step()) {
     ++videos;
     if (query.integer(2) < query.integer(3)) {
-      broken.push_back(fmt::format("{}, \"{}\": {} of {} frames", query.text(0), query.text(1), query.integer(2), query.integer(3)));
+      broken.push_back(
+          fmt::format("{}, \"{}\": {} of {} frames", query.text(0), query.text(1), query.integer(2), query.integer(3)));
     }
   }
   return judged("whole videos", "no video has fewer frames than was asked for", videos, broken);
@@ -156,12 +168,14 @@ Audit whole_videos(const Database& database) {
 Audit alone_on_gpu(const Database& database) {
   Statement query = database.prepare(fmt::format(
       "SELECT variant, role, (SELECT min(CASE name WHEN '' THEN 'a process' ELSE name END) FROM gpu_other_process o WHERE o.trial_id = t.trial_id) "
-      "FROM trial t JOIN case_row USING (case_id) JOIN gpu_power USING (trial_id) WHERE {}", kOk));
+      "FROM trial t JOIN case_row USING (case_id) JOIN gpu_power USING (trial_id) WHERE {}",
+      kOk));
   int64_t trials = 0;
   std::vector<std::string> broken;
   while (query.step()) {
     ++trials;
-    if (!query.text(2).empty()) broken.push_back(fmt::format("a {} trial of {}, beside {}", query.text(1), query.text(0), query.text(2)));
+    if (!query.text(2).empty())
+      broken.push_back(fmt::format("a {} trial of {}, beside {}", query.text(1), query.text(0), query.text(2)));
   }
   return judged("alone on the GPU", "no other process used the GPU during a trial", trials, broken);
 }
@@ -182,15 +196,21 @@ std::vector<Audit> audit_run(const fs::path& path) {
   const fs::path file = fs::is_directory(path, ignored) ? path / "run.sqlite" : path;
   if (list_runs(file).empty()) throw DataError(file.string(), "holds no run yet");
   const Database database(file, OpenMode::kReadOnly);
-  if (database.schema() < kHistorySchema) throw DataError(file.string(), "is too old to be audited: it holds no outputs and places (`db migrate` does not add them)");
+  if (database.schema() < kHistorySchema)
+    throw DataError(file.string(),
+                    "is too old to be audited: it holds no outputs and places (`db migrate` does not add them)");
   return audit_newest_run(database);
 }
 
 std::vector<Audit> audit_newest_run(const Database& database) {
-  std::vector<Audit> audits{steps_executed(database),
-          same_output(database, "'timing'", "rounds agree", "all rounds of an item give the same frames"),
-          same_output(database, "'timing', 'profile'", "modes agree", "an observed trial gives the frames of the timed and scored ones"),
-          no_memory(database), planned_work(database), balanced_order(database)};
+  std::vector<Audit> audits{
+      steps_executed(database),
+      same_output(database, "'timing'", "rounds agree", "all rounds of an item give the same frames"),
+      same_output(database, "'timing', 'profile'", "modes agree",
+                  "an observed trial gives the frames of the timed and scored ones"),
+      no_memory(database),
+      planned_work(database),
+      balanced_order(database)};
   if (database.schema() < kOthersSchema) return audits;
   audits.insert(audits.begin() + 1, whole_videos(database));
   audits.push_back(alone_on_gpu(database));

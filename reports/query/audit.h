@@ -21,10 +21,10 @@ struct Audit {
   std::string words;    ///< How often it was looked at, and what broke it.
 };
 
-/// Of the newest run of a database or a run's folder: every step that is reported was executed; every video has all its frames;
-/// all rounds of an item give the same frames; observed trials give the frames of timed ones, other prompts in between (caches
-/// were reset); a prompt seen before is no faster by over a tenth; executed operations are the plan's within a tenth; each variant
-/// took each place in the order alike; nobody else used the GPU.
+/// Of the newest run of a database or a run's folder: every step that is reported was executed; every video has all its
+/// frames; all rounds of an item give the same frames; observed trials give the frames of timed ones, other prompts in
+/// between (caches were reset); a prompt seen before is no faster by over a tenth; executed operations are the plan's
+/// within a tenth; each variant took each place in the order alike; nobody else used the GPU.
 std::vector<Audit> audit_run(const std::filesystem::path& database);
 /// The same of an open database of kHistorySchema or later that holds a run.
 std::vector<Audit> audit_newest_run(const Database& database);

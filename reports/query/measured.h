@@ -14,9 +14,9 @@
 
 namespace vorta::reports {
 
-/// A number of one finished trial. Quantities: time/<stage> (s; time/step is the mean of a trial's steps), memory/<scope> (B),
-/// operator/<name> (s of self time), fastest/<name> (s of a call of mean work at the best rate) and kernel/<name> (s on the GPU) of
-/// observed trials, score/<metric key>.
+/// A number of one finished trial. Quantities: time/<stage> (s; time/step is the mean of a trial's steps),
+/// memory/<scope> (B), operator/<name> (s of self time), fastest/<name> (s of a call of mean work at the best rate) and
+/// kernel/<name> (s on the GPU) of observed trials, score/<metric key>.
 struct Measured {
   std::string variant;
   std::string quantity;

@@ -72,7 +72,8 @@ void read_definitions(const Database& database, int64_t run, Report& report) {
   Statement metric = database.prepare("SELECT * FROM metric_def ORDER BY family, metric_key");
   while (metric.step()) {
     report.metrics.push_back({metric.text(0), metric.text(1), metric.text(2),
-                              parse_direction(metric.text(3), database.path().string()), metric.text(4), metric.text(5)});
+                              parse_direction(metric.text(3), database.path().string()), metric.text(4),
+                              metric.text(5)});
   }
   Statement item = database.prepare(
       "SELECT item_id, prompt_id, text, negative_text, tags_json, seed FROM item JOIN prompt USING (prompt_id) WHERE item_id IN "
@@ -82,7 +83,8 @@ void read_definitions(const Database& database, int64_t run, Report& report) {
     report.items.push_back(
         {item.integer(0), item.integer(1), {item.text(2), item.text(3), item.text(4), item.integer(5)}});
   }
-  Statement published = database.prepare("SELECT sentence, value, setting, source FROM published WHERE run_id = ? ORDER BY ordinal");
+  Statement published =
+      database.prepare("SELECT sentence, value, setting, source FROM published WHERE run_id = ? ORDER BY ordinal");
   published.bind(run);
   while (published.step()) {
     report.published.push_back({published.text(0), published.text(1), published.text(2), published.text(3)});
@@ -100,17 +102,19 @@ void read_definitions(const Database& database, int64_t run, Report& report) {
 
 std::vector<ClaimRow> read_claims(const Database& database, int64_t run) {
   std::vector<ClaimRow> claims;
-  Statement query = database.prepare("SELECT key, sentence, quantity, variant, reference, at_least, at_most FROM claim WHERE run_id = ? ORDER BY rowid");
+  Statement query = database.prepare(
+      "SELECT key, sentence, quantity, variant, reference, at_least, at_most FROM claim WHERE run_id = ? ORDER BY rowid");
   query.bind(run);
   while (query.step()) {
-    claims.push_back({query.text(0), query.text(1), query.text(2), query.text(3), query.text(4), query.optional_number(5),
-                      query.optional_number(6)});
+    claims.push_back({query.text(0), query.text(1), query.text(2), query.text(3), query.text(4),
+                      query.optional_number(5), query.optional_number(6)});
   }
   return claims;
 }
 
 void read_counts(const Database& database, int64_t case_id, Variant& variant) {
-  Statement query = database.prepare(newest("SELECT status, count(*) FROM newest WHERE case_id = ? AND role = 'timing' GROUP BY status"));
+  Statement query = database.prepare(
+      newest("SELECT status, count(*) FROM newest WHERE case_id = ? AND role = 'timing' GROUP BY status"));
   query.bind(case_id);
   while (query.step()) {
     switch (parse_trial_status(query.text(0), database.path().string())) {
@@ -155,7 +159,8 @@ void read_times(const Database& database, int64_t case_id, Variant& variant) {
 }
 
 ItemResult& item_result(Variant& variant, int64_t item) {
-  const auto found = std::find_if(variant.items.begin(), variant.items.end(), [item](const auto& r) { return r.item == item; });
+  const auto found =
+      std::find_if(variant.items.begin(), variant.items.end(), [item](const auto& r) { return r.item == item; });
   if (found != variant.items.end()) return *found;
   variant.items.emplace_back().item = item;
   return variant.items.back();
@@ -168,7 +173,8 @@ void read_scores(const Database& database, int64_t case_id, Variant& variant) {
   query.bind(case_id);
   while (query.step()) {
     variant.scores[query.text(1)].failed += query.integer(3);
-    if (const auto value = query.optional_number(2)) item_result(variant, query.integer(0)).scores[query.text(1)] = *value;
+    if (const auto value = query.optional_number(2))
+      item_result(variant, query.integer(0)).scores[query.text(1)] = *value;
   }
   Statement artefact = database.prepare(newest(
       "SELECT item_id, kind, path, mime, size_bytes FROM newest JOIN artefact USING (trial_id) WHERE case_id = ? AND "
@@ -201,12 +207,15 @@ void read_profile(const Database& database, int64_t case_id, Variant& variant) {
       "SELECT step, layer, dense_heads, coreset_heads, sliding_heads FROM route_stat WHERE case_id = ? ORDER BY step, layer");
   route.bind(case_id);
   while (route.step()) {
-    variant.routes.push_back({route.integer(0), route.integer(1), route.integer(2), route.integer(3), route.integer(4)});
+    variant.routes.push_back(
+        {route.integer(0), route.integer(1), route.integer(2), route.integer(3), route.integer(4)});
   }
-  Statement prediction = database.prepare("SELECT quantity, unit, predicted, measured FROM prediction WHERE case_id = ? ORDER BY quantity");
+  Statement prediction = database.prepare(
+      "SELECT quantity, unit, predicted, measured FROM prediction WHERE case_id = ? ORDER BY quantity");
   prediction.bind(case_id);
   while (prediction.step()) {
-    variant.predictions.push_back({prediction.text(0), prediction.text(1), prediction.number(2), prediction.optional_number(3)});
+    variant.predictions.push_back(
+        {prediction.text(0), prediction.text(1), prediction.number(2), prediction.optional_number(3)});
   }
 }
 
@@ -214,7 +223,8 @@ void read_profile(const Database& database, int64_t case_id, Variant& variant) {
 void read_calls(const Database& database, int64_t case_id, Variant& variant) {
   Statement known = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'forward_call'");
   if (!known.step()) return;
-  Statement call = database.prepare("SELECT step, pass, blocks, signal FROM forward_call WHERE case_id = ? ORDER BY ordinal");
+  Statement call =
+      database.prepare("SELECT step, pass, blocks, signal FROM forward_call WHERE case_id = ? ORDER BY ordinal");
   call.bind(case_id);
   while (call.step()) variant.calls.push_back({call.integer(0), call.text(1), call.text(2), call.number(3)});
 }
@@ -227,7 +237,8 @@ void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
   while (trial.step()) {
     const TrialRole role = parse_trial_role(trial.text(1), database.path().string());
     if (auto profile = read_gpu_profile(database, trial.integer(0))) variant.gpu = std::move(profile);
-    if (auto power = read_gpu_power(database, trial.integer(0))) variant.power.push_back({role, trial.integer(2), std::move(*power)});
+    if (auto power = read_gpu_power(database, trial.integer(0)))
+      variant.power.push_back({role, trial.integer(2), std::move(*power)});
   }
 }
 
@@ -238,7 +249,8 @@ void read_setup(const Database& database, int64_t case_id, Variant& variant) {
       "(trial_id) WHERE case_id = ? ORDER BY weights = 'random' DESC, attention_kernels = '', trial_id DESC LIMIT 1"));
   setup.bind(case_id);
   if (!setup.step()) return;
-  variant.setup = {setup.text(0), setup.integer(1), setup.integer(2), setup.integer(3), setup.text(4), setup.text(5), setup.text(6)};
+  variant.setup = {setup.text(0), setup.integer(1), setup.integer(2), setup.integer(3),
+                   setup.text(4), setup.text(5),    setup.text(6)};
   if (!variant.is_random()) return;
   variant.scores.clear();  // whoever scored such frames: the numbers say nothing
   for (ItemResult& item : variant.items) item.scores.clear();
@@ -249,15 +261,19 @@ void add_warnings(Report& report) {
   for (const Variant& v : report.variants) {
     if (v.is_random()) random += (random.empty() ? "" : ", ") + v.row.variant;
     if (v.is_partial()) {
-      partial += fmt::format("{}{} {} of {}", partial.empty() ? "" : ", ", v.row.variant, v.setup->timed_steps, v.setup->schedule_steps);
+      partial += fmt::format("{}{} {} of {}", partial.empty() ? "" : ", ", v.row.variant, v.setup->timed_steps,
+                             v.setup->schedule_steps);
     }
   }
   if (!random.empty()) {
-    report.warnings.push_back(fmt::format("Random weights: {}. Latency and memory alone; nothing here says anything about quality.", random));
+    report.warnings.push_back(
+        fmt::format("Random weights: {}. Latency and memory alone; nothing here says anything about quality.", random));
   }
   if (!partial.empty()) {
-    report.warnings.push_back(fmt::format("Extrapolated: only the first steps of the schedule were timed ({}); \"{}\" is their time "
-                                          "scaled by the planned work of all steps.", partial, stage_title("denoise_extrapolated")));
+    report.warnings.push_back(
+        fmt::format("Extrapolated: only the first steps of the schedule were timed ({}); \"{}\" is their time "
+                    "scaled by the planned work of all steps.",
+                    partial, stage_title("denoise_extrapolated")));
   }
 }
 
@@ -272,7 +288,9 @@ void add_other_processes(Report& report) {
       if (who.empty()) who = to_string(p.row.others.front());
     }
   }
-  if (trials > 0) report.warnings.push_back(fmt::format("Not alone on the GPU during {} trials: {}. Their times are those of a shared GPU.", trials, who));
+  if (trials > 0)
+    report.warnings.push_back(
+        fmt::format("Not alone on the GPU during {} trials: {}. Their times are those of a shared GPU.", trials, who));
 }
 
 void read_audits(const Database& database, Report& report) {
@@ -281,7 +299,8 @@ void read_audits(const Database& database, Report& report) {
   const auto is_measured = [](const Audit& audit) { return audit.outcome != AuditOutcome::kNotMeasured; };
   if (std::none_of(report.audits.begin(), report.audits.end(), is_measured)) report.audits.clear();
   for (const Audit& audit : report.audits) {
-    if (audit.outcome == AuditOutcome::kBroken) report.warnings.push_back(fmt::format("Audit \"{}\" is broken: {}.", audit.name, audit.words));
+    if (audit.outcome == AuditOutcome::kBroken)
+      report.warnings.push_back(fmt::format("Audit \"{}\" is broken: {}.", audit.name, audit.words));
   }
   Statement reason = database.prepare("SELECT stop_reason FROM run ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1");
   if (reason.step()) report.stop_reason = reason.text(0);
@@ -346,7 +365,8 @@ void measure_predictions(Variant& variant) {
 void read_variants(const Database& database, int64_t run, Report& report) {
   std::map<int64_t, int64_t> prompt_of;
   for (const Item& item : report.items) prompt_of[item.id] = item.prompt_id;
-  Statement query = database.prepare("SELECT case_id, variant, description, params_json, ordinal FROM case_row WHERE run_id = ? ORDER BY ordinal, case_id");
+  Statement query = database.prepare(
+      "SELECT case_id, variant, description, params_json, ordinal FROM case_row WHERE run_id = ? ORDER BY ordinal, case_id");
   query.bind(run);
   while (query.step()) {
     Variant variant;
@@ -363,7 +383,8 @@ void read_variants(const Database& database, int64_t run, Report& report) {
     summarise_scores(prompt_of, variant);
     report.variants.push_back(std::move(variant));
   }
-  const auto reference = std::find_if(report.variants.begin(), report.variants.end(), [](const auto& v) { return v.is_reference; });
+  const auto reference =
+      std::find_if(report.variants.begin(), report.variants.end(), [](const auto& v) { return v.is_reference; });
   if (reference == report.variants.end()) return;
   const Variant base = *reference;
   predict_against_reference(report);
@@ -376,10 +397,15 @@ void read_variants(const Database& database, int64_t run, Report& report) {
 }  // namespace
 
 std::string stage_title(const std::string& stage) {
-  static const std::map<std::string, std::string> kTitles{{"text", "text encoder"}, {"denoise", "denoising"}, {"vae", "VAE decoder"},
-                                                          {"e2e", "end to end"},    {"step", "one step"},     {"load", "model load"},
-                                                          {"denoise_timed", "timed steps"},
-                                                          {"denoise_extrapolated", "denoising, extrapolated to all steps"}};
+  static const std::map<std::string, std::string> kTitles{
+      {"text", "text encoder"},
+      {"denoise", "denoising"},
+      {"vae", "VAE decoder"},
+      {"e2e", "end to end"},
+      {"step", "one step"},
+      {"load", "model load"},
+      {"denoise_timed", "timed steps"},
+      {"denoise_extrapolated", "denoising, extrapolated to all steps"}};
   const auto found = kTitles.find(stage);
   return found == kTitles.end() ? stage : found->second;
 }

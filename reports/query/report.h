@@ -104,8 +104,9 @@ struct Report {
   std::vector<FailedTrial> failures;
   std::vector<ClaimVerdict> claims;
   std::vector<PublishedRow> published;
-  std::vector<std::string> warnings;  ///< What every format says first: random weights, extrapolated times, broken audits.
-  std::vector<Audit> audits;          ///< Ways in which the run could fool its reader; empty where nothing could be looked at.
+  std::vector<std::string>
+      warnings;               ///< What every format says first: random weights, extrapolated times, broken audits.
+  std::vector<Audit> audits;  ///< Ways in which the run could fool its reader; empty where nothing could be looked at.
 };
 
 /// Reads run.sqlite (or the folder that holds it), read-only. DataError when it is no result database, is newer than

@@ -40,7 +40,8 @@ std::string base64(std::string_view bytes) {
   for (std::size_t at = 0; at < bytes.size(); at += 3) {
     const std::size_t left = std::min<std::size_t>(3, bytes.size() - at);
     uint32_t block = 0;
-    for (std::size_t i = 0; i < 3; ++i) block = block << 8 | (i < left ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    for (std::size_t i = 0; i < 3; ++i)
+      block = block << 8 | (i < left ? static_cast<unsigned char>(bytes[at + i]) : 0u);
     for (std::size_t i = 0; i < 4; ++i) out += i <= left ? kDigits[block >> (18 - 6 * i) & 63] : '=';
   }
   return out;
@@ -80,8 +81,12 @@ std::string fill(std::string_view page, const std::map<std::string, std::string,
   }
 }
 
-// Tables that repeat a chart number by number start folded.
-bool starts_folded(const Table& table) { return table.id == "routes" || table.id == "layers" || table.id == "operators"; }
+constexpr std::size_t kManyRows = 600;
+
+// Tables that repeat a chart number by number start folded, and those that nobody reads from top to bottom.
+bool starts_folded(const Table& table) {
+  return table.id == "routes" || table.id == "layers" || table.id == "operators" || table.rows.size() > kManyRows;
+}
 
 std::string html_table(const Table& table) {
   const bool folded = starts_folded(table);
@@ -93,7 +98,9 @@ std::string html_table(const Table& table) {
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
     out += fmt::format("<th{}>{}</th>", is_number(i) ? " class=\"number\"" : "", escape_html(table.columns[i]));
   }
-  out += "</tr></thead><tbody>\n";
+  // Rows that wait are text until their table is unfolded: tens of thousands would keep the page from opening.
+  const bool wait = table.rows.size() > kManyRows;
+  out += wait ? "</tr></thead><tbody></tbody></table><script type=\"text/plain\">\n" : "</tr></thead><tbody>\n";
   for (const auto& row : table.rows) {
     out += "<tr>";
     for (std::size_t i = 0; i < row.size(); ++i) {
@@ -107,13 +114,14 @@ std::string html_table(const Table& table) {
     }
     out += "</tr>\n";
   }
-  return out + "</tbody></table></div>" + (folded ? "</details>" : "") + "</section>\n";
+  return out + (wait ? "</script></div>" : "</tbody></table></div>") + (folded ? "</details>" : "") + "</section>\n";
 }
 
 std::string chart(std::string_view id, std::string_view title, std::string_view note) {
-  return fmt::format("<section id=\"of-{2}\"><h2>{0}</h2><p class=\"note\">{1}</p><noscript><p class=\"note\">Charts need JavaScript; the tables "
-                     "on this page hold the same numbers.</p></noscript><div class=\"chart\" id=\"chart-{2}\"></div></section>\n",
-                     title, note, id);
+  return fmt::format(
+      "<section id=\"of-{2}\"><h2>{0}</h2><p class=\"note\">{1}</p><noscript><p class=\"note\">Charts need JavaScript; the tables "
+      "on this page hold the same numbers.</p></noscript><div class=\"chart\" id=\"chart-{2}\"></div></section>\n",
+      title, note, id);
 }
 
 std::string cards(const Report& report) {
@@ -121,12 +129,16 @@ std::string cards(const Report& report) {
   for (const Variant& v : report.variants) {
     const auto speed = v.speedups.find("step");
     const auto time = v.stages.find("step");
-    const std::string big = v.is_reference ? "1x" : speed == v.speedups.end() ? "-" : fmt::format("{:.2f}x", speed->second.value);
+    const std::string big = v.is_reference              ? "1x"
+                            : speed == v.speedups.end() ? "-"
+                                                        : fmt::format("{:.2f}x", speed->second.value);
     std::string small = v.is_reference ? "reference" : "faster per step than the reference";
-    if (!v.is_reference && speed != v.speedups.end() && speed->second.value < 1) small = "of the reference's speed per step";
+    if (!v.is_reference && speed != v.speedups.end() && speed->second.value < 1)
+      small = "of the reference's speed per step";
     if (time != v.stages.end()) small += ", " + seconds_text(time->second.median) + " a step";
-    out += fmt::format("<div class=\"card\"><div class=\"name\">{}</div><div class=\"big\">{}</div><div class=\"small\">{}</div></div>",
-                       escape_html(v.row.variant), big, small);
+    out += fmt::format(
+        "<div class=\"card\"><div class=\"name\">{}</div><div class=\"big\">{}</div><div class=\"small\">{}</div></div>",
+        escape_html(v.row.variant), big, small);
   }
   return out + "</div>";
 }
@@ -153,7 +165,8 @@ class Media {
  private:
   std::string link(const std::filesystem::path& file) const {
     std::error_code code;
-    const std::string target = std::filesystem::relative(file, out_dir_.empty() ? folder_ : out_dir_, code).generic_string();
+    const std::string target =
+        std::filesystem::relative(file, out_dir_.empty() ? folder_ : out_dir_, code).generic_string();
     std::string out;
     for (const char c : target) {
       if (c == '%' || c == '?' || c == '#' || c == ' ') out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
@@ -176,18 +189,23 @@ std::string figure(const Variant& variant, const ItemResult& result, Media& medi
     const std::string url = media.url(artefact);
     if (url.empty()) pictures += fmt::format("<figcaption>{} is missing</figcaption>", escape_html(artefact.path));
     else if (video) {
-      pictures += fmt::format("<video src=\"{}\" aria-label=\"video of {}\" controls muted loop playsinline preload=\"metadata\"></video>", url,
+      // The player loads it when it comes near: hundreds at once would keep the page from opening.
+      pictures += fmt::format(
+          "<video src=\"{}\" aria-label=\"video of {}\" controls muted loop playsinline preload=\"none\"></video>", url,
+          escape_html(variant.row.variant));
+    } else
+      pictures += fmt::format("<img src=\"{}\" alt=\"frames of {}\" loading=\"lazy\" decoding=\"async\">", url,
                               escape_html(variant.row.variant));
-    }
-    else pictures += fmt::format("<img src=\"{}\" alt=\"frames of {}\">", url, escape_html(variant.row.variant));
   }
   if (pictures.empty()) return "";
   std::string caption = fmt::format("<b>{}</b>", escape_html(variant.row.variant));
-  if (const auto time = result.seconds.find("e2e"); time != result.seconds.end()) caption += ", " + seconds_text(time->second);
+  if (const auto time = result.seconds.find("e2e"); time != result.seconds.end())
+    caption += ", " + seconds_text(time->second);
   for (const auto& [key, score] : result.scores) {
     if (told.contains(key)) caption += fmt::format("<br>{} {:.4g}", escape_html(key), score);
   }
-  return fmt::format("<figure data-variant=\"{}\">{}<figcaption>{}</figcaption></figure>", escape_html(variant.row.variant), pictures, caption);
+  return fmt::format("<figure data-variant=\"{}\">{}<figcaption>{}</figcaption></figure>",
+                     escape_html(variant.row.variant), pictures, caption);
 }
 
 std::string gallery(const Report& report, const RenderOptions& options) {
@@ -211,7 +229,8 @@ std::string gallery(const Report& report, const RenderOptions& options) {
   }
   if (out.empty()) return out;
   return "<section id=\"videos\"><h2>Side by side</h2><p class=\"note\">Same prompt, same seed, same starting noise. All prompts of "
-         "the run are shown, none are chosen.</p>" + out + "</section>\n";
+         "the run are shown, none are chosen.</p>" +
+         out + "</section>\n";
 }
 
 std::string body(const Report& report, const RenderOptions& options) {
@@ -222,19 +241,28 @@ std::string body(const Report& report, const RenderOptions& options) {
     return node.empty() ? std::string() : node.mapped();
   };
   std::string out = take("speed") + take("claims") + take("published") + take("failures");
-  out += chart("scatter", "Speed-up against quality", "A point a variant; bars are 95 % intervals where there are enough prompts. The line joins the Pareto front.");
+  out += chart(
+      "scatter", "Speed-up against quality",
+      "A point a variant; bars are 95 % intervals where there are enough prompts. The line joins the Pareto front.");
   out += take("controls") + take("pareto");
   out += take("quality") + gallery(report, options);
   out += chart("stages", "Time by stage", "Timed trials, only the clock on.") + take("stages");
   out += chart("steps", "Time of each denoising step", "Median over prompts and seeds.");
   out += take("prediction") + take("setup");
-  out += chart("routes", "Routing: layer by step", "Share of a layer's heads that each branch serves at each step. Routes depend on the "
-               "timestep alone.") + take("routes");
-  out += chart("calls", "Calls of the network: block by step", "What the cache did to each block at each step: computed, computed in part, "
-               "skipped. Where it decided on a number, the tooltip has it.") + take("calls");
+  out += chart("routes", "Routing: layer by step",
+               "Share of a layer's heads that each branch serves at each step. Routes depend on the "
+               "timestep alone.") +
+         take("routes");
+  out += chart("calls", "Calls of the network: block by step",
+               "What the cache did to each block at each step: computed, computed in part, "
+               "skipped. Where it decided on a number, the tooltip has it.") +
+         take("calls");
   out += chart("layers", "Time by layer", "Separate profiled trials.") + take("layers");
-  out += chart("operators", "Time by operator", "Separate profiled trials; the ten longest by self time.") + take("operators");
-  for (const char* id : {"gpu-kernels", "gpu-roofline", "gpu-places", "gpu-steps", "gpu-counters", "gpu-sparsity", "gpu-power", "gpu-notes"}) out += take(id);
+  out += chart("operators", "Time by operator", "Separate profiled trials; the ten longest by self time.") +
+         take("operators");
+  for (const char* id : {"gpu-kernels", "gpu-roofline", "gpu-places", "gpu-steps", "gpu-counters", "gpu-sparsity",
+                         "gpu-power", "gpu-notes"})
+    out += take(id);
   out += take("memory") + take("audits") + take("environment") + take("environment-now") + take("model");
   VORTA_CHECK(tables.empty(), "a table has no place on the page");
   return out;
@@ -248,14 +276,16 @@ std::string contents(std::string_view body) {
     const std::string_view rest = body.substr(at + kSection.size());
     const std::size_t title = rest.find("<h2>") + 4;
     if (rest.substr(0, title).find("<details>") != std::string_view::npos) continue;  // the chart above it has the link
-    out += fmt::format("<li><a href=\"#{}\">{}</a></li>", rest.substr(0, rest.find('"')), rest.substr(title, rest.find("</h2>") - title));
+    out += fmt::format("<li><a href=\"#{}\">{}</a></li>", rest.substr(0, rest.find('"')),
+                       rest.substr(title, rest.find("</h2>") - title));
   }
   return out + "</ul>";
 }
 
 std::string warnings(const Report& report) {
   std::string out;
-  for (const std::string& warning : report.warnings) out += fmt::format("<p class=\"warning\">{}</p>", escape_html(warning));
+  for (const std::string& warning : report.warnings)
+    out += fmt::format("<p class=\"warning\">{}</p>", escape_html(warning));
   return out;
 }
 
@@ -264,7 +294,8 @@ std::string warnings(const Report& report) {
 std::string_view chart_library() { return embedded::vega_bundle_js(); }
 
 std::string render_html(const Report& report, const RenderOptions& options) {
-  const std::string_view bundle = embedded::vega_bundle_js(), charts = embedded::report_page_js(), player = embedded::report_player_js();
+  const std::string_view bundle = embedded::vega_bundle_js(), charts = embedded::report_page_js(),
+                         player = embedded::report_player_js();
   VORTA_CHECK(bundle.find("</script") == std::string_view::npos, "the chart bundle would end its script element");
   const std::string results = body(report, options);
   return fill(embedded::report_page_html(),

@@ -31,10 +31,11 @@ std::string escape_latex(std::string_view text) {
   return out;
 }
 
-std::string table(const std::string& label, const std::string& caption, const std::string& columns, const std::string& head,
-                  const std::vector<std::string>& rows) {
-  std::string out = fmt::format("\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{}}}\n\\toprule\n{} \\\\\n\\midrule\n",
-                                caption, label, columns, head);
+std::string table(const std::string& label, const std::string& caption, const std::string& columns,
+                  const std::string& head, const std::vector<std::string>& rows) {
+  std::string out = fmt::format(
+      "\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{}}}\n\\toprule\n{} \\\\\n\\midrule\n",
+      caption, label, columns, head);
   for (const std::string& row : rows) out += row + " \\\\\n";
   return out + "\\bottomrule\n\\end{tabular}\n\\end{table}\n\n";
 }
@@ -47,7 +48,8 @@ std::string line(const std::vector<std::string>& cells) {
 
 std::string estimate(const Estimate& e, bool bold) {
   const std::string value = bold ? fmt::format("\\mathbf{{{:.4g}}}", e.value) : fmt::format("{:.4g}", e.value);
-  return e.low && e.high ? fmt::format("${}_{{\\,{:.3g}}}^{{\\,{:.3g}}}$", value, *e.low, *e.high) : fmt::format("${}$", value);
+  return e.low && e.high ? fmt::format("${}_{{\\,{:.3g}}}^{{\\,{:.3g}}}$", value, *e.low, *e.high)
+                         : fmt::format("${}$", value);
 }
 
 // The estimate that is best with its whole interval: no other reaches into it. Null when the best is not clear.
@@ -55,7 +57,8 @@ const Estimate* clear_best(const std::vector<const Estimate*>& all, bool higher)
   for (const Estimate* best : all) {
     if (!best->low || !best->high) continue;
     const bool clear = std::all_of(all.begin(), all.end(), [&](const Estimate* other) {
-      return other == best || (other->low && other->high && (higher ? *other->high < *best->low : *other->low > *best->high));
+      return other == best ||
+             (other->low && other->high && (higher ? *other->high < *best->low : *other->low > *best->high));
     });
     if (clear && all.size() > 1) return best;
   }
@@ -86,15 +89,20 @@ std::vector<Column> headline_columns(const Report& report) {
     columns.push_back(std::move(column));
   }
   for (const MetricDefRow& metric : report.metrics) {
-    const std::string arrow = metric.direction == Direction::kHigher ? " $\\uparrow$" : metric.direction == Direction::kLower ? " $\\downarrow$" : "";
+    const std::string arrow = metric.direction == Direction::kHigher  ? " $\\uparrow$"
+                              : metric.direction == Direction::kLower ? " $\\downarrow$"
+                                                                      : "";
     Column column{escape_latex(metric.name) + arrow, metric.direction != Direction::kLower, {}};
     for (const Variant& v : report.variants) {
       const auto found = v.scores.find(metric.key);
-      column.cells.push_back(found == v.scores.end() || found->second.mean.prompts == 0 ? nullptr : &found->second.mean);
+      column.cells.push_back(found == v.scores.end() || found->second.mean.prompts == 0 ? nullptr
+                                                                                        : &found->second.mean);
     }
     columns.push_back(std::move(column));
   }
-  const auto empty = [](const Column& c) { return std::all_of(c.cells.begin(), c.cells.end(), [](auto* e) { return e == nullptr; }); };
+  const auto empty = [](const Column& c) {
+    return std::all_of(c.cells.begin(), c.cells.end(), [](auto* e) { return e == nullptr; });
+  };
   columns.erase(std::remove_if(columns.begin(), columns.end(), empty), columns.end());
   return columns;
 }
@@ -117,7 +125,8 @@ std::string headline(const Report& report) {
   }
   std::string warned = report.title + ". ";
   for (const std::string& warning : report.warnings) warned += warning + " ";  // a table travels without its page
-  const std::string caption = escape_latex(warned + provenance(report)) +
+  const std::string caption =
+      escape_latex(warned + provenance(report)) +
       " Times are medians. Indices are 95\\,\\% intervals over prompts; bold: better than every other variant with its whole interval.";
   return table("headline", caption, "l" + std::string(head.size() - 1, 'r'), line(head), rows);
 }

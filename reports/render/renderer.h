@@ -15,7 +15,7 @@ struct RenderOptions {
   /// Where the file will lie: media above the inline limit are linked relative to it.
   std::filesystem::path out_dir;
   /// Videos and pictures are put inside the HTML until they sum to this many bytes (before base64).
-  int64_t inline_media_bytes = 24 << 20;
+  int64_t inline_media_bytes = 16 << 20;
 };
 
 /// One row of the table of formats. `render` is a pure function but for reading media files (html).

@@ -95,7 +95,8 @@ std::string gpu_csv(const Variant& v) {
       out += csv_line({"gpu_kernel", name, subject, "total", "s", seconds(k.total_ns), {}, {}, k.calls});
       if (k.flops > 0) out += csv_line({"gpu_kernel", name, subject, "work", "FLOP", k.flops, {}, {}, k.calls});
       if (k.bytes > 0) out += csv_line({"gpu_kernel", name, subject, "traffic", "B", k.bytes, {}, {}, k.calls});
-      out += csv_line({"gpu_kernel", name, subject, "median", "s", seconds(k.median_ns), seconds(k.min_ns), seconds(k.max_ns), k.calls});
+      out += csv_line({"gpu_kernel", name, subject, "median", "s", seconds(k.median_ns), seconds(k.min_ns),
+                       seconds(k.max_ns), k.calls});
     }
     for (const GpuPlaceRow& p : g.places) {
       out += csv_line({"gpu_place", name, place_text(p), "total", "s", seconds(p.total_ns), {}, {}, p.kernels});
@@ -107,16 +108,20 @@ std::string gpu_csv(const Variant& v) {
         out += csv_line({"gpu_step", name, fmt::format("{}", s.step), quantity, "s", seconds(ns), {}, {}, s.kernels});
       }
     }
-    for (const GpuCounterRow& c : g.counters) out += csv_line({"gpu_counter", name, c.scope, c.metric, "", c.value, {}, {}, 1});
-    for (const GpuCeilingRow& c : g.ceilings) out += csv_line({"gpu_ceiling", name, "", c.quantity, "1/s", c.per_second, {}, {}, 1});
+    for (const GpuCounterRow& c : g.counters)
+      out += csv_line({"gpu_counter", name, c.scope, c.metric, "", c.value, {}, {}, 1});
+    for (const GpuCeilingRow& c : g.ceilings)
+      out += csv_line({"gpu_ceiling", name, "", c.quantity, "1/s", c.per_second, {}, {}, 1});
     if (g.overhead) out += csv_line({"gpu_profile", name, "", "overhead", "x", *g.overhead, {}, {}, 1});
   }
   for (const TrialPower& p : v.power) {
     const std::string subject = fmt::format("{} item {}, {}", to_string(p.role), p.item, to_string(p.row.regime));
-    out += csv_line({"gpu_power", name, subject, "sm_clock/median", "MHz", p.row.median_sm_clock_mhz, p.row.min_sm_clock_mhz,
-                     p.row.max_sm_clock_mhz, p.row.samples});
-    out += csv_line({"gpu_power", name, subject, "power/mean", "W", p.row.mean_power_w, {}, p.row.max_power_w, p.row.samples});
-    if (p.row.energy_j) out += csv_line({"gpu_power", name, subject, "energy", "J", *p.row.energy_j, {}, {}, p.row.samples});
+    out += csv_line({"gpu_power", name, subject, "sm_clock/median", "MHz", p.row.median_sm_clock_mhz,
+                     p.row.min_sm_clock_mhz, p.row.max_sm_clock_mhz, p.row.samples});
+    out += csv_line(
+        {"gpu_power", name, subject, "power/mean", "W", p.row.mean_power_w, {}, p.row.max_power_w, p.row.samples});
+    if (p.row.energy_j)
+      out += csv_line({"gpu_power", name, subject, "energy", "J", *p.row.energy_j, {}, {}, p.row.samples});
   }
   return out;
 }
@@ -132,8 +137,17 @@ std::string variant_csv(const Report& report, const Variant& v) {
   if (v.setup) {
     const std::string subject = fmt::format("{} weights; {}; offload {}; quantization {}", v.setup->weights,
                                             v.setup->attention_kernels, v.setup->offload, v.setup->quantization);
-    out += csv_line({"setup", name, subject, "timed_steps", "steps", static_cast<double>(v.setup->timed_steps), {}, {}, v.ok});
-    out += csv_line({"setup", name, subject, "schedule_steps", "steps", static_cast<double>(v.setup->schedule_steps), {}, {}, v.ok});
+    out += csv_line(
+        {"setup", name, subject, "timed_steps", "steps", static_cast<double>(v.setup->timed_steps), {}, {}, v.ok});
+    out += csv_line({"setup",
+                     name,
+                     subject,
+                     "schedule_steps",
+                     "steps",
+                     static_cast<double>(v.setup->schedule_steps),
+                     {},
+                     {},
+                     v.ok});
   }
   for (const auto& [stage, s] : v.stages) {
     out += csv_line({"time", name, "", stage + "/median", "s", s.median, s.min, s.max, s.count});

@@ -50,7 +50,9 @@ json seconds_or_null(const std::optional<int64_t>& unix_ns) {
 // Trials that the effective suite asks for: timed ones of each case, prompt and seed, and a profiled one a case.
 json expected_trials(const json& suite, int64_t cases) {
   const json measurement = suite.value("measurement", json::object());
-  if (!suite.contains("prompts") || !suite.contains("seeds") || !suite["prompts"].is_array() || !suite["seeds"].is_array()) return nullptr;
+  if (!suite.contains("prompts") || !suite.contains("seeds") || !suite["prompts"].is_array() ||
+      !suite["seeds"].is_array())
+    return nullptr;
   const auto items = static_cast<int64_t>(suite["prompts"].size() * suite["seeds"].size());
   return cases * (items * measurement.value("trials", int64_t{1}) + (measurement.value("profile", false) ? 1 : 0));
 }
@@ -60,8 +62,9 @@ json last_trial(const Database& database) {
       "SELECT c.variant, p.text, i.seed, t.role, t.status, t.started_unix_ns FROM trial t JOIN case_row c USING (case_id) "
       "JOIN item i USING (item_id) JOIN prompt p USING (prompt_id) ORDER BY t.started_unix_ns DESC, t.trial_id DESC LIMIT 1");
   if (!last.step()) return nullptr;
-  return {{"variant", last.text(0)}, {"prompt", last.text(1)}, {"seed", last.integer(2)},
-          {"role", last.text(3)},    {"status", last.text(4)}, {"started", static_cast<double>(last.integer(5)) * 1e-9}};
+  return {{"variant", last.text(0)}, {"prompt", last.text(1)},
+          {"seed", last.integer(2)}, {"role", last.text(3)},
+          {"status", last.text(4)},  {"started", static_cast<double>(last.integer(5)) * 1e-9}};
 }
 
 json trials_by_status(const Database& database) {
@@ -78,7 +81,8 @@ std::vector<CatalogEntry> find_runs(const std::vector<fs::path>& paths) {
   std::set<std::string> taken;
   for (const fs::path& path : paths) {
     std::error_code code;
-    if (!fs::exists(path, code)) throw DataError(path.string(), "expected a result database or a folder that holds some, found nothing");
+    if (!fs::exists(path, code))
+      throw DataError(path.string(), "expected a result database or a folder that holds some, found nothing");
     const std::vector<fs::path> found = fs::is_directory(path, code) ? databases_below(path) : std::vector{path};
     for (const fs::path& database : found) {
       const std::string name = address_name(database);
@@ -87,7 +91,8 @@ std::vector<CatalogEntry> find_runs(const std::vector<fs::path>& paths) {
       entries.push_back({id, database});
     }
   }
-  if (entries.empty()) throw DataError(paths.empty() ? "." : paths.front().string(), "expected *.sqlite files, found none");
+  if (entries.empty())
+    throw DataError(paths.empty() ? "." : paths.front().string(), "expected *.sqlite files, found none");
   return entries;
 }
 

@@ -70,7 +70,8 @@ void send_artefact(const CatalogEntry& entry, const std::string& path, Response&
   const std::optional<std::string> type = artefact_type(entry.database, path);
   const bool inside = !relative.is_absolute() && !relative.empty() && *relative.begin() != "..";
   const fs::path file = entry.database.parent_path() / relative;
-  if (!type || !inside || !fs::is_regular_file(file)) return say_not_found(response, "this run recorded no file of that name");
+  if (!type || !inside || !fs::is_regular_file(file))
+    return say_not_found(response, "this run recorded no file of that name");
   response.set_content(read_file(file), type->c_str());
 }
 
@@ -79,7 +80,8 @@ class Site {
   explicit Site(const ServeOptions& options) : options_(options) { find_runs(options_.paths); }
 
   void add_to(httplib::Server& server) const {
-    server.set_pre_routing_handler([this](const Request& request, Response& response) { return guard(request, response); });
+    server.set_pre_routing_handler(
+        [this](const Request& request, Response& response) { return guard(request, response); });
     server.set_exception_handler([](const Request&, Response& response, std::exception_ptr thrown) {
       response.status = 500;
       try {
@@ -94,7 +96,8 @@ class Site {
       for (const CatalogEntry& entry : runs()) all.push_back(run_status(entry));
       send_json(response, all);
     });
-    server.Get("/api/history", [this](const Request&, Response& response) { send_json(response, run_history(runs())); });
+    server.Get("/api/history",
+               [this](const Request&, Response& response) { send_json(response, run_history(runs())); });
     server.Get(R"(/runs/([^/]+)/report\.(json|html))", [this](const Request& request, Response& response) {
       const std::optional<CatalogEntry> entry = find(request.matches[1]);
       if (!entry) return say_not_found(response, "no run of that name");
@@ -124,7 +127,9 @@ class Site {
     response.set_header("X-Content-Type-Options", "nosniff");
     if (!is_address(name) && name != "localhost" && name != options_.host) {
       response.status = 403;
-      response.set_content(json{{"error", "expected an address, localhost or the configured host as Host, found " + name}}.dump(), kJson);
+      response.set_content(
+          json{{"error", "expected an address, localhost or the configured host as Host, found " + name}}.dump(),
+          kJson);
       return httplib::Server::HandlerResponse::Handled;
     }
     if (request.method != "GET" && request.method != "HEAD") {
@@ -164,7 +169,9 @@ void serve(const ServeOptions& options, const std::function<void(const std::stri
   site.add_to(server);
   const int port = options.port == 0 ? server.bind_to_any_port(options.host) : options.port;
   const bool bound = options.port == 0 ? port > 0 : server.bind_to_port(options.host, port);
-  if (!bound) throw ConfigError("--port", fmt::format("expected a free port of {}, {} cannot be bound", options.host, options.port));
+  if (!bound)
+    throw ConfigError("--port",
+                      fmt::format("expected a free port of {}, {} cannot be bound", options.host, options.port));
   running = &server;
   std::signal(SIGINT, stop_running);
   std::signal(SIGTERM, stop_running);

@@ -22,9 +22,9 @@ struct ServeOptions {
 ///   /api/history            medians and speed-ups of all runs
 ///   /runs/ID/report.json    the report as one value; /runs/ID/report.html the page
 ///   /runs/ID/files/PATH     a video or picture that the run recorded as its artefact, and nothing else
-/// Only GET and HEAD are answered. A request whose Host names neither an address, nor "localhost", nor `host` is refused,
-/// so that no web page can read the results through a name of its own (DNS rebinding).
-/// DataError when no database is found; ConfigError when the address cannot be bound.
+/// Only GET and HEAD are answered. A request whose Host names neither an address, nor "localhost", nor `host` is
+/// refused, so that no web page can read the results through a name of its own (DNS rebinding). DataError when no
+/// database is found; ConfigError when the address cannot be bound.
 void serve(const ServeOptions& options, const std::function<void(const std::string& address)>& ready);
 
 }  // namespace vorta::reports

@@ -19,21 +19,24 @@ namespace {
 
 constexpr int kBusyTimeoutMs = 30000;  // SQLite's lock is not fair: one of many writers may wait long
 
-// Removes a constraint that later schemas do without, whatever columns the table has by now. SQLite has no ALTER for it,
-// so the table is made anew; foreign keys are off while migrations run.
+// Removes a constraint that later schemas do without, whatever columns the table has by now. SQLite has no ALTER for
+// it, so the table is made anew; foreign keys are off while migrations run.
 void drop_unique_suite(const Database& database) {
   Statement query = database.prepare("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'run'");
   query.step();
   std::string sql = query.text(0);
   query.reset();
-  for (const auto& [from, to] : {std::pair<std::string_view, std::string_view>{",\n  UNIQUE (suite_hash, environment_id)", ""},
-                                 {"TABLE run (", "TABLE run_without_unique ("}}) {
+  for (const auto& [from, to] :
+       {std::pair<std::string_view, std::string_view>{",\n  UNIQUE (suite_hash, environment_id)", ""},
+        {"TABLE run (", "TABLE run_without_unique ("}}) {
     const std::size_t at = sql.find(from);
-    if (at == std::string::npos) throw DataError(database.path().string(), fmt::format("expected '{}' in the run table", from));
+    if (at == std::string::npos)
+      throw DataError(database.path().string(), fmt::format("expected '{}' in the run table", from));
     sql.replace(at, from.size(), to);
   }
   database.execute(sql);
-  database.execute("INSERT INTO run_without_unique SELECT * FROM run; DROP TABLE run; ALTER TABLE run_without_unique RENAME TO run");
+  database.execute(
+      "INSERT INTO run_without_unique SELECT * FROM run; DROP TABLE run; ALTER TABLE run_without_unique RENAME TO run");
 }
 
 // Brings an older schema to `version`; `before` does what SQL cannot.
@@ -245,19 +248,22 @@ void Database::check_identity(OpenMode mode) const {
   const int64_t objects = pragma("SELECT count(*) FROM sqlite_schema");
   execute("COMMIT");
   if (application != kApplicationId && (objects > 0 || mode == OpenMode::kReadOnly)) {
-    throw DataError(path_.string(), fmt::format("expected a vorta-bench result database (application id {:#x}), found {:#x}",
-                                                kApplicationId, application));
+    throw DataError(path_.string(),
+                    fmt::format("expected a vorta-bench result database (application id {:#x}), found {:#x}",
+                                kApplicationId, application));
   }
   if (version > schema_version()) {
-    throw DataError(path_.string(),
-                    fmt::format("has schema version {}, this program knows versions up to {}: use the newer vorta-bench "
-                                "that wrote it", version, schema_version()));
+    throw DataError(
+        path_.string(),
+        fmt::format("has schema version {}, this program knows versions up to {}: use the newer vorta-bench "
+                    "that wrote it",
+                    version, schema_version()));
   }
   if (mode == OpenMode::kReadOnly && version < 1) throw DataError(path_.string(), "holds no tables of vorta-bench yet");
 }
 
-// The change of the journal's mode needs the file alone, and SQLite does not wait for that itself: of several processes that
-// create a database at once, all but one would be told that it is locked.
+// The change of the journal's mode needs the file alone, and SQLite does not wait for that itself: of several processes
+// that create a database at once, all but one would be told that it is locked.
 void Database::write_ahead() {
   const auto last = std::chrono::steady_clock::now() + std::chrono::milliseconds(kBusyTimeoutMs);
   while (true) {
@@ -284,7 +290,8 @@ void Database::migrate() {
     execute(migration.sql);
   }
   Statement dangling = prepare("PRAGMA foreign_key_check");
-  if (dangling.step()) throw DataError(path_.string(), fmt::format("migration: a row of {} refers to nothing", dangling.text(0)));
+  if (dangling.step())
+    throw DataError(path_.string(), fmt::format("migration: a row of {} refers to nothing", dangling.text(0)));
   dangling.reset();
   execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, schema_version()));
   transaction.commit();

@@ -70,7 +70,8 @@ enum class OpenMode { kReadOnly, kReadWrite, kPublish };
 /// DataErrors with the path and SQLite's message.
 class Database {
  public:
-  /// kReadWrite creates the file, sets WAL and migrates; kReadOnly opens an existing one, of this schema or an older one.
+  /// kReadWrite creates the file, sets WAL and migrates; kReadOnly opens an existing one, of this schema or an older
+  /// one.
   Database(const std::filesystem::path& path, OpenMode mode);
   Database(Database&&) noexcept;
   ~Database();

@@ -10,7 +10,8 @@
 
 namespace vorta::reports {
 
-/// A kernel's time inside one part and attention branch of a layer, summed over steps and layers. `part` and `route` are
+/// A kernel's time inside one part and attention branch of a layer, summed over steps and layers. `part` and `route`
+/// are
 /// "" where it ran outside them.
 struct GpuKernelRow {
   std::string name;

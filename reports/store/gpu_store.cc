@@ -24,10 +24,18 @@ void insert_rows(const Database& database, int64_t trial, const GpuProfile& prof
   }
   Statement step = database.prepare("INSERT INTO gpu_step VALUES (?, ?, ?, ?, ?, ?, ?)");
   for (const GpuStepRow& row : profile.steps) {
-    step.bind(trial).bind(row.step).bind(row.kernels).bind(row.kernel_ns).bind(row.layer_ns).bind(row.busy_ns).bind(row.span_ns).run();
+    step.bind(trial)
+        .bind(row.step)
+        .bind(row.kernels)
+        .bind(row.kernel_ns)
+        .bind(row.layer_ns)
+        .bind(row.busy_ns)
+        .bind(row.span_ns)
+        .run();
   }
   Statement counter = database.prepare("INSERT INTO gpu_counter VALUES (?, ?, ?, ?)");
-  for (const GpuCounterRow& row : profile.counters) counter.bind(trial).bind(row.scope).bind(row.metric).bind(row.value).run();
+  for (const GpuCounterRow& row : profile.counters)
+    counter.bind(trial).bind(row.scope).bind(row.metric).bind(row.value).run();
 }
 
 // Work of kernels and ceilings, which databases of schema 2 have not.
@@ -43,7 +51,8 @@ void read_roofline(const Database& database, int64_t trial, GpuProfile& profile)
       row.bytes = work.number(4);
     }
   }
-  Statement ceiling = database.prepare("SELECT quantity, per_second FROM gpu_ceiling WHERE trial_id = ? ORDER BY quantity");
+  Statement ceiling =
+      database.prepare("SELECT quantity, per_second FROM gpu_ceiling WHERE trial_id = ? ORDER BY quantity");
   ceiling.bind(trial);
   while (ceiling.step()) profile.ceilings.push_back({ceiling.text(0), ceiling.number(1)});
 }
@@ -54,24 +63,26 @@ void read_rows(const Database& database, int64_t trial, GpuProfile& profile) {
       "DESC, name, part, route");
   kernel.bind(trial);
   while (kernel.step()) {
-    profile.kernels.push_back({kernel.text(0), kernel.text(1), kernel.text(2), kernel.integer(3), kernel.integer(4), kernel.integer(5),
-                               kernel.integer(6), kernel.integer(7)});
+    profile.kernels.push_back({kernel.text(0), kernel.text(1), kernel.text(2), kernel.integer(3), kernel.integer(4),
+                               kernel.integer(5), kernel.integer(6), kernel.integer(7)});
   }
   Statement place = database.prepare(
       "SELECT stage, step, layer, part, route, kernels, total_ns FROM gpu_place WHERE trial_id = ? ORDER BY stage, step, layer, part, "
       "route");
   place.bind(trial);
   while (place.step()) {
-    profile.places.push_back(
-        {place.text(0), place.integer(1), place.integer(2), place.text(3), place.text(4), place.integer(5), place.integer(6)});
+    profile.places.push_back({place.text(0), place.integer(1), place.integer(2), place.text(3), place.text(4),
+                              place.integer(5), place.integer(6)});
   }
   Statement step = database.prepare(
       "SELECT step, kernels, kernel_ns, layer_ns, busy_ns, span_ns FROM gpu_step WHERE trial_id = ? ORDER BY step");
   step.bind(trial);
   while (step.step()) {
-    profile.steps.push_back({step.integer(0), step.integer(1), step.integer(2), step.integer(3), step.integer(4), step.integer(5)});
+    profile.steps.push_back(
+        {step.integer(0), step.integer(1), step.integer(2), step.integer(3), step.integer(4), step.integer(5)});
   }
-  Statement counter = database.prepare("SELECT scope, metric, value FROM gpu_counter WHERE trial_id = ? ORDER BY scope, metric");
+  Statement counter =
+      database.prepare("SELECT scope, metric, value FROM gpu_counter WHERE trial_id = ? ORDER BY scope, metric");
   counter.bind(trial);
   while (counter.step()) profile.counters.push_back({counter.text(0), counter.text(1), counter.number(2)});
 }
@@ -82,8 +93,17 @@ void insert_gpu(const Database& database, int64_t trial, const GpuResult& gpu) {
   if (gpu.profile) {
     const GpuProfile& row = *gpu.profile;
     Statement insert = database.prepare("INSERT INTO gpu_profile VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-    insert.bind(trial).bind(row.kernel_count).bind(row.kernel_ns).bind(row.copies).bind(row.copy_ns).bind(row.copy_bytes);
-    insert.bind(row.busy_ns).bind(row.unattributed_ns).bind(row.untimed_records).bind(row.dropped_records).bind(row.overhead);
+    insert.bind(trial)
+        .bind(row.kernel_count)
+        .bind(row.kernel_ns)
+        .bind(row.copies)
+        .bind(row.copy_ns)
+        .bind(row.copy_bytes);
+    insert.bind(row.busy_ns)
+        .bind(row.unattributed_ns)
+        .bind(row.untimed_records)
+        .bind(row.dropped_records)
+        .bind(row.overhead);
     insert.bind(row.note).run();
     insert_rows(database, trial, row);
   }
@@ -91,10 +111,15 @@ void insert_gpu(const Database& database, int64_t trial, const GpuResult& gpu) {
     const GpuPowerRow& row = *gpu.power;
     Statement insert = database.prepare("INSERT INTO gpu_power VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     insert.bind(trial).bind(row.device).bind(row.samples).bind(row.median_sm_clock_mhz).bind(row.min_sm_clock_mhz);
-    insert.bind(row.max_sm_clock_mhz).bind(row.mean_power_w).bind(row.max_power_w).bind(row.max_temperature_c).bind(row.energy_j);
+    insert.bind(row.max_sm_clock_mhz)
+        .bind(row.mean_power_w)
+        .bind(row.max_power_w)
+        .bind(row.max_temperature_c)
+        .bind(row.energy_j);
     insert.bind(row.throttle_reasons).bind(to_string(row.regime)).run();
     Statement other = database.prepare("INSERT INTO gpu_other_process VALUES (?, ?, ?, ?)");
-    for (const GpuProcessRow& process : row.others) other.bind(trial).bind(process.pid).bind(process.name).bind(process.peak_bytes).run();
+    for (const GpuProcessRow& process : row.others)
+      other.bind(trial).bind(process.pid).bind(process.name).bind(process.peak_bytes).run();
   }
 }
 
@@ -140,7 +165,8 @@ std::optional<GpuPowerRow> read_gpu_power(const Database& database, int64_t tria
   row.throttle_reasons = query.text(9);
   row.regime = parse_power_regime(query.text(10), database.path().string());
   if (database.schema() < kOthersSchema) return row;
-  Statement other = database.prepare("SELECT pid, name, peak_bytes FROM gpu_other_process WHERE trial_id = ? ORDER BY pid");
+  Statement other =
+      database.prepare("SELECT pid, name, peak_bytes FROM gpu_other_process WHERE trial_id = ? ORDER BY pid");
   other.bind(trial);
   while (other.step()) row.others.push_back({other.integer(0), other.text(1), other.integer(2)});
   return row;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Private to reports: GPU rows in and out of run.sqlite. The harness goes through RunStore, reports through read_report.
+// Private to reports: GPU rows in and out of run.sqlite. The harness goes through RunStore, reports through
+// read_report.
 #pragma once
 
 #include <optional>

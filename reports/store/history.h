@@ -41,7 +41,8 @@ struct BaselineRow {
 };
 void freeze_baseline(const std::filesystem::path& database, const BaselineRow& row);
 /// Run key of the newest baseline of that name and class.
-std::optional<std::string> find_baseline(const std::filesystem::path& database, std::string_view name, std::string_view environment_class);
+std::optional<std::string> find_baseline(const std::filesystem::path& database, std::string_view name,
+                                         std::string_view environment_class);
 
 /// `variant` and `quantity` may be "*".
 struct AcceptedRow {

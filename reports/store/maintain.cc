@@ -47,7 +47,8 @@ void check_pages(const Database& database, Verification& found) {
   }
   Statement keys = database.prepare("PRAGMA foreign_key_check");
   while (keys.step() && found.problems.size() < 40) {
-    found.problems.push_back(fmt::format("row {} of {} refers to a row of {} that is not there", keys.integer(1), keys.text(0), keys.text(2)));
+    found.problems.push_back(fmt::format("row {} of {} refers to a row of {} that is not there", keys.integer(1),
+                                         keys.text(0), keys.text(2)));
   }
 }
 
@@ -55,10 +56,12 @@ void check_trials(const Database& database, Verification& found) {
   Statement query = database.prepare(
       "SELECT trial_id FROM trial t WHERE status = 'ok' AND role = 'timing' AND NOT EXISTS (SELECT 1 FROM sample s WHERE "
       "s.trial_id = t.trial_id AND stage = 'e2e') LIMIT 20");
-  while (query.step()) found.problems.push_back(fmt::format("trial {} is finished, but has no end-to-end time", query.integer(0)));
+  while (query.step())
+    found.problems.push_back(fmt::format("trial {} is finished, but has no end-to-end time", query.integer(0)));
   Statement failed = database.prepare(
       "SELECT trial_id FROM trial t WHERE status = 'failed' AND NOT EXISTS (SELECT 1 FROM error e WHERE e.trial_id = t.trial_id) LIMIT 20");
-  while (failed.step()) found.problems.push_back(fmt::format("trial {} failed, but its error is not there", failed.integer(0)));
+  while (failed.step())
+    found.problems.push_back(fmt::format("trial {} failed, but its error is not there", failed.integer(0)));
 }
 
 void check_artefacts(const Database& database, const fs::path& folder, Verification& found) {
@@ -91,7 +94,8 @@ nlohmann::json json_cell(const Statement& row, int column) {
   switch (row.type(column)) {
     case ColumnType::kNull: return nullptr;
     case ColumnType::kInteger: return row.integer(column);
-    case ColumnType::kReal: return std::isfinite(row.number(column)) ? nlohmann::json(row.number(column)) : nlohmann::json(nullptr);
+    case ColumnType::kReal:
+      return std::isfinite(row.number(column)) ? nlohmann::json(row.number(column)) : nlohmann::json(nullptr);
     case ColumnType::kBlob: return row.hex(column);
     case ColumnType::kText: break;
   }
@@ -119,11 +123,13 @@ std::string json_row(const Statement& row) {
 
 std::string export_sql(const Database& database, std::string_view table) {
   if (table == kMeasurements && database.schema() < kHistorySchema) {
-    throw DataError(database.path().string(), fmt::format("has schema {}; `vorta-bench db migrate` first", database.schema()));
+    throw DataError(database.path().string(),
+                    fmt::format("has schema {}; `vorta-bench db migrate` first", database.schema()));
   }
   if (table == kMeasurements) return std::string(kMeasurementsSql);
   std::vector<std::string> known{std::string(kMeasurements)};
-  Statement query = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
+  Statement query =
+      database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
   while (query.step()) {
     if (query.text(0) == table) return fmt::format("SELECT * FROM {}", table);
     known.push_back(query.text(0));
@@ -135,7 +141,8 @@ std::string export_sql(const Database& database, std::string_view table) {
 std::string lasting_views() {
   constexpr std::string_view kTemporary = "CREATE TEMP VIEW", kLasting = "CREATE VIEW IF NOT EXISTS";
   std::string sql(embedded::views_sql());
-  for (std::size_t at = sql.find(kTemporary); at != std::string::npos; at = sql.find(kTemporary, at + kLasting.size())) {
+  for (std::size_t at = sql.find(kTemporary); at != std::string::npos;
+       at = sql.find(kTemporary, at + kLasting.size())) {
     sql.replace(at, kTemporary.size(), kLasting);
   }
   return sql;
@@ -154,17 +161,20 @@ Verification verify_database(const fs::path& file) {
   found.runs = number(database, "SELECT count(*) FROM run");
   found.trials = number(database, "SELECT count(*) FROM trial");
   found.samples = number(database, "SELECT count(*) FROM sample");
-  found.unfinished = number(database,
+  found.unfinished = number(
+      database,
       "SELECT count(*) FROM trial t WHERE status IN ('running', 'interrupted') AND attempt = (SELECT max(attempt) FROM trial u WHERE "
       "u.run_id = t.run_id AND u.case_id = t.case_id AND u.item_id = t.item_id AND u.role = t.role AND u.repeat = t.repeat)");
   check_trials(database, found);
-  if (found.schema >= kHistorySchema) check_artefacts(database, file.has_parent_path() ? file.parent_path() : fs::path("."), found);
+  if (found.schema >= kHistorySchema)
+    check_artefacts(database, file.has_parent_path() ? file.parent_path() : fs::path("."), found);
   return found;
 }
 
 void publish_database(const fs::path& file, const fs::path& copy) {
   std::error_code code;
-  if (fs::exists(copy, code) && fs::equivalent(file, copy, code)) throw ConfigError(copy.string(), "is the database itself");
+  if (fs::exists(copy, code) && fs::equivalent(file, copy, code))
+    throw ConfigError(copy.string(), "is the database itself");
   const fs::path partial = copy.string() + ".partial";
   fs::remove(partial, code);
   {
@@ -186,7 +196,8 @@ int64_t export_rows(const fs::path& file, std::string_view table, ExportFormat f
   const Database database(file, OpenMode::kReadOnly);
   Statement row = database.prepare(export_sql(database, table));
   if (format == ExportFormat::kCsv) {
-    for (int column = 0; column < row.columns(); ++column) out << (column > 0 ? "," : "") << export_cell(row.name(column));
+    for (int column = 0; column < row.columns(); ++column)
+      out << (column > 0 ? "," : "") << export_cell(row.name(column));
     out << '\n';
   }
   int64_t count = 0;

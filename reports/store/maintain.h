@@ -18,11 +18,11 @@ struct MergeSummary {
   int64_t artefacts = 0;  ///< Files brought into artefacts/.
 };
 
-/// Adds everything of `sources` to `into` (made when absent), one transaction a source. Rows are told apart by keys that are
-/// the same in every copy, so that merging again changes nothing and the order of sources does not matter; where two copies
-/// of a row differ, the larger value stays, and a finished trial stays before an unfinished one. Attempts at the same trial
-/// are numbered anew by their start. Files of artefacts are linked or copied to artefacts/ beside `into`, named by content.
-/// Sources are only read; an older schema is migrated in a copy.
+/// Adds everything of `sources` to `into` (made when absent), one transaction a source. Rows are told apart by keys
+/// that are the same in every copy, so that merging again changes nothing and the order of sources does not matter;
+/// where two copies of a row differ, the larger value stays, and a finished trial stays before an unfinished one.
+/// Attempts at the same trial are numbered anew by their start. Files of artefacts are linked or copied to artefacts/
+/// beside `into`, named by content. Sources are only read; an older schema is migrated in a copy.
 MergeSummary merge_databases(const std::filesystem::path& into, const std::vector<std::filesystem::path>& sources);
 
 /// SHA-256 over all rows with local ids replaced by keys, in an order of their own: equal for equal content.
@@ -37,7 +37,8 @@ struct Verification {
   std::vector<std::string> problems;  ///< Empty: the file is sound.
 };
 
-/// Pages and indexes, foreign keys, JSON, finished timed trials without an end-to-end time, missing or changed artefact files.
+/// Pages and indexes, foreign keys, JSON, finished timed trials without an end-to-end time, missing or changed artefact
+/// files.
 Verification verify_database(const std::filesystem::path& file);
 
 /// A compact read-only copy without a write-ahead log, for tools that open databases in folders they cannot write. The

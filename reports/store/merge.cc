@@ -33,12 +33,14 @@ const std::vector<Identity>& identities() {
 }
 
 const Identity* identity_of_table(std::string_view table) {
-  const auto found = std::find_if(identities().begin(), identities().end(), [&](const auto& i) { return i.table == table; });
+  const auto found =
+      std::find_if(identities().begin(), identities().end(), [&](const auto& i) { return i.table == table; });
   return found == identities().end() ? nullptr : &*found;
 }
 
 const Identity* identity_of_column(std::string_view column) {
-  const auto found = std::find_if(identities().begin(), identities().end(), [&](const auto& i) { return i.id == column; });
+  const auto found =
+      std::find_if(identities().begin(), identities().end(), [&](const auto& i) { return i.id == column; });
   return found == identities().end() ? nullptr : &*found;
 }
 
@@ -50,7 +52,8 @@ struct TableColumn {
 
 std::vector<std::string> tables_of(const Database& database) {
   std::vector<std::string> tables;
-  Statement query = database.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name");
+  Statement query = database.prepare(
+      "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name");
   while (query.step()) tables.push_back(query.text(0));
   return tables;
 }
@@ -84,14 +87,15 @@ bool is_key(const Identity* own, const TableColumn& column) {
   return std::find(own->key.begin(), own->key.end(), column.name) != own->key.end();
 }
 
-// "The larger stays": a rule that needs no order of arrival. A run begins with the first of its shards, whatever is merged.
+// "The larger stays": a rule that needs no order of arrival. A run begins with the first of its shards, whatever is
+// merged.
 std::string resolution(const Identity* own, const std::vector<TableColumn>& columns) {
   std::string updates;
   for (const TableColumn& column : columns) {
     if (is_key(own, column) || identity_of_column(column.name) != nullptr) continue;
     const bool smallest = column.name == "started_unix_ns" || column.name == "ordinal";
-    updates += fmt::format("{}{} = coalesce({}({}, excluded.{}), {}, excluded.{})", updates.empty() ? "" : ", ", column.name,
-                           smallest ? "min" : "max", column.name, column.name, column.name, column.name);
+    updates += fmt::format("{}{} = coalesce({}({}, excluded.{}), {}, excluded.{})", updates.empty() ? "" : ", ",
+                           column.name, smallest ? "min" : "max", column.name, column.name, column.name, column.name);
   }
   return updates.empty() ? "DO NOTHING" : "DO UPDATE SET " + updates;
 }
@@ -104,8 +108,8 @@ void copy_rows(const Database& database, const std::string& table) {
     names += (names.empty() ? "" : ", ") + column.name;
     values += (values.empty() ? "" : ", ") + mapped(column);
   }
-  database.execute(fmt::format("INSERT INTO main.{0} ({1}) SELECT {2} FROM src.{0} s WHERE true ON CONFLICT {3}", table, names, values,
-                               resolution(own, columns)));
+  database.execute(fmt::format("INSERT INTO main.{0} ({1}) SELECT {2} FROM src.{0} s WHERE true ON CONFLICT {3}", table,
+                               names, values, resolution(own, columns)));
 }
 
 void make_map(const Database& database, const Identity& own) {
@@ -130,9 +134,13 @@ void copy_trials(const Database& database) {
   }
   constexpr std::string_view kRank = "instr('running    interrupted skipped    failed     ok', {}.status)";
   const std::string here = fmt::format(fmt::runtime(kRank), "d"), there = fmt::format(fmt::runtime(kRank), "s");
-  database.execute(fmt::format("UPDATE main.trial AS d SET {} FROM src.trial s WHERE s.trial_key = d.trial_key AND {} > {}", finished, there, here));
-  database.execute(fmt::format("INSERT INTO main.trial ({}) SELECT {} FROM src.trial s WHERE NOT EXISTS (SELECT 1 FROM main.trial d "
-                               "WHERE d.trial_key = s.trial_key)", names, values));
+  database.execute(
+      fmt::format("UPDATE main.trial AS d SET {} FROM src.trial s WHERE s.trial_key = d.trial_key AND {} > {}",
+                  finished, there, here));
+  database.execute(
+      fmt::format("INSERT INTO main.trial ({}) SELECT {} FROM src.trial s WHERE NOT EXISTS (SELECT 1 FROM main.trial d "
+                  "WHERE d.trial_key = s.trial_key)",
+                  names, values));
   database.execute(
       "CREATE TEMP TABLE renumber AS SELECT trial_id, row_number() OVER (PARTITION BY run_id, case_id, item_id, role, repeat "
       "ORDER BY started_unix_ns, trial_key) - 1 AS number FROM main.trial;"
@@ -176,7 +184,8 @@ int64_t bring_artefacts(const Database& copy, const fs::path& from, const fs::pa
     const bool there = fs::is_regular_file(file, code);
     if (there && row.sha256.empty()) row.sha256 = sha256_hex(read_file(file));
     if (row.sha256.empty()) continue;
-    const fs::path name = fs::path("artefacts") / row.sha256.substr(0, 2) / (row.sha256.substr(2) + row.path.extension().string());
+    const fs::path name =
+        fs::path("artefacts") / row.sha256.substr(0, 2) / (row.sha256.substr(2) + row.path.extension().string());
     if (there && !fs::exists(folder / name, code)) {
       fs::create_directories((folder / name).parent_path(), code);
       fs::create_hard_link(file, folder / name, code);
@@ -221,7 +230,8 @@ std::string portable_row(const std::string& table, const std::vector<TableColumn
     const Identity* other = identity_of_column(column.name);
     std::string value = fmt::format("t.{}", column.name);
     if (column.type == "BLOB") value = fmt::format("hex({})", value);
-    if (other != nullptr) value = fmt::format("(SELECT key FROM temp.key_{} WHERE id = t.{})", other->table, column.name);
+    if (other != nullptr)
+      value = fmt::format("(SELECT key FROM temp.key_{} WHERE id = t.{})", other->table, column.name);
     values += (values.empty() ? "" : ", ") + value;
   }
   return fmt::format("SELECT json_array({}) FROM main.{} t ORDER BY 1", values, table);
@@ -260,12 +270,15 @@ std::string content_digest(const fs::path& file) {
     std::string key;
     for (const std::string_view column : own.key) {
       const Identity* other = identity_of_column(column);
-      const std::string value = other == nullptr ? fmt::format("t.{}", column)
-                                                 : fmt::format("(SELECT key FROM temp.key_{} WHERE id = t.{})", other->table, column);
+      const std::string value =
+          other == nullptr ? fmt::format("t.{}", column)
+                           : fmt::format("(SELECT key FROM temp.key_{} WHERE id = t.{})", other->table, column);
       key += (key.empty() ? "" : ", ") + value;
     }
-    database.execute(fmt::format("CREATE TEMP TABLE key_{0} (id INTEGER PRIMARY KEY, key TEXT NOT NULL); "
-                                 "INSERT INTO temp.key_{0} SELECT t.{1}, json_array({2}) FROM main.{0} t", own.table, own.id, key));
+    database.execute(
+        fmt::format("CREATE TEMP TABLE key_{0} (id INTEGER PRIMARY KEY, key TEXT NOT NULL); "
+                    "INSERT INTO temp.key_{0} SELECT t.{1}, json_array({2}) FROM main.{0} t",
+                    own.table, own.id, key));
   }
   std::string all;
   for (const std::string& table : tables_of(database)) {

@@ -82,7 +82,8 @@ int64_t interrupt_orphans(const Database& database, RunId run) {
   while (running.step()) {
     if (!is_alive(running.text(1)) || running.text(1) == this_process()) orphans.push_back(running.integer(0));
   }
-  Statement interrupt = database.prepare("UPDATE trial SET status = 'interrupted', ended_unix_ns = ? WHERE trial_id = ?");
+  Statement interrupt =
+      database.prepare("UPDATE trial SET status = 'interrupted', ended_unix_ns = ? WHERE trial_id = ?");
   for (const TrialId trial : orphans) interrupt.bind(unix_ns()).bind(trial).run();
   return static_cast<int64_t>(orphans.size());
 }
@@ -133,15 +134,17 @@ void refuse_other_run(const Database& database, const RunRow& run, const Environ
   query.reset();
   query.step();
   if (query.text(1) != json_hash(run.suite_json)) {
-    throw ConfigError(database.path().string(),
-                      fmt::format("holds results of suite '{}' with other settings; choose another output folder", query.text(0)));
+    throw ConfigError(
+        database.path().string(),
+        fmt::format("holds results of suite '{}' with other settings; choose another output folder", query.text(0)));
   }
   const auto before = parse_json(query.text(3), "environment");
   const auto now = parse_json(environment.identity_json, "environment");
   std::string differs;
   for (const auto& step : nlohmann::json::diff(before, now)) differs.append(" ").append(step.value("path", ""));
-  throw ConfigError(database.path().string(),
-                    fmt::format("holds results of another environment (differs in{}); choose another output folder", differs));
+  throw ConfigError(
+      database.path().string(),
+      fmt::format("holds results of another environment (differs in{}); choose another output folder", differs));
 }
 
 }  // namespace
@@ -155,7 +158,9 @@ RunStore::RunStore(RunStore&&) noexcept = default;
 RunStore& RunStore::operator=(RunStore&&) noexcept = default;
 RunStore::~RunStore() = default;
 
-std::string json_hash(std::string_view json_text) { return sha256_hex(canonical_json(parse_json(json_text, "hashed JSON"))); }
+std::string json_hash(std::string_view json_text) {
+  return sha256_hex(canonical_json(parse_json(json_text, "hashed JSON")));
+}
 
 RunStore RunStore::open_or_create(const std::filesystem::path& path) {
   return RunStore(std::make_unique<State>(State{Database(path, OpenMode::kReadWrite)}));
@@ -195,13 +200,18 @@ BegunRun RunStore::begin_run(const RunRow& run, const EnvironmentRow& environmen
 void RunStore::end_run(RunId run, std::string_view reason) {
   Transaction transaction(state_->database);
   interrupt_orphans(state_->database, run);  // of processes that were still ending when the run began
-  state_->database.prepare("UPDATE run SET ended_unix_ns = ?, stop_reason = ? WHERE run_id = ?").bind(unix_ns()).bind(reason).bind(run).run();
+  state_->database.prepare("UPDATE run SET ended_unix_ns = ?, stop_reason = ? WHERE run_id = ?")
+      .bind(unix_ns())
+      .bind(reason)
+      .bind(run)
+      .run();
   transaction.commit();
 }
 
 std::vector<TrialId> RunStore::running_trials(int64_t pid) const {
   const std::string mine = this_process();
-  Statement query = state_->database.prepare("SELECT trial_id FROM trial WHERE status = 'running' AND owner LIKE ? ORDER BY trial_id");
+  Statement query = state_->database.prepare(
+      "SELECT trial_id FROM trial WHERE status = 'running' AND owner LIKE ? ORDER BY trial_id");
   query.bind(fmt::format("{}/{}/%", mine.substr(0, mine.find('/')), pid));
   std::vector<TrialId> trials;
   while (query.step()) trials.push_back(query.integer(0));
@@ -210,7 +220,8 @@ std::vector<TrialId> RunStore::running_trials(int64_t pid) const {
 
 int64_t RunStore::crashes_of(RunId run, CaseId case_id) const {
   Statement query = state_->database.prepare(fmt::format(
-      "SELECT count(*) FROM trial JOIN error USING (trial_id) WHERE run_id = ? AND case_id = ? AND status = 'failed' AND {}", kTookProcess));
+      "SELECT count(*) FROM trial JOIN error USING (trial_id) WHERE run_id = ? AND case_id = ? AND status = 'failed' AND {}",
+      kTookProcess));
   query.bind(run).bind(case_id);
   query.step();
   return query.integer(0);
@@ -219,7 +230,8 @@ int64_t RunStore::crashes_of(RunId run, CaseId case_id) const {
 bool RunStore::crashed(const TrialKey& key) const {
   const auto state = find_trial(key);
   if (!state || state->status != TrialStatus::kFailed) return false;
-  Statement query = state_->database.prepare(fmt::format("SELECT 1 FROM error WHERE trial_id = ? AND {}", kTookProcess));
+  Statement query =
+      state_->database.prepare(fmt::format("SELECT 1 FROM error WHERE trial_id = ? AND {}", kTookProcess));
   query.bind(state->id);
   return query.step();
 }
@@ -265,7 +277,13 @@ void RunStore::define_metrics(const std::vector<MetricDefRow>& metrics) {
       "INSERT INTO metric_def VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (metric_key) DO UPDATE SET name = excluded.name, "
       "unit = excluded.unit, direction = excluded.direction, family = excluded.family, version = excluded.version");
   for (const MetricDefRow& row : metrics) {
-    insert.bind(row.key).bind(row.name).bind(row.unit).bind(to_string(row.direction)).bind(row.family).bind(row.version).run();
+    insert.bind(row.key)
+        .bind(row.name)
+        .bind(row.unit)
+        .bind(to_string(row.direction))
+        .bind(row.family)
+        .bind(row.version)
+        .run();
   }
   transaction.commit();
 }
@@ -278,7 +296,12 @@ TrialId RunStore::begin_trial(const TrialKey& key, int64_t position) {
       "INSERT INTO trial (run_id, case_id, item_id, role, repeat, attempt, status, started_unix_ns, trial_key, owner, position) "
       "VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)");
   insert.bind(key.run).bind(key.case_id).bind(key.item).bind(to_string(key.role)).bind(key.repeat);
-  insert.bind(before ? before->attempt + 1 : int64_t{0}).bind(unix_ns()).bind(unique_key()).bind(this_process()).bind(position).run();
+  insert.bind(before ? before->attempt + 1 : int64_t{0})
+      .bind(unix_ns())
+      .bind(unique_key())
+      .bind(this_process())
+      .bind(position)
+      .run();
   const TrialId id = database.last_insert_id();
   transaction.commit();
   return id;
@@ -319,7 +342,8 @@ void RunStore::add_artefacts(TrialId trial, const std::vector<ArtefactRow>& arte
   transaction.commit();
 }
 
-void RunStore::set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>& rows, const std::vector<uint8_t>& route_table) {
+void RunStore::set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>& rows,
+                          const std::vector<uint8_t>& route_table) {
   const Database& database = state_->database;
   Transaction transaction(database);
   database.prepare("DELETE FROM route_stat WHERE run_id = ? AND case_id = ?").bind(run).bind(case_id).run();
@@ -329,7 +353,11 @@ void RunStore::set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>
     insert.bind(row.sliding_heads).run();
   }
   if (!route_table.empty()) {
-    database.prepare("INSERT OR REPLACE INTO route_table VALUES (?, ?, ?)").bind(run).bind(case_id).bind_blob(route_table).run();
+    database.prepare("INSERT OR REPLACE INTO route_table VALUES (?, ?, ?)")
+        .bind(run)
+        .bind(case_id)
+        .bind_blob(route_table)
+        .run();
   }
   transaction.commit();
 }
@@ -341,7 +369,14 @@ void RunStore::set_calls(RunId run, CaseId case_id, const std::vector<CallRow>& 
   Statement insert = database.prepare("INSERT INTO forward_call VALUES (?, ?, ?, ?, ?, ?, ?)");
   int64_t ordinal = 0;
   for (const CallRow& row : rows) {
-    insert.bind(run).bind(case_id).bind(ordinal++).bind(row.step).bind(row.pass).bind(row.blocks).bind(row.signal).run();
+    insert.bind(run)
+        .bind(case_id)
+        .bind(ordinal++)
+        .bind(row.step)
+        .bind(row.pass)
+        .bind(row.blocks)
+        .bind(row.signal)
+        .run();
   }
   transaction.commit();
 }
@@ -381,7 +416,8 @@ std::vector<ArtefactRow> RunStore::artefacts_of(TrialId trial) const {
 }
 
 std::vector<SampleRow> RunStore::samples_of(TrialId trial) const {
-  Statement query = state_->database.prepare("SELECT stage, step, host_ns, live_bytes FROM sample WHERE trial_id = ? ORDER BY idx");
+  Statement query =
+      state_->database.prepare("SELECT stage, step, host_ns, live_bytes FROM sample WHERE trial_id = ? ORDER BY idx");
   query.bind(trial);
   std::vector<SampleRow> rows;
   while (query.step()) rows.push_back({query.text(0), query.integer(1), query.integer(2), query.optional_integer(3)});

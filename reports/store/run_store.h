@@ -41,8 +41,8 @@ struct TrialState {
   int64_t attempt = 0;
 };
 
-/// The writer of run.sqlite: one writer per process. Every call is one short BEGIN IMMEDIATE transaction, so that after a
-/// crash the file holds each call entirely or not at all. Every SQLite error (full disk, locked, corrupt, read-only)
+/// The writer of run.sqlite: one writer per process. Every call is one short BEGIN IMMEDIATE transaction, so that after
+/// a crash the file holds each call entirely or not at all. Every SQLite error (full disk, locked, corrupt, read-only)
 /// becomes a DataError with the file and SQLite's words. Not thread-safe.
 class RunStore {
  public:
@@ -60,8 +60,8 @@ class RunStore {
   void end_run(RunId run, std::string_view reason = "");
   /// Trials that the process `pid` of this boot left running.
   std::vector<TrialId> running_trials(int64_t pid) const;
-  /// Trials of a case that took their process with them: failed of kind crash, signal, memory of a killed worker, timeout or
-  /// stalled, all attempts counted.
+  /// Trials of a case that took their process with them: failed of kind crash, signal, memory of a killed worker,
+  /// timeout or stalled, all attempts counted.
   int64_t crashes_of(RunId run, CaseId case_id) const;
   /// Whether the newest attempt at `key` is such a trial.
   bool crashed(const TrialKey& key) const;
@@ -71,8 +71,8 @@ class RunStore {
   ItemId ensure_item(const ItemRow& row);
   void define_metrics(const std::vector<MetricDefRow>& metrics);
 
-  /// Writes the row (status running, owned by this process) before the work starts. A later attempt at the same key gets the
-  /// next number. `position`: place in the order of the trial's round, -1 for none.
+  /// Writes the row (status running, owned by this process) before the work starts. A later attempt at the same key
+  /// gets the next number. `position`: place in the order of the trial's round, -1 for none.
   TrialId begin_trial(const TrialKey& key, int64_t position = -1);
   /// All rows and status ok, in one transaction.
   void finish_trial(TrialId trial, const TrialResult& result);
@@ -85,7 +85,8 @@ class RunStore {
 
   /// Replaces the case's routes and predictions of the run. `route_table` is steps x layers x heads branch numbers
   /// (0 dense, 1 coreset, 2 sliding tile) or empty.
-  void set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>& rows, const std::vector<uint8_t>& route_table = {});
+  void set_routes(RunId run, CaseId case_id, const std::vector<RouteRow>& rows,
+                  const std::vector<uint8_t>& route_table = {});
   /// Replaces the forwards of the case's first timed generation.
   void set_calls(RunId run, CaseId case_id, const std::vector<CallRow>& rows);
   void set_predictions(RunId run, CaseId case_id, const std::vector<PredictionRow>& rows);

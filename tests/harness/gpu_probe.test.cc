@@ -171,7 +171,10 @@ TEST_CASE("a graph's kernel does its operator's work once a replay", "[scopes][g
   const int64_t captured = scope(trace, layer_place(0, 1, "ffn"));
   trace.scopes.back().work = {100, 10};
   for (int64_t step = 0; step < 3; ++step) {
-    GpuRecord replay = kernel(0, 100 + 100 * step, 150 + 100 * step, scope(trace, {.stage = "denoise", .step = step}));
+    Place place;
+    place.stage = "denoise";
+    place.step = step;
+    GpuRecord replay = kernel(0, 100 + 100 * step, 150 + 100 * step, scope(trace, place));
     replay.capture_scope = captured;
     trace.records.push_back(replay);
   }

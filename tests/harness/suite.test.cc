@@ -226,7 +226,7 @@ TEST_CASE("case hashes depend on what is generated and on nothing else", "[harne
   renamed["variants"][0]["description"] = "words";
   CHECK(hash(renamed) == hash(valid_suite()));
   CHECK(hash(valid_suite()).size() == 64);
-  for (const char* change : {"steps=5", "guidance=2", "dtype=bfloat16", "offload=layers", "quantization=fp8", "negative_prompt=bad", "prompts.0.text=other", "seeds=[1]"}) {
+  for (const char* change : {"steps=5", "guidance=2", "dtype=bfloat16", "offload=layers", "quantization=fp8", "cuda_graphs=true", "negative_prompt=bad", "prompts.0.text=other", "seeds=[1]"}) {
     INFO(change);
     CHECK(hash(valid_suite(), {change}) != hash(valid_suite()));
   }

@@ -43,8 +43,8 @@ TEST_CASE("every canned query of Datasette runs on a stored run", "[reports][das
   tests::TempFolder folder;
   const Database database = published(folder.path());
   const auto metadata = read_json_file(dashboards() / "datasette/metadata.json");
-  const std::map<std::string, std::string> values{
-      {":suite", "''"}, {":variant", "''"}, {":stage", "''"}, {":metric", "''"}, {":base", "'dense'"}, {":head", "'vorta'"}};
+  const std::map<std::string, std::string> values{{":suite", "''"},  {":variant", "''"},   {":stage", "''"},
+                                                  {":metric", "''"}, {":base", "'dense'"}, {":head", "'vorta'"}};
   int queries = 0;
   for (const auto& [name, query] : metadata.at("databases").at("results").at("queries").items()) {
     INFO(name);
@@ -96,6 +96,7 @@ TEST_CASE("every dashboard view runs on a stored run and has rows", "[reports][d
   }
   CHECK(views == 12);
   CHECK(number(database, "SELECT speedup FROM v_pareto WHERE variant = 'dense'") == Approx(1.0));
-  CHECK(number(database, "SELECT avg(speedup) FROM v_speed WHERE variant = 'sliding' AND stage = 'step'") == Approx(1.72).epsilon(0.01));
+  CHECK(number(database, "SELECT avg(speedup) FROM v_speed WHERE variant = 'sliding' AND stage = 'step'") ==
+        Approx(1.72).epsilon(0.01));
   CHECK(number(database, "SELECT count(*) FROM v_time WHERE variant = 'sliding' AND stage = 'e2e'") == 3);
 }

@@ -180,7 +180,8 @@ TEST_CASE("a run without a GPU shows no GPU table in any format", "[reports][gpu
 TEST_CASE("a database of the second schema shows its kernels without work", "[reports][gpu]") {
   TempFolder folder;
   const auto file = make_gpu_run(folder.path());
-  Database(file, OpenMode::kReadWrite).execute("DROP TABLE trial_setup; DROP TABLE gpu_kernel_work; DROP TABLE gpu_ceiling; PRAGMA user_version = 2");
+  Database(file, OpenMode::kReadWrite)
+      .execute("DROP TABLE trial_setup; DROP TABLE gpu_kernel_work; DROP TABLE gpu_ceiling; PRAGMA user_version = 2");
   const Report report = read_report(file);
   CHECK(report.variants.at(0).gpu->kernels.size() == 2);
   CHECK(report.variants.at(0).gpu->kernels.at(0).flops == 0);
@@ -199,11 +200,14 @@ std::filesystem::path make_random_run(const std::filesystem::path& folder) {
                 {"slow", "A step takes at most a second", "seconds/step", "dense", "", {}, 1.0},
                 {"forward", "A forward takes at most a second", "seconds/forward", "dense", "", {}, 1.0}};
   const RunId run = store.begin_run(row, {}).id;
-  store.define_metrics({{"quality/temporal_flickering", "temporal flickering", "0..1", Direction::kHigher, "quality", "1"}});
+  store.define_metrics(
+      {{"quality/temporal_flickering", "temporal flickering", "0..1", Direction::kHigher, "quality", "1"}});
   const CaseId id = store.ensure_case(run, {"dense", "", "{}", 0});
   for (int64_t prompt = 0; prompt < 3; ++prompt) {
     TrialResult timed;
-    timed.samples = {{"step", 0, 500'000'000 + prompt, {}}, {"denoise_timed", -1, 1'000'000'000, {}}, {"denoise_extrapolated", -1, 25'000'000'000, {}}};
+    timed.samples = {{"step", 0, 500'000'000 + prompt, {}},
+                     {"denoise_timed", -1, 1'000'000'000, {}},
+                     {"denoise_extrapolated", -1, 25'000'000'000, {}}};
     timed.scores = {{"quality/temporal_flickering", 0.98765, ""}};
     timed.setup = {"random", 2, 50, 2, "grouped_attention/sm90", "layers", "fp8"};
     const ItemId item = store.ensure_item({"prompt " + std::to_string(prompt), "", "{}", 1});
@@ -213,7 +217,8 @@ std::filesystem::path make_random_run(const std::filesystem::path& folder) {
   return folder / "run.sqlite";
 }
 
-TEST_CASE("random weights and extrapolated times are said first in every format, and no quality at all", "[reports][gpu]") {
+TEST_CASE("random weights and extrapolated times are said first in every format, and no quality at all",
+          "[reports][gpu]") {
   TempFolder folder;
   const Report report = read_report(make_random_run(folder.path()));
   CHECK(report.variants.at(0).setup->attention_kernels == "grouped_attention/sm90");
@@ -250,7 +255,8 @@ TEST_CASE("counted work of a variant stands beside its claimed sparsity", "[repo
     TrialResult profiled;
     profiled.gpu.profile = small_profile();
     profiled.gpu.profile->counters = {{"step/0", "sm__ops_path_tensor_src_bf16_dst_fp32.sum", counted},
-                                      {"step/0", "dram__bytes_read.sum", bytes}, {"step/0", "dram__bytes_write.sum", bytes}};
+                                      {"step/0", "dram__bytes_read.sum", bytes},
+                                      {"step/0", "dram__bytes_write.sum", bytes}};
     store.finish_trial(store.begin_trial({run, id, item, TrialRole::kProfile, 0}), profiled);
     store.set_predictions(run, id, {{"flops/linear", "FLOP", planned, {}}});
   };

@@ -72,21 +72,26 @@ void write_part(const fs::path& file, const std::string& key, int64_t begin, int
   store.end_run(run, "rounds used up");
 }
 
-std::string schema_text(const char* name) { return read_file(fs::path(VORTA_SOURCE_DIR) / "reports/store/migrations" / name); }
+std::string schema_text(const char* name) {
+  return read_file(fs::path(VORTA_SOURCE_DIR) / "reports/store/migrations" / name);
+}
 
 // A database as schema 1 or 2 wrote it.
 void write_old(const fs::path& file, int trials, int version = 2) {
   sqlite3* handle = nullptr;
   REQUIRE(sqlite3_open(file.c_str(), &handle) == SQLITE_OK);
   std::ostringstream sql;
-  sql << "PRAGMA journal_mode = WAL; BEGIN;" << schema_text("0001_first.sql") << (version > 1 ? schema_text("0002_gpu.sql") : "")
-      << "PRAGMA application_id = 1447187249; PRAGMA user_version = " << version << ";"
+  sql << "PRAGMA journal_mode = WAL; BEGIN;" << schema_text("0001_first.sql")
+      << (version > 1 ? schema_text("0002_gpu.sql") : "")
+      << "PRAGMA application_id = 1447187249; PRAGMA user_version = " << version
+      << ";"
          "INSERT INTO environment VALUES (1, 'identity', '{\"cpu\":\"old\"}', '{}');"
          "INSERT INTO run VALUES (1, 1, 'old', 'Old', 'suite', '{}', '[]', '{}', 'dense', '0', '', 5, 9, 0);"
          "INSERT INTO case_row VALUES (1, 1, 'case', 'dense', '', '{}', 0);"
          "INSERT INTO prompt VALUES (1, 'words', '', '{}'); INSERT INTO item VALUES (1, 1, 7);";
   for (int i = 0; i < trials; ++i) {
-    sql << "INSERT INTO trial VALUES (" << i + 1 << ", 1, 1, 1, 'timing', " << i << ", 0, 'ok', '', " << 100 + i << ", 200);"
+    sql << "INSERT INTO trial VALUES (" << i + 1 << ", 1, 1, 1, 'timing', " << i << ", 0, 'ok', '', " << 100 + i
+        << ", 200);"
         << "INSERT INTO sample VALUES (" << i + 1 << ", 0, 'e2e', -1, 1000, NULL);";
   }
   sql << "COMMIT;";
@@ -158,7 +163,8 @@ TEST_CASE("a migration that is killed at any time leaves the old database or the
   for (int round = 0; round < 40; ++round) {
     const auto file = folder.path() / ("copy" + std::to_string(round) + ".sqlite");
     fs::copy_file(old, file);
-    kill_after(std::chrono::microseconds(random() % 60000), [&] { const Database database(file, OpenMode::kReadWrite); });
+    kill_after(std::chrono::microseconds(random() % 60000),
+               [&] { const Database database(file, OpenMode::kReadWrite); });
     const int64_t version = number_in(file, "PRAGMA user_version");
     untouched += version == 2 ? 1 : 0;
     migrated += version == schema_version() ? 1 : 0;
@@ -172,7 +178,8 @@ TEST_CASE("a migration that is killed at any time leaves the old database or the
   CHECK(untouched + migrated == 40);
 }
 
-TEST_CASE("a writer that is killed at any time has lost nothing that it was told is stored", "[reports][history][kill]") {
+TEST_CASE("a writer that is killed at any time has lost nothing that it was told is stored",
+          "[reports][history][kill]") {
   TempFolder folder;
   const auto file = folder.path() / "run.sqlite";
   std::mt19937 random(2);
@@ -259,8 +266,11 @@ TEST_CASE("merging is idempotent and its order does not matter", "[reports][hist
   CHECK(again.new_trials == 0);
   CHECK(content_digest(at("abc.sqlite")) == digest);
   CHECK(number_in(at("abc.sqlite"), "SELECT count(*) FROM run") == 3);
-  CHECK(number_in(at("abc.sqlite"), "SELECT count(*) FROM trial t JOIN run USING (run_id) WHERE run_key = 'shared'") == 11);
-  CHECK(number_in(at("abc.sqlite"), "SELECT count(*) FROM trial t JOIN run USING (run_id) WHERE run_key = 'shared' AND attempt = 1") == 2);
+  CHECK(number_in(at("abc.sqlite"), "SELECT count(*) FROM trial t JOIN run USING (run_id) WHERE run_key = 'shared'") ==
+        11);
+  CHECK(number_in(at("abc.sqlite"),
+                  "SELECT count(*) FROM trial t JOIN run USING (run_id) WHERE run_key = 'shared' AND attempt = 1") ==
+        2);
   CHECK(read_measured(at("abc.sqlite"), "shared").values.size() == 9 * 3);
   const Verification found = verify_database(at("abc.sqlite"));
   for (const std::string& problem : found.problems) CHECK(problem == "");
@@ -325,13 +335,17 @@ TEST_CASE("a published copy has no log and opens where nothing can be written", 
   publish_database(file, copy);  // again, over the old one
   CHECK_THROWS_AS(publish_database(file, file), ConfigError);
   // As another user: writing is refused with the file's name, reading works.
-  fs::permissions(folder.path(), fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec | fs::perms::others_read | fs::perms::others_exec);
+  fs::permissions(folder.path(), fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec |
+                                     fs::perms::others_read | fs::perms::others_exec);
   const pid_t child = ::fork();
   if (child == 0) {
     if (::geteuid() == 0 && ::seteuid(65534) != 0) ::_exit(9);
     const bool reads = number_in(copy, "SELECT count(*) FROM trial") == 3;
     const std::string message = refusal_of([&] { write_part(copy, "", 0, 1); });
-    ::_exit(reads && message.find("published.sqlite") != std::string::npos && message.find("readonly") != std::string::npos ? 0 : 1);
+    ::_exit(reads && message.find("published.sqlite") != std::string::npos &&
+                    message.find("readonly") != std::string::npos
+                ? 0
+                : 1);
   }
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
@@ -375,7 +389,8 @@ TEST_CASE("baselines belong to a class of environments; the newest counts", "[re
   accept_change(file, {"first", "*", "output", "someone", "wanted"});
   CHECK(accepted_changes(file).at(0).reason == "wanted");
   ComparisonSet set{R"({"name":"p"})", "first", "first", 1, {}};
-  set.rows.push_back({"dense", "time/step", "1", 1.0, 1.1, 0.1, 0.05, {}, {}, {}, {}, 6, "worse", "regression", "words"});
+  set.rows.push_back(
+      {"dense", "time/step", "1", 1.0, 1.1, 0.1, 0.05, {}, {}, {}, {}, 6, "worse", "regression", "words"});
   store_comparisons(file, set);
   store_comparisons(file, set);
   CHECK(number_in(file, "SELECT count(*) FROM comparison WHERE harm_high IS NULL AND outcome = 'regression'") == 1);
@@ -388,18 +403,26 @@ TEST_CASE("audits hold for an honest run and name what breaks", "[reports][histo
     RunStore store = RunStore::open_or_create(file);
     const RunId run = store.begin_run(row_of(""), {}).id;
     for (int64_t v = 0; v < 2; ++v) {
-      const CaseId id = store.ensure_case(run, {v == 0 ? "dense" : "vorta", "", "{\"steps\":2,\"v\":" + std::to_string(v) + "}", v});
+      const CaseId id =
+          store.ensure_case(run, {v == 0 ? "dense" : "vorta", "", "{\"steps\":2,\"v\":" + std::to_string(v) + "}", v});
       store.set_predictions(run, id, {{"flops/attention", "FLOP", 100, 101.0}});
       for (int64_t turn = 0; turn < 20; ++turn) {
         const int64_t round = turn / 5;
-        const ItemId item = store.ensure_item({"prompt", "", "{}", static_cast<uint64_t>(turn % 5)});
+        const ItemId item = store.ensure_item({"prompt", "", "{}", turn % 5});
         TrialResult result;
         result.samples = {{"step", 0, 500, {}}, {"step", 1, 500, {}}, {"e2e", -1, 1000 + round, {}}};
         result.output_sha256 = "same";
         result.frames = 9;
-        result.gpu.power = GpuPowerRow{.device = "a GPU", .samples = 1};
+        result.gpu.power.emplace();
+        result.gpu.power->device = "a GPU";
+        result.gpu.power->samples = 1;
         store.finish_trial(store.begin_trial({run, id, item, TrialRole::kTiming, round}, (round + v) % 2), result);
-        if (round == 0) store.finish_trial(store.begin_trial({run, id, item, TrialRole::kProfile, 0}), [] { TrialResult r; r.output_sha256 = "same"; return r; }());
+        if (round == 0)
+          store.finish_trial(store.begin_trial({run, id, item, TrialRole::kProfile, 0}), [] {
+            TrialResult r;
+            r.output_sha256 = "same";
+            return r;
+          }());
       }
     }
   }
@@ -420,10 +443,14 @@ TEST_CASE("audits hold for an honest run and name what breaks", "[reports][histo
   };
   using Names = std::vector<std::string>;
   CHECK(broken("DELETE FROM sample WHERE trial_id = 1 AND step = 1") == Names{"steps executed"});
-  CHECK(broken("UPDATE trial SET output_sha256 = 'other' WHERE role = 'profile' AND case_id = 2") == Names{"modes agree"});
-  CHECK(broken("UPDATE trial SET output_sha256 = 'other' WHERE repeat = 3 AND case_id = 1") == Names{"rounds agree", "modes agree"});
-  CHECK(broken("UPDATE sample SET host_ns = 800 WHERE stage = 'e2e' AND trial_id IN (SELECT trial_id FROM trial WHERE repeat > 0 AND case_id = 2)") ==
-        Names{"no memory of prompts"});
+  CHECK(broken("UPDATE trial SET output_sha256 = 'other' WHERE role = 'profile' AND case_id = 2") ==
+        Names{"modes agree"});
+  CHECK(broken("UPDATE trial SET output_sha256 = 'other' WHERE repeat = 3 AND case_id = 1") ==
+        Names{"rounds agree", "modes agree"});
+  CHECK(
+      broken(
+          "UPDATE sample SET host_ns = 800 WHERE stage = 'e2e' AND trial_id IN (SELECT trial_id FROM trial WHERE repeat > 0 AND case_id = 2)") ==
+      Names{"no memory of prompts"});
   CHECK(broken("UPDATE trial SET frames = 8 WHERE trial_id = 1") == Names{"whole videos"});
   CHECK(broken("INSERT INTO gpu_other_process VALUES (1, 77, 'miner', 1073741824)") == Names{"alone on the GPU"});
   CHECK(broken("UPDATE prediction SET measured = 60") == Names{"work as planned"});
@@ -441,7 +468,8 @@ TEST_CASE("processes are told apart by boot, number_in and start", "[reports][hi
   CHECK(unique_key() != unique_key());
 }
 
-TEST_CASE("a million samples go in within ten seconds and a report over them takes five at most", "[reports][throughput]") {
+TEST_CASE("a million samples go in within ten seconds and a report over them takes five at most",
+          "[reports][throughput]") {
   TempFolder folder;
   const auto file = folder.path() / "run.sqlite";
   const auto seconds_of = [](const std::function<void()>& work) {
@@ -453,7 +481,8 @@ TEST_CASE("a million samples go in within ten seconds and a report over them tak
     RunStore store = RunStore::open_or_create(file);
     const RunId run = store.begin_run(row_of(""), {}).id;
     for (int64_t v = 0; v < 4; ++v) {
-      const CaseId id = store.ensure_case(run, {v == 0 ? "dense" : "v" + std::to_string(v), "", "{\"v\":" + std::to_string(v) + "}", v});
+      const CaseId id = store.ensure_case(
+          run, {v == 0 ? "dense" : "v" + std::to_string(v), "", "{\"v\":" + std::to_string(v) + "}", v});
       for (int64_t i = 0; i < 250; ++i) {
         const ItemId item = store.ensure_item({"prompt " + std::to_string(i), "", "{}", 0});
         TrialResult result;
@@ -466,7 +495,9 @@ TEST_CASE("a million samples go in within ten seconds and a report over them tak
   CHECK(number_in(file, "SELECT count(*) FROM sample") == 1'000'000);
   const double reading = seconds_of([&] { CHECK(read_report(file).variants.size() == 4); });
   const double measured = seconds_of([&] { CHECK(read_measured(file).values.size() == 2000); });
-  std::printf("1,000,000 samples: written in %.2f s of processor time, report read in %.2f s, measured values in %.2f s\n", writing, reading, measured);
+  std::printf(
+      "1,000,000 samples: written in %.2f s of processor time, report read in %.2f s, measured values in %.2f s\n",
+      writing, reading, measured);
   CHECK(writing < 10);
   CHECK(reading < 5);
   CHECK(measured < 5);

@@ -43,7 +43,8 @@ void approve(const std::string& name, const std::string& text) {
   const std::string approved = read_file(file);
   std::size_t at = 0;
   while (at < approved.size() && at < text.size() && approved[at] == text[at]) ++at;
-  INFO(name << " differs at byte " << at << "\napproved: " << approved.substr(at, 200) << "\nfound:    " << text.substr(std::min(at, text.size()), 200));
+  INFO(name << " differs at byte " << at << "\napproved: " << approved.substr(at, 200)
+            << "\nfound:    " << text.substr(std::min(at, text.size()), 200));
   CHECK((approved == text));
 }
 

@@ -29,7 +29,8 @@ constexpr std::array<SampleVariant, 3> kVariants{{{"dense", "full attention", 10
                                                   {"sliding", "every head on sliding tiles", 58, 24.5, 0.958},
                                                   {"vorta", "routed by head", 62, 29.1, 0.963}}};
 constexpr std::array<const char*, 4> kPrompts{"a red ball rolls to the left", "a blue cube spins, drawn as a sketch",
-                                              "<script>alert(\"prompt\")</script> & {{title}} | *bold*", "two green stars fall"};
+                                              "<script>alert(\"prompt\")</script> & {{title}} | *bold*",
+                                              "two green stars fall"};
 
 void write_filmstrip(const std::filesystem::path& file) {
   // A PNG of four grey frames, 48x12.
@@ -51,11 +52,18 @@ RunRow sample_row() {
   run.reference_variant = "dense";
   run.tool_version = "0.0.0-test";
   run.notes = "Every number in this file was invented by a test.";
-  run.claims = {{"vorta-step", "VORTA is at least 1.5x faster per step than dense", "speedup/step", "vorta", "dense", 1.5, {}},
-                {"vorta-e2e", "VORTA is at least 3x faster end to end", "speedup/e2e", "vorta", "dense", 3.0, {}},
-                {"predicted", "Measured speed-up is at least 85 % of predicted", "ratio/measured_to_predicted", "vorta", "", 0.85, {}},
-                {"flicker", "No loss of temporal flickering", "delta/quality/temporal_flickering", "vorta", "dense", -0.005, {}},
-                {"absent", "A quantity that nobody measured", "quality/absent", "vorta", "", 0.5, {}}};
+  run.claims = {
+      {"vorta-step", "VORTA is at least 1.5x faster per step than dense", "speedup/step", "vorta", "dense", 1.5, {}},
+      {"vorta-e2e", "VORTA is at least 3x faster end to end", "speedup/e2e", "vorta", "dense", 3.0, {}},
+      {"predicted",
+       "Measured speed-up is at least 85 % of predicted",
+       "ratio/measured_to_predicted",
+       "vorta",
+       "",
+       0.85,
+       {}},
+      {"flicker", "No loss of temporal flickering", "delta/quality/temporal_flickering", "vorta", "dense", -0.005, {}},
+      {"absent", "A quantity that nobody measured", "quality/absent", "vorta", "", 0.5, {}}};
   run.published = {{"Speed-up of VORTA", "1.76x", "HunyuanVideo, H100", "VORTA paper"},
                    {"VORTA with caching and distillation", "14.41x", "HunyuanVideo, H100", "VORTA paper"},
                    {"VBench, original and VORTA", "82.26 and 82.59", "HunyuanVideo, H100", "VORTA paper"}};
@@ -64,7 +72,9 @@ RunRow sample_row() {
 
 TrialResult sample_result(const SampleVariant& v, int64_t prompt) {
   TrialResult result;
-  const auto ns = [prompt](double ms) { return static_cast<int64_t>(ms * 1e6 * (1 + 0.01 * std::sin(3.0 * static_cast<double>(prompt)))); };
+  const auto ns = [prompt](double ms) {
+    return static_cast<int64_t>(ms * 1e6 * (1 + 0.01 * std::sin(3.0 * static_cast<double>(prompt))));
+  };
   int64_t denoise = 0;
   result.samples.push_back({"text", -1, 30'000'000, {}});
   for (int64_t step = 0; step < kSteps; ++step) {
@@ -85,13 +95,20 @@ TrialResult sample_result(const SampleVariant& v, int64_t prompt) {
 TrialResult sample_profile(const SampleVariant& v) {
   TrialResult result;
   for (int64_t layer = 0; layer < kLayers; ++layer) {
-    for (const auto& [part, share] : {std::pair{"self_attention", v.step_ms - 40}, std::pair{"cross_attention", 8.0}, std::pair{"ffn", 25.0}}) {
+    for (const auto& [part, share] :
+         {std::pair{"self_attention", v.step_ms - 40}, std::pair{"cross_attention", 8.0}, std::pair{"ffn", 25.0}}) {
       const auto ns = static_cast<int64_t>(share * 1e6 / kLayers);
       result.ranges.push_back({"layer", part, layer, kSteps, ns, ns, {}});
     }
   }
   result.ranges.push_back({"operator", "aten::addmm", -1, 96, 20'000'000, 21'000'000, 1.5e9});
-  result.ranges.push_back({"operator", "vorta::attention", -1, 48, static_cast<int64_t>((v.step_ms - 40) * 1e6), static_cast<int64_t>((v.step_ms - 40) * 1e6), {}});
+  result.ranges.push_back({"operator",
+                           "vorta::attention",
+                           -1,
+                           48,
+                           static_cast<int64_t>((v.step_ms - 40) * 1e6),
+                           static_cast<int64_t>((v.step_ms - 40) * 1e6),
+                           {}});
   return result;
 }
 
@@ -124,8 +141,9 @@ std::filesystem::path make_sample_run(const std::filesystem::path& folder) {
   write_filmstrip(folder / "strip.png");
   RunStore store = RunStore::open_or_create(folder / "run.sqlite");
   const RunId run = store.begin_run(sample_row(), {R"({"cpu":"imaginary","threads":2})", R"({"host":"nowhere"})"}).id;
-  store.define_metrics({{"quality/temporal_flickering", "temporal flickering", "0..1", Direction::kHigher, "quality", "1"},
-                        {"fidelity/psnr", "PSNR to dense", "dB", Direction::kHigher, "fidelity", "1"}});
+  store.define_metrics(
+      {{"quality/temporal_flickering", "temporal flickering", "0..1", Direction::kHigher, "quality", "1"},
+       {"fidelity/psnr", "PSNR to dense", "dB", Direction::kHigher, "fidelity", "1"}});
   int64_t ordinal = 0;
   for (const SampleVariant& v : kVariants) {
     const CaseId id = store.ensure_case(run, {v.name, v.description, R"({"attention":{"name":")" + std::string(v.name) + R"("}})", ordinal++});

@@ -26,13 +26,15 @@ class Running {
     std::promise<std::string> promise;
     auto ready = promise.get_future();
     thread_ = std::thread([folder, &promise] {
-      serve({.paths = {folder}, .host = "127.0.0.1", .port = 0}, [&promise](const std::string& address) { promise.set_value(address); });
+      serve({.paths = {folder}, .host = "127.0.0.1", .port = 0},
+            [&promise](const std::string& address) { promise.set_value(address); });
     });
     address_ = ready.get();
     address_.pop_back();  // the slash
   }
   ~Running() {
-    while (!httplib::Client(address_).Get("/api/runs")) std::this_thread::yield();  // it listens a moment after it is ready
+    while (!httplib::Client(address_).Get("/api/runs"))
+      std::this_thread::yield();  // it listens a moment after it is ready
     std::raise(SIGTERM);
     thread_.join();
   }

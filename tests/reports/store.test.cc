@@ -168,7 +168,8 @@ TEST_CASE("another program's database, a text file and a missing file are data e
   }
   CHECK_THROWS_AS(RunStore::open_or_create(file), DataError);
   const auto text = folder.path() / "text.sqlite";
-  std::ofstream(text) << "this is not a database, but it is long enough to hold a header of one hundred bytes, as it seems to be.";
+  std::ofstream(text)
+      << "this is not a database, but it is long enough to hold a header of one hundred bytes, as it seems to be.";
   CHECK(message_of([&] { RunStore::open_or_create(text); }).find("text.sqlite") != std::string::npos);
   CHECK_THROWS_AS(read_report(folder.path() / "missing.sqlite"), DataError);
   CHECK_THROWS_AS(RunStore::open_or_create(folder.path() / "no" / "such" / "run.sqlite"), DataError);

@@ -158,9 +158,18 @@
   draw("chart-operators", operators);
   draw("chart-routes", routes);
 
+  // The rows of long tables are text until someone wants to see them.
+  const unfold = (details) => {
+    const rows = details.querySelector("script");
+    if (!rows) return;
+    details.querySelector("tbody").innerHTML = rows.textContent;
+    rows.remove();
+  };
+  document.querySelectorAll("details").forEach((d) => d.addEventListener("toggle", () => unfold(d)));
+
   // Paper cannot be unfolded or scrolled.
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((d) => { d.open = true; });
+    document.querySelectorAll("details").forEach((d) => { unfold(d); d.open = true; });
     for (const [id, chart] of charts) if (!chart.target.childElementCount) render(id);
   });
 

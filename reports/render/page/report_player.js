@@ -92,9 +92,18 @@
     return node;
   };
 
+  const load = (video) => { video.preload = "auto"; };
+  const near = "IntersectionObserver" in window && new IntersectionObserver((entries) => {
+    for (const entry of entries.filter((e) => e.isIntersecting)) {
+      near.unobserve(entry.target);
+      load(entry.target);
+    }
+  }, { rootMargin: "600px" });
+
   for (const item of document.querySelectorAll(".item")) {
     const controls = item.querySelector(".together");
     const together = new Together(item);
+    for (const video of together.videos) if (near) near.observe(video); else load(video);
     if (!controls || together.videos.length === 0) continue;
     controls.append(button("Play", "play or stop all videos of this prompt (space)", () => together.toggle()),
                     button("◀", "one frame back (left arrow)", () => together.step(-1)), button("▶", "one frame on (right arrow)", () => together.step(1)));

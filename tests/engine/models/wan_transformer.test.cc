@@ -16,6 +16,7 @@
 #include "tests/support/catch.h"
 
 namespace vorta::engine {
+namespace wan_transformer_test {  // not anonymous: test files of a target may compile as one
 namespace {
 
 using Catch::Matchers::Contains;
@@ -291,4 +292,5 @@ TEST_CASE("costs: the published sizes", "[config]") {
 }
 
 }  // namespace
+}  // namespace wan_transformer_test
 }  // namespace vorta::engine

@@ -77,6 +77,56 @@ TEST_CASE("every kind of offload gives the same bits as none on a GPU", "[gpu]")
   }
 }
 
+TEST_CASE("CUDA graphs give the same bits as launches one by one", "[gpu]") {
+  if (!gpu_here()) return;
+  const auto other = [] {
+    GenerationRequest one = small_request();
+    one.prompt = "two blue squares move left";
+    one.seed = 5;
+    return one;
+  }();
+  for (const auto& [dtype, guidance] : {std::pair{at::kBFloat16, 1.0}, {at::kBFloat16, 4.0}, {at::kFloat, 4.0}}) {
+    PipelineConfig plain = small_config();
+    plain.device = "cuda";
+    plain.dtype = dtype;
+    plain.guidance = guidance;
+    PipelineConfig graphs = plain;
+    graphs.cuda_graphs = true;
+    PipelineConfig dense = graphs;  // beside it a reference, since the routers are for one size
+    dense.attention = "dense";
+    PipelineConfig dense_plain = plain;
+    dense_plain.attention = "dense";
+    Pipeline one_by_one = Pipeline::load(plain);
+    Pipeline recorded = Pipeline::load(graphs, Loading::kAtOnce, &one_by_one);
+    Pipeline between = Pipeline::load(dense, Loading::kAtOnce, &one_by_one);  // other tables in the same network
+    for (const GenerationRequest& request : {small_request(), other, small_request()}) {
+      const GenerationResult wanted = one_by_one.generate(request);
+      const GenerationResult found = recorded.generate(request);
+      CHECK(at::equal(found.latents, wanted.latents));
+      CHECK(found.attention_calls == wanted.attention_calls);
+      CHECK(found.cache_calls.size() == wanted.cache_calls.size());
+      CHECK_FALSE(at::equal(between.generate(request).latents, wanted.latents));
+    }
+    GenerationRequest larger = small_request();
+    larger.width = 192;
+    Pipeline reference = Pipeline::load(dense_plain, Loading::kAtOnce, &one_by_one);
+    for (const GenerationRequest& request : {other, larger, other}) {
+      CHECK(at::equal(between.generate(request).latents, reference.generate(request).latents));
+    }
+  }
+}
+
+TEST_CASE("CUDA graphs are refused where they cannot be", "[pipeline]") {
+  PipelineConfig config = small_config();
+  config.cuda_graphs = true;
+  CHECK_THROWS_AS(Pipeline::load(config), MachineError);
+  config.cache = "pab";
+  CHECK_THROWS_WITH(Pipeline::load(config), Contains("no cache"));
+  config.cache = "none";
+  config.offload = Offload::kLayerByLayer;
+  CHECK_THROWS_WITH(Pipeline::load(config), Contains("stay on the device"));
+}
+
 TEST_CASE("streamed blocks serve caches that skip some of them", "[pipeline][offload]") {
   PipelineConfig config = small_config("dense");
   config.steps = 6;

@@ -7,6 +7,7 @@
 #include "tests/support/catch.h"
 
 namespace vorta::engine {
+namespace channel_kernels_test {  // not anonymous: test files of a target may compile as one
 namespace {
 
 at::Tensor composed_norm(const at::Tensor& x, const at::Tensor& gamma, bool silu) {
@@ -51,17 +52,18 @@ TEST_CASE("the norm kernel leaves alone what it does not support", "[vae][vae-ke
 }
 
 TEST_CASE("without gradients the VAE takes shortcuts that change nothing", "[vae][vae-kernels]") {
-  const TensorMap weights = WanVae::random_weights(tiny_config(), seeded(22), WanVae::Init::kDefault);
+  const TensorMap weights = WanVae::random_weights(tiny_vae_config(), seeded(22), WanVae::Init::kDefault);
   const at::Tensor latents = at::randn({2, 4, 3, 2, 3}, seeded(23), at::kFloat);
   const at::Tensor video = at::rand({2, 3, 9, 16, 24}, seeded(24), at::kFloat) * 2 - 1;
-  const WanVae composed = make_vae(tiny_config(), weights, chunks_of(-1));
+  const WanVae composed = make_vae(tiny_vae_config(), weights, chunks_of(-1));
   const at::Tensor decoded = composed.decode_unclamped(latents), encoded = composed.encode(video);
   const at::NoGradGuard no_grad;
-  const WanVae frozen = make_vae(tiny_config(), weights, chunks_of(-1));
+  const WanVae frozen = make_vae(tiny_vae_config(), weights, chunks_of(-1));
   for (const WanVae* vae : {&composed, &frozen}) {
     CHECK(relative_error(vae->decode_unclamped(latents), decoded.to(at::kDouble)) <= 1e-5);
     CHECK(relative_error(vae->encode(video), encoded.to(at::kDouble)) <= 1e-5);
   }
 }
 
+}  // namespace channel_kernels_test
 }  // namespace vorta::engine

@@ -27,11 +27,11 @@ TEST_CASE("tiles of a pointwise network blend to the untiled result", "[vae][vae
 
 TEST_CASE("a tiled decode has the size of the whole one and equals it where one tile suffices", "[vae][vae-tiling]") {
   const at::NoGradGuard no_grad;
-  const TensorMap weights = WanVae::random_weights(tiny_config(), seeded(2));
+  const TensorMap weights = WanVae::random_weights(tiny_vae_config(), seeded(2));
   VaeOptions options;
   options.tiling = VaeTiling{32, 32, 16};
-  const WanVae tiled = make_vae(tiny_config(), weights, options);
-  const WanVae whole = make_vae(tiny_config(), weights);
+  const WanVae tiled = make_vae(tiny_vae_config(), weights, options);
+  const WanVae whole = make_vae(tiny_vae_config(), weights);
   const at::Tensor small = at::randn({1, 4, 2, 4, 4}, seeded(3), at::kFloat);
   CHECK(at::equal(tiled.decode(small), whole.decode(small)));
   const at::Tensor large = at::randn({1, 4, 2, 7, 9}, seeded(4), at::kFloat);
@@ -44,8 +44,8 @@ TEST_CASE("a tiled decode has the size of the whole one and equals it where one 
 TEST_CASE("tile sizes off the latent grid are refused", "[vae][vae-tiling]") {
   VaeOptions options;
   options.tiling = VaeTiling{30, 32, 16};
-  const TensorMap weights = WanVae::random_weights(tiny_config(), seeded(5));
-  CHECK_THROWS_AS(make_vae(tiny_config(), weights, options), ConfigError);
+  const TensorMap weights = WanVae::random_weights(tiny_vae_config(), seeded(5));
+  CHECK_THROWS_AS(make_vae(tiny_vae_config(), weights, options), ConfigError);
 }
 
 }  // namespace vorta::engine

@@ -12,7 +12,7 @@ namespace vorta::engine {
 inline at::Generator seeded(uint64_t seed) { return at::make_generator<at::CPUGeneratorImpl>(seed); }
 
 /// Four stages like Wan 2.1's, a few channels.
-inline WanVaeConfig tiny_config() {
+inline WanVaeConfig tiny_vae_config() {
   WanVaeConfig config;
   config.base_dim = 4;
   config.z_dim = 4;

@@ -61,12 +61,12 @@ TEST_CASE("bfloat16 stays near float32", "[vae][vae-golden]") {
 }
 
 TEST_CASE("a tensor of the wrong shape or an unknown one is refused by name", "[vae][vae-golden]") {
-  TensorMap weights = WanVae::random_weights(tiny_config(), seeded(1));
+  TensorMap weights = WanVae::random_weights(tiny_vae_config(), seeded(1));
   weights["decoder.surprise"] = at::zeros({1});
-  CHECK_THROWS_WITH(make_vae(tiny_config(), weights), Catch::Contains("decoder.surprise"));
+  CHECK_THROWS_WITH(make_vae(tiny_vae_config(), weights), Catch::Contains("decoder.surprise"));
   weights.erase("decoder.surprise");
   weights["decoder.up_blocks.0.upsamplers.0.time_conv.weight"] = at::zeros({1, 2});
-  CHECK_THROWS_WITH(make_vae(tiny_config(), weights), Catch::Contains("up_blocks.0.upsamplers.0.time_conv.weight"));
+  CHECK_THROWS_WITH(make_vae(tiny_vae_config(), weights), Catch::Contains("up_blocks.0.upsamplers.0.time_conv.weight"));
 }
 
 }  // namespace vorta::engine

@@ -7,7 +7,7 @@ namespace vorta::engine {
 
 TEST_CASE("any chunk size gives the closed form, in both directions", "[vae][vae-properties]") {
   const at::NoGradGuard no_grad;
-  WanVaeConfig config = tiny_config();
+  WanVaeConfig config = tiny_vae_config();
   const auto temporal = GENERATE(std::vector<bool>{false, true, true}, std::vector<bool>{true, false, true},
                                  std::vector<bool>{true, true, true}, std::vector<bool>{false, false, false});
   config.temporal_downsample = temporal;
@@ -31,7 +31,7 @@ TEST_CASE("any chunk size gives the closed form, in both directions", "[vae][vae
 TEST_CASE("frames do not depend on later ones", "[vae][vae-properties]") {
   const at::NoGradGuard no_grad;
   const WanVae vae =
-      make_vae(tiny_config(), WanVae::random_weights(tiny_config(), seeded(6), WanVae::Init::kDefault));
+      make_vae(tiny_vae_config(), WanVae::random_weights(tiny_vae_config(), seeded(6), WanVae::Init::kDefault));
   const at::Tensor latents = at::randn({1, 4, 4, 2, 2}, seeded(7), at::kFloat);
   at::Tensor changed = latents.clone();
   changed.select(2, 3).add_(5.0);
@@ -43,19 +43,19 @@ TEST_CASE("frames do not depend on later ones", "[vae][vae-properties]") {
 TEST_CASE("the identity start: small posterior noise, an output that already follows the input",
           "[vae][vae-properties]") {
   const at::NoGradGuard no_grad;
-  const WanVae vae = make_vae(tiny_config(), WanVae::random_weights(tiny_config(), seeded(8)));
+  const WanVae vae = make_vae(tiny_vae_config(), WanVae::random_weights(tiny_vae_config(), seeded(8)));
   const at::Tensor video = at::rand({1, 3, 5, 16, 16}, seeded(9), at::kFloat);
   const VaeMoments moments = vae.encode_moments(video);
   CHECK(moments.log_variance.mean().item<double>() < -4);
   CHECK(moments.mean.std().item<double>() > 0.1);
   // Deterministic by seed.
-  const TensorMap again = WanVae::random_weights(tiny_config(), seeded(8));
+  const TensorMap again = WanVae::random_weights(tiny_vae_config(), seeded(8));
   CHECK(at::equal(again.at("encoder.conv_in.weight"),
-                  WanVae::random_weights(tiny_config(), seeded(8)).at("encoder.conv_in.weight")));
+                  WanVae::random_weights(tiny_vae_config(), seeded(8)).at("encoder.conv_in.weight")));
 }
 
 TEST_CASE("gradients reach every tensor, and agree with finite differences", "[vae][vae-properties]") {
-  WanVaeConfig config = tiny_config();
+  WanVaeConfig config = tiny_vae_config();
   TensorMap weights = WanVae::random_weights(config, seeded(10), WanVae::Init::kDefault);
   for (auto& [name, tensor] : weights) tensor.requires_grad_(true);
   const WanVae vae = make_vae(config, weights, chunks_of(-1));
@@ -88,7 +88,7 @@ TEST_CASE("gradients reach every tensor, and agree with finite differences", "[v
 
 TEST_CASE("attention scales add blocks to the encoder", "[vae][vae-properties]") {
   const at::NoGradGuard no_grad;
-  WanVaeConfig config = tiny_config();
+  WanVaeConfig config = tiny_vae_config();
   config.attn_scales = {0.5};
   const TensorMap weights = WanVae::random_weights(config, seeded(12));
   CHECK(weights.count("encoder.down_blocks.3.to_qkv.weight") == 1);
@@ -97,14 +97,14 @@ TEST_CASE("attention scales add blocks to the encoder", "[vae][vae-properties]")
 }
 
 TEST_CASE("sizes that do not divide are refused", "[vae][vae-properties]") {
-  const WanVae vae = make_vae(tiny_config(), WanVae::random_weights(tiny_config(), seeded(13)));
+  const WanVae vae = make_vae(tiny_vae_config(), WanVae::random_weights(tiny_vae_config(), seeded(13)));
   CHECK_THROWS_AS(vae.encode(at::zeros({1, 3, 4, 16, 16})), ConfigError);
   CHECK_THROWS_AS(vae.encode(at::zeros({1, 3, 5, 12, 16})), ConfigError);
   CHECK_THROWS_AS(vae.decode(at::zeros({1, 5, 1, 2, 2})), InternalError);
 }
 
 TEST_CASE("the FLOPs of a decode grow with its size", "[vae][vae-properties]") {
-  const WanVae vae = make_vae(tiny_config(), WanVae::random_weights(tiny_config(), seeded(14)));
+  const WanVae vae = make_vae(tiny_vae_config(), WanVae::random_weights(tiny_vae_config(), seeded(14)));
   CHECK(vae.decode_flops(1, 2, 2) > 0);
   CHECK(vae.decode_flops(1, 2, 4) > 1.99 * vae.decode_flops(1, 2, 2));
   CHECK(vae.decode_flops(3, 2, 2) > 3 * vae.decode_flops(1, 2, 2));
