@@ -131,7 +131,8 @@ std::function<int()> add_score(CLI::App& sub) {
   sub.add_option("--full_json_dir", run.videos.full_json, "vbench_standard: VBench_full_info.json")->capture_default_str();
   sub.add_option("--imaging_quality_preprocessing_mode", run.scorer.imaging_quality_preprocessing_mode,
                  "longer, shorter, shorter_centercrop or None")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::IsMember({"longer", "shorter", "shorter_centercrop", "None"}));
   sub.add_option("--read_frame", run.read_frame, "subject and background: frames from folders of images beside the videos");
   sub.add_option("--static_filter", run.static_filter,
                  "temporal_flickering is scored on the static videos alone, copied to OUTPUT_PATH/filtered_videos; the scope: "

@@ -64,7 +64,7 @@ void write_pair_differences(const std::filesystem::path& file, const std::vector
       if (same) dimensions[std::string(mine.dimension->name)] = pairs_of(mine, other);
     }
   }
-  write_file_atomically(file, Json{{"dimensions", std::move(dimensions)}}.dump(2, ' ', /*ensure_ascii=*/true) + "\n");
+  write_file_atomically(file, Json{{"dimensions", std::move(dimensions)}}.dump(2, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace vorta::harness

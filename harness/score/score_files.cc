@@ -12,8 +12,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Python's json.dump(indent=4), which escapes what is not ASCII and ends without a line break.
-std::string python_json(const Json& json) { return json.dump(4, ' ', /*ensure_ascii=*/true); }
+// Python's json.dump(indent=4), which escapes what is not ASCII and ends without a line break. File names need not be UTF-8.
+std::string python_json(const Json& json) { return json.dump(4, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace); }
 
 Json eval_results(const std::vector<DimensionResult>& results) {
   Json file = Json::object();

@@ -83,7 +83,7 @@ const ScoreJournal::Entry* ScoreJournal::find(const std::string& key) const {
 
 void ScoreJournal::add(const std::string& key, Entry entry) {
   const Json json{{"key", key}, {"score", entry.score ? to_json(*entry.score) : Json()}};
-  const std::string line = json.dump(-1, ' ', /*ensure_ascii=*/true) + "\n";
+  const std::string line = json.dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace) + "\n";
   std::size_t done = 0;
   while (done < line.size()) {
     const ssize_t written = ::write(descriptor_, line.data() + done, line.size() - done);

@@ -243,6 +243,10 @@ ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& nam
 
 ScoreSummary score_videos(const ScoreRunOptions& options) {
   const std::string name = options.name.empty() ? default_name() : options.name;
+  if (name.find('/') != std::string::npos) throw ConfigError("--name", fmt::format("expected a file name's beginning, found '{}'", name));
+  if (!options.reference_path.empty() && !fs::exists(options.reference_path)) {
+    throw ConfigError("--reference_path", fmt::format("no '{}'", options.reference_path));
+  }
   ScoreSummary summary = score_folder(options, name);
   if (options.reference_path.empty() || summary.left_to_others > 0) return summary;
   ScoreRunOptions reference = options;

@@ -116,7 +116,7 @@ StaticFilterSummary filter_static(const StaticFilterOptions& options, const std:
   }
   summary.videos = options.result_path / "filtered_videos";
   copy_static(summary.videos, prompts, found);
-  write_file_atomically(options.result_path / kMapFile, map.dump(-1, ' ', /*ensure_ascii=*/true));
+  write_file_atomically(options.result_path / kMapFile, map.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace));
   return summary;
 }
 

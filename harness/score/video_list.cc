@@ -173,6 +173,20 @@ VideoList list_category(const VideoListOptions& options) {
   return list;
 }
 
+// Refuses what is no list of {"prompt_en": text, "dimension": [texts]}, by the place of the entry.
+void check_full_info(const Json& listed, const fs::path& file) {
+  if (!listed.is_array()) throw DataError(file.string(), "expected a list of prompts as VBench_full_info.json");
+  const auto is_text = [](const Json& value) { return value.is_string(); };
+  for (std::size_t i = 0; i < listed.size(); ++i) {
+    const Json& entry = listed[i];
+    const bool right = entry.is_object() && entry.contains("prompt_en") && is_text(entry["prompt_en"]) && entry.contains("dimension") &&
+                       entry["dimension"].is_array() && std::all_of(entry["dimension"].begin(), entry["dimension"].end(), is_text);
+    if (!right) {
+      throw DataError(file.string(), fmt::format("expected {{\"prompt_en\": text, \"dimension\": [names]}}, entry {} is another thing", i + 1));
+    }
+  }
+}
+
 VideoList list_standard(const VideoListOptions& options) {
   if (!fs::is_directory(options.videos_path)) {
     throw ConfigError("--videos_path", fmt::format("expected a folder of videos, found '{}' (a single file: --mode "
@@ -192,6 +206,7 @@ VideoList list_standard(const VideoListOptions& options) {
   };
   VideoList list;
   Json listed = options.preset.empty() ? read_ordered(options.full_json) : preset_entries(find_vbench_preset(options.preset), options.full_json);
+  check_full_info(listed, options.full_json);
   for (Json& entry : listed) {
     const auto wanted = entry.at("dimension").get<std::vector<std::string>>();
     const bool asked = std::any_of(wanted.begin(), wanted.end(), [&](const std::string& name) {

@@ -62,7 +62,8 @@ bool has_vbench_list() {
 TEST_CASE("every odd file of a folder is scored or named with its reason, and the rest goes on", "[harness][score]") {
   const engine::TemporaryFolder folder;
   const ScoreSummary summary = score_videos(folder_run(kGolden / "odd_videos", folder / "out"));
-  const std::set<std::string> wanted{"alpha.mov", "full_chroma_odd.mp4", "grey.mp4", "huge.mp4", "rotated_180.mp4", "rotated_270.mp4",
+  const std::set<std::string> wanted{"alpha.mov", "full_chroma_odd.mp4", "grey.mp4", "half_chroma_odd.mp4", "half_chroma_odd_width.mp4",
+                                     "huge.mp4", "rotated_180.mp4", "rotated_270.mp4",
                                      "rotated_90.mp4", "ten_bit.mp4", "tiny.mp4", "variable_rate.mp4"};
   const std::set<std::string> refused{"cut_off.mp4", "empty.mp4", "no_frames.mp4", "no_video.mp4", "one_frame.mp4", "sound_alone.mp4"};
   std::set<std::string> scored, failed;
@@ -77,6 +78,35 @@ TEST_CASE("every odd file of a folder is scored or named with its reason, and th
   CHECK(failed == refused);
   CHECK(summary.failed == static_cast<int64_t>(refused.size()));
   CHECK(json_of(folder / "out" / "run_eval_results.json").at("temporal_flickering").at(1).size() == wanted.size());
+}
+
+TEST_CASE("lists that are none are refused by their entry, and what cannot be written is said before anything is scored", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  put_clips(folder / "videos", {"a cat-0.mp4"});
+  ScoreRunOptions run = folder_run(folder / "videos", folder / "out");
+  run.videos.mode = ScoreMode::kStandard;
+  run.videos.full_json = folder / "list.json";
+  for (const char* text : {"{}", "[3]", R"([{"prompt_en": "a cat", "dimension": "temporal_flickering"}])", R"([{"prompt_en": 3, "dimension": []}])",
+                           R"([{"dimension": ["temporal_flickering"]}])", R"([{"prompt_en": "a cat", "dimension": [1]}])"}) {
+    INFO(text);
+    std::ofstream(run.videos.full_json) << text;
+    CHECK_THROWS_AS(score_videos(run), DataError);
+  }
+  run = folder_run(folder / "videos", folder / "out");
+  run.name = "a/b";
+  CHECK_THROWS_AS(score_videos(run), ConfigError);
+  run.name = "run";
+  run.reference_path = (folder / "nothing").string();
+  CHECK_THROWS_AS(score_videos(run), ConfigError);
+  CHECK_FALSE(fs::exists(folder / "out" / "run_eval_results.json"));
+}
+
+TEST_CASE("a file name that is no UTF-8 is scored and written with its bytes replaced", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  put_clips(folder / "videos", {"\xff-0.mp4"});
+  CHECK(score_videos(folder_run(folder / "videos", folder / "out")).failed == 0);
+  const auto results = json_of(folder / "out" / "run_eval_results.json");
+  CHECK(results.at("temporal_flickering").at(1).at(0).at("video_path").get<std::string>().ends_with("\xef\xbf\xbd-0.mp4"));
 }
 
 TEST_CASE("a disk that fills up ends the run with what was scored kept, and the next call goes on", "[harness][score]") {

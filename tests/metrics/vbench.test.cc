@@ -110,10 +110,11 @@ TEST_CASE("unusual files give OpenCV's and decord's pixels", "[metrics][decoders
   const std::string folder = std::string(VORTA_SOURCE_DIR) + "/tests/golden/odd_videos/";
   const nlohmann::json pixels = read_json_file(folder + "expected.json");
   for (const auto& [name, wanted] : pixels.items()) {
-    // Ten bits are rounded otherwise by OpenCV's swscale: 1e-4 of temporal_flickering.
-    if (name == "versions" || name == "ten_bit.mp4") continue;
+    if (name == "versions") continue;
     INFO(name);
-    check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kOpenCv}).frames, wanted.at("opencv"));
+    // Ten bits are rounded otherwise by OpenCV's swscale: 1e-4 of temporal_flickering.
+    const bool same = name != "ten_bit.mp4";
+    if (same) check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kOpenCv}).frames, wanted.at("opencv"));
     INFO("decord");
     if (wanted.contains("decord")) check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kFilter}).frames, wanted.at("decord"));
   }
