@@ -75,17 +75,18 @@ struct TrainSummary {
 /// ConfigError when the loss stops being finite (seen at the next log line, before anything is saved).
 TrainSummary run_training(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters);
 
-/// What random numbers of a run are for: the streams of derive_seed, so that no two uses share numbers.
+/// What random numbers of a run are for: the streams of derive_seed. Numbers differ within a trainer, and are those that
+/// the embedded weights were trained with.
 struct SeedStream {
   static constexpr uint64_t kInit = 1;      // weights to start from
   static constexpr uint64_t kScenes = 2;    // which clips, or scenes
   static constexpr uint64_t kWording = 3;   // of their captions
+  static constexpr uint64_t kCrop = 3;      // VAE: windows of the clips
+  static constexpr uint64_t kReplay = 3;    // scorers: which earlier batches
   static constexpr uint64_t kNoise = 4;     // and noise levels
-  static constexpr uint64_t kSample = 5;    // of an evaluation's videos
-  static constexpr uint64_t kCrop = 6;      // windows of the clips
-  static constexpr uint64_t kInterval = 7;  // of the schedule, for a step
-  static constexpr uint64_t kReplay = 8;    // which earlier batches
-  static constexpr uint64_t kDamage = 9;    // done to clips
+  static constexpr uint64_t kDamage = 4;    // scorers: done to clips
+  static constexpr uint64_t kSample = 5;    // base, students: of an evaluation's videos
+  static constexpr uint64_t kInterval = 5;  // routers: of the schedule, for a step
   static constexpr uint64_t kPool = 20;     // scenes of a pool of encoded clips
 };
 /// A 64-bit seed from a run's seed and coordinates such as step and item.
