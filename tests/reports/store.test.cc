@@ -57,6 +57,23 @@ std::string message_of(const std::function<void()>& call) {
   return "";
 }
 
+TEST_CASE("a layer that no forward of a step ran has no routes in a report", "[reports][store]") {
+  TempFolder folder;
+  const auto file = folder.path() / "run.sqlite";
+  {
+    auto [store, key] = begin(file);
+    store.finish_trial(store.begin_trial(key), {{{"e2e", -1, 5, {}}}, {}, {}, {}, {}});
+    store.set_routes(key.run, key.case_id, {{0, 0, 2, 0, 0}, {0, 1, 2, 0, 0}, {1, 0, 2, 0, 0}, {1, 1, 2, 0, 0}, {2, 0, 2, 0, 0}});
+    store.set_calls(key.run, key.case_id,
+                    {{0, "positive", "XX", 0}, {0, "negative", "Xc", 0}, {1, "positive", "pc", 0}, {1, "negative", "pc", 0}, {2, "positive", "..", 0}});
+    store.end_run(key.run);
+  }
+  std::vector<std::pair<int64_t, int64_t>> kept;
+  const Report report = read_report(file);
+  for (const RouteRow& row : report.variants.at(0).routes) kept.emplace_back(row.step, row.layer);
+  CHECK(kept == std::vector<std::pair<int64_t, int64_t>>{{0, 0}, {0, 1}, {1, 0}});
+}
+
 }  // namespace
 
 TEST_CASE("sha-256 gives the digests of the standard", "[reports][store]") {
