@@ -79,12 +79,13 @@ at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const 
 }
 
 int64_t RoutedAttention::pattern(int64_t step) const {
-  const auto layers = [this](int64_t of) {
-    const size_t first = index_of({of, 0});
-    return std::span(routes_).subspan(first, static_cast<size_t>(table_->layers));
+  // Asked at every step: the table's bytes, not the lists of heads made of them.
+  const auto heads = static_cast<size_t>(table_->heads);
+  const auto branches = [&](int64_t of) {
+    return std::span(table_->routes).subspan(index_of({of, 0}) * heads, static_cast<size_t>(table_->layers) * heads);
   };
   for (int64_t earlier = 0; earlier < step; ++earlier) {
-    if (std::ranges::equal(layers(earlier), layers(step))) return earlier;
+    if (std::ranges::equal(branches(earlier), branches(step))) return earlier;
   }
   return step;
 }

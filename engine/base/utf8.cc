@@ -73,4 +73,6 @@ std::string encode_utf8(std::u32string_view points) {
   return bytes;
 }
 
+std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
+
 }  // namespace vorta

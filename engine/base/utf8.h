@@ -15,4 +15,7 @@ bool is_utf8(std::string_view bytes);
 void append_utf8(std::string& bytes, char32_t point);
 std::string encode_utf8(std::u32string_view points);
 
+/// Up to the first line break. LibTorch's errors carry a C++ stack behind it.
+std::string first_line(std::string_view text);
+
 }  // namespace vorta

@@ -5,18 +5,13 @@
 #include <fmt/format.h>
 
 #include <exception>
-#include <string>
 #include <utility>
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
+#include "engine/base/utf8.h"
 
 namespace vorta::engine {
-namespace {
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
-}  // namespace
 
 StepGraphs::StepGraphs(std::shared_ptr<VideoDit> model, std::unique_ptr<TalliedAttention> attention, at::Device device)
     : model_(std::move(model)), attention_(std::move(attention)), recorder_(device) {}

@@ -12,6 +12,7 @@
 #include "engine/base/error.h"
 #include "engine/base/log.h"
 #include "engine/base/nearest.h"
+#include "engine/base/utf8.h"
 #include "engine/pipeline/pipeline.h"
 #include "harness/cli/exit_codes.h"
 
@@ -23,9 +24,6 @@ constexpr std::string_view kVersion = VORTA_VERSION;
 bool is_verb(std::string_view word, std::span<const Command> verbs) {
   return std::any_of(verbs.begin(), verbs.end(), [&](const Command& verb) { return verb.name == word; });
 }
-
-/// LibTorch's own errors carry a C++ stack; the first line says what happened.
-std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
 
 bool is_out_of_memory(std::string_view message) {
   return message.find("can't allocate memory") != std::string_view::npos ||

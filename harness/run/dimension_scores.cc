@@ -26,12 +26,6 @@ std::string key_of(std::string_view name) { return fmt::format("{}/{}", kEmbedde
 
 double rounded(double value) { return std::round(value * 1e5) / 1e5; }
 
-// The frames that the row wants of a video that is already decoded.
-at::Tensor chosen_frames(const at::Tensor& frames, const metrics::FrameInput& input) {
-  if (input.middle == 0) return frames;
-  return frames.index_select(0, at::tensor(metrics::middle_indices(input.middle, frames.size(0))));
-}
-
 }  // namespace
 
 std::vector<std::string> dimension_metric_names() {
@@ -104,7 +98,7 @@ reports::ScoreRow DimensionScores::score_one(const Dimension& dimension, const m
     if (video.frames.size(0) < dimension.min_frames) {
       throw ConfigError(dimension.name, fmt::format("expected at least {} frames, found {}", dimension.min_frames, video.frames.size(0)));
     }
-    input.frames = chosen_frames(video.frames, dimension.frames);
+    input.frames = metrics::chosen_frames(video.frames, dimension.frames);
     const std::optional<metrics::VideoScore> score = network.scorer->score(input);
     asked = score.has_value();
     if (!asked) return row;

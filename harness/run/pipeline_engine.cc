@@ -232,10 +232,6 @@ class PipelineEngine final : public VideoEngine {
   bool decoder_is_warm_ = false;
 };
 
-}  // namespace
-
-namespace {
-
 // The share of all forwards' blocks that the last generation computed.
 double computed_share(const std::vector<engine::CacheCall>& calls) {
   double computed = 0, all = 0;

@@ -84,11 +84,6 @@ class ScoreSums {
   std::map<std::string, std::map<std::string, std::pair<double, int64_t>>> sums_;
 };
 
-at::Tensor sampled(const Dimension& dimension, const at::Tensor& frames) {
-  const int64_t middle = dimension.frames.middle;
-  return middle == 0 ? frames : frames.index_select(0, at::tensor(metrics::middle_indices(middle, frames.size(0))));
-}
-
 using Corruptions = std::vector<const engine::Corruption*>;
 
 // `score` of the clip as it is and of every spoilt one.
@@ -115,7 +110,7 @@ void examine_rendered(const ScorerExamination& examination, const Corruptions& c
     video.prompt = engine::caption(scene, number);
     each_spoiling(corruptions, engine::rendered_clip(scene, kExaminedClip), number, [&](const std::string& spoilt, const at::Tensor& frames) {
       for (const auto& [dimension, scorer] : scorers) {
-        video.frames = sampled(*dimension, frames);
+        video.frames = metrics::chosen_frames(frames, dimension->frames);
         sums.add(spoilt, *dimension, scorer->score(video));
       }
     });
@@ -136,7 +131,7 @@ void examine_files(const ScorerExamination& examination, const Dimension& dimens
       video.auxiliary = items[i].auxiliary;
       ScoreSums with_clip = sums;  // whole clips alone count
       each_spoiling(corruptions, {video.frames, {}, {}, {}}, i, [&](const std::string& spoilt, const at::Tensor& frames) {
-        video.frames = sampled(dimension, frames);
+        video.frames = metrics::chosen_frames(frames, dimension.frames);
         with_clip.add(spoilt, dimension, scorer.score(video));
       });
       sums = std::move(with_clip);

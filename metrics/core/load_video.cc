@@ -57,6 +57,11 @@ std::vector<int64_t> middle_indices(int64_t wanted, int64_t count) {
   return indices;
 }
 
+at::Tensor chosen_frames(const at::Tensor& frames, const FrameInput& input) {
+  if (input.middle == 0) return frames;
+  return frames.index_select(0, at::tensor(middle_indices(input.middle, frames.size(0))));
+}
+
 VideoInput load_video(const std::string& path, const FrameInput& input) {
   engine::ReadVideoOptions options;
   options.conversion = input.conversion;
@@ -67,11 +72,7 @@ VideoInput load_video(const std::string& path, const FrameInput& input) {
   VideoInput video;
   video.path = path;
   video.fps = frames.fps;
-  video.frames = to_tensor(std::move(frames));
-  if (input.middle > 0) {
-    const auto indices = middle_indices(input.middle, video.frames.size(0));
-    video.frames = video.frames.index_select(0, at::tensor(indices));
-  }
+  video.frames = chosen_frames(to_tensor(std::move(frames)), input);
   return video;
 }
 

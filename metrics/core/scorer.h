@@ -117,6 +117,8 @@ const Dimension& find_dimension(std::string_view name, Profile profile = Profile
 /// VBench's "middle" sampling of `wanted` of `count` frames: interval i is [floor(i * count / a), floor((i + 1) * count / a)
 /// - 1] with a = min(wanted, count), its index the floor of the middle; the last index is repeated up to `wanted`.
 std::vector<int64_t> middle_indices(int64_t wanted, int64_t count);
+/// Of frames [F, ...] those that `input` asks for.
+at::Tensor chosen_frames(const at::Tensor& frames, const FrameInput& input);
 
 /// Decodes what `input` asks for: frames [F, 3, Y, X] uint8. Folders of images, .gif and .png are read as VBench reads them.
 /// @throws DataError naming the file.

@@ -203,6 +203,22 @@ TEST_CASE("all-dense routes equal dense exactly", "[backends]") {
   CHECK(at::equal(routed->run(x.q, x.k, x.v, kFirst), dense_attention(x.q, x.k, x.v)));
 }
 
+TEST_CASE("the pattern of a step is the first step with the same routes in every layer", "[backends]") {
+  auto table = std::make_shared<RouteTable>(uniform_routes(4, 2, 4, Branch::kDense));
+  const auto route = [&](size_t step, size_t layer, size_t head, Branch branch) {
+    table->routes[(step * 2 + layer) * 4 + head] = static_cast<uint8_t>(branch);
+  };
+  for (const size_t step : {1, 3}) route(step, 1, 3, Branch::kCoreset);
+  route(2, 0, 0, Branch::kSlidingTile);
+  const auto routed = make_attention("vorta", {.geometry = small_geometry(), .routes = table});
+  CHECK(routed->pattern(0) == 0);
+  CHECK(routed->pattern(1) == 1);
+  CHECK(routed->pattern(2) == 2);
+  CHECK(routed->pattern(3) == 1);
+  CHECK_THROWS_AS(routed->pattern(4), InternalError);
+  CHECK(make_attention("dense", {})->pattern(3) == 0);
+}
+
 TEST_CASE("mixed: the weighted sum of the branches, with gradients to all inputs", "[backends]") {
   MixedAttention mixed(small_geometry());
   mixed.plan({4, 6, 4});
