@@ -48,6 +48,8 @@ struct GenerateFlags {
   std::vector<int64_t> video_size;
   std::optional<double> tau;
   std::vector<double> route_fractions;
+  std::vector<int64_t> window;
+  std::optional<double> reduction_rate;
   std::vector<std::string> loras;
   std::string lora_mode = "merged", recipe;
   bool strict = false;
@@ -108,6 +110,10 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_flag("--native_attention,--native-attention", f.native_attention, "dense attention, routers not read");
   sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense (default: none is; above 1: all are)")
       ->capture_default_str();
+  sub.add_option("--window", f.window, "sliding windows of so many tiles, frames,height,width, instead of the routers' configuration's")
+      ->expected(3)
+      ->delimiter(',');
+  sub.add_option("--reduction-rate", f.reduction_rate, "share of a coreset window's tokens that is merged, instead of the routers' configuration's");
   sub.add_option("--route-fractions", f.route_fractions, "shares of dense, coreset and sliding heads instead of routers, e.g. 0,0.5,0.5")
       ->expected(3)
       ->delimiter(',');
@@ -317,6 +323,11 @@ engine::PipelineConfig pipeline_config(GenerateFlags& f, const engine::Generatio
                      .make;
   config.device = f.device;
   config.tau = f.tau;
+  config.reduction_rate = f.reduction_rate;
+  if (!f.window.empty()) {
+    if (f.window.size() != 3) throw ConfigError("--window", fmt::format("expected three numbers of tiles, found {}", f.window.size()));
+    config.sliding_window = {f.window[0], f.window[1], f.window[2]};
+  }
   if (f.random_weights) config.weights = engine::WeightOrigin::kRandom;
   if (!f.route_fractions.empty()) {
     if (f.route_fractions.size() != 3) {
