@@ -24,8 +24,8 @@ struct ScoreOptions {
   bool load_ckpt_from_local = true;
 };
 
-// VBench's command takes several names in one quoted string, its script a list; both are understood. "all" is all.
-std::vector<std::string> split_names(const std::vector<std::string>& words, metrics::Profile profile) {
+// VBench's command takes several names in one quoted string, its script a list; both are understood. "all" is all that the mode allows.
+std::vector<std::string> split_names(const std::vector<std::string>& words, const VideoListOptions& videos) {
   std::vector<std::string> names;
   for (const std::string& word : words) {
     std::istringstream parts(word);
@@ -36,7 +36,8 @@ std::vector<std::string> split_names(const std::vector<std::string>& words, metr
   if (names != std::vector<std::string>{"all"}) return names;
   names.clear();
   for (const auto& dimension : metrics::dimension_table()) {
-    if (dimension.profile == profile) names.emplace_back(dimension.name);
+    const bool possible = videos.mode == ScoreMode::kStandard || !dimension.needs_auxiliary;
+    if (dimension.profile == videos.profile && possible) names.emplace_back(dimension.name);
   }
   return names;
 }
@@ -79,7 +80,7 @@ void print_summary(const ScoreSummary& summary) {
 }
 
 int exit_code(const ScoreSummary& summary) {
-  const auto lacks_weights = [](const DimensionResult& result) { return !result.not_measured.empty() && result.weights.empty(); };
+  const auto lacks_weights = [](const DimensionResult& result) { return result.lacks_weights; };
   if (std::all_of(summary.results.begin(), summary.results.end(), lacks_weights)) return kMachineLacks;
   if (summary.preset && !summary.preset->reached()) return kCaseFailed;
   const bool waits = summary.left_to_others > 0;  // a dimension without scores may have them in another shard
@@ -90,10 +91,10 @@ int score(ScoreOptions& options) {
   ScoreRunOptions& run = options.run;
   run.videos.mode = parse_score_mode(options.mode);
   run.videos.profile = metrics::parse_profile(options.profile, "--profile");
-  run.videos.dimensions = split_names(options.dimensions, run.videos.profile);
+  run.videos.dimensions = split_names(options.dimensions, run.videos);
   if (!run.videos.preset.empty()) {
     const VbenchPreset& preset = find_vbench_preset(run.videos.preset);
-    if (run.videos.dimensions.empty() && preset.dimensions.empty()) run.videos.dimensions = split_names({"all"}, run.videos.profile);
+    if (run.videos.dimensions.empty() && preset.dimensions.empty()) run.videos.dimensions = split_names({"all"}, run.videos);
     if (run.videos.dimensions.empty()) run.videos.dimensions.assign(preset.dimensions.begin(), preset.dimensions.end());
   }
   if (run.videos.dimensions.empty()) throw ConfigError("--dimension", "expected a name, found none");
@@ -111,7 +112,7 @@ std::function<int()> add_score(CLI::App& sub) {
   run.output_path = "./evaluation_results/";
   run.videos.full_json = VORTA_VBENCH_FULL_INFO;
   sub.add_option("--videos_path", run.videos.videos_path, "Folder of videos, or one video (custom_input)")->required();
-  sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all")->take_all();
+  sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all: those that the mode allows")->take_all();
   sub.add_option("--preset", run.videos.preset,
                  "vbench_standard: a part of the prompts and its dimensions: vbench-full, vbench-mini, vbench-flickering, mlperf-wan22");
   sub.add_option("--profile", options->profile,

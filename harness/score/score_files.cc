@@ -91,7 +91,8 @@ Json details_json(const VideoList& list, const std::vector<DimensionResult>& res
                           {"quality_score", optional_json(totals.quality)},
                           {"semantic_score", optional_json(totals.semantic)},
                           {"total_score", optional_json(totals.total)}}},
-              {"missing_videos", list.missing}};
+              {"missing_videos", list.missing.size()},
+              {"missing", list.missing}};
 }
 
 }  // namespace
