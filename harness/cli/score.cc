@@ -50,6 +50,30 @@ void print_group(const std::string& name, const std::optional<double>& score, co
   }
 }
 
+void print_pairs(const std::vector<FidelityResult>& fidelity) {
+  for (const FidelityResult& result : fidelity) {
+    const auto count = [&](auto&& test) { return std::count_if(result.pairs.begin(), result.pairs.end(), test); };
+    const auto compared = count([](const FidelityPair& pair) { return pair.value.has_value(); });
+    const auto failed = count([](const FidelityPair& pair) { return !pair.error.empty(); });
+    const std::string mean = result.mean() ? fmt::format("{:.6f} {}", *result.mean(), result.metric->unit) : "-";
+    fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}{}\n", result.metric->name, "to pair", mean, "", compared, failed, result.mean() ? "" : "  not measured");
+  }
+}
+
+void print_totals(const ScoreSummary& summary) {
+  const metrics::Totals totals = totals_of(summary.results);
+  const auto profile = summary.results.front().dimension->profile;
+  const std::string mark = profile == metrics::Profile::kVbench ? "" : fmt::format(" ({})", metrics::to_string(profile));
+  print_group("quality score" + mark, totals.quality, totals.quality_missing);
+  print_group("semantic score" + mark, totals.semantic, totals.semantic_missing);
+  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score" + mark, *totals.total);
+  if (summary.preset) {
+    const std::string floor = summary.preset->floor_percent ? fmt::format("; floor {}: {}", *summary.preset->floor_percent,
+                                                                          summary.preset->reached() ? "reached" : "missed") : "";
+    fmt::print("{:<24} {:.4f} mean of the raw scores, in percent{}\n", summary.preset->name, summary.preset->mean_percent, floor);
+  }
+}
+
 void print_summary(const ScoreSummary& summary) {
   fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}\n", "dimension", "profile", "score", "normalised", "videos", "failed");
   for (const DimensionResult& result : summary.results) {
@@ -62,17 +86,8 @@ void print_summary(const ScoreSummary& summary) {
     fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}{}\n", result.dimension->name,
                metrics::to_string(result.dimension->profile), score, scaled, scored, failed, aggregate ? "" : "  not measured");
   }
-  const metrics::Totals totals = totals_of(summary.results);
-  const auto profile = summary.results.front().dimension->profile;
-  const std::string mark = profile == metrics::Profile::kVbench ? "" : fmt::format(" ({})", metrics::to_string(profile));
-  print_group("quality score" + mark, totals.quality, totals.quality_missing);
-  print_group("semantic score" + mark, totals.semantic, totals.semantic_missing);
-  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score" + mark, *totals.total);
-  if (summary.preset) {
-    const std::string floor = summary.preset->floor_percent ? fmt::format("; floor {}: {}", *summary.preset->floor_percent,
-                                                                          summary.preset->reached() ? "reached" : "missed") : "";
-    fmt::print("{:<24} {:.4f} mean of the raw scores, in percent{}\n", summary.preset->name, summary.preset->mean_percent, floor);
-  }
+  print_pairs(summary.fidelity);
+  if (!summary.results.empty()) print_totals(summary);
   if (summary.left_to_others > 0) {
     fmt::print("{} scores are left to other shards; the same command, when they are done, writes the result files\n", summary.left_to_others);
   }
@@ -81,7 +96,8 @@ void print_summary(const ScoreSummary& summary) {
 
 int exit_code(const ScoreSummary& summary) {
   const auto lacks_weights = [](const DimensionResult& result) { return result.lacks_weights; };
-  if (std::all_of(summary.results.begin(), summary.results.end(), lacks_weights)) return kMachineLacks;
+  const bool tried = std::any_of(summary.fidelity.begin(), summary.fidelity.end(), [](const auto& result) { return result.not_measured.empty(); });
+  if (!tried && std::all_of(summary.results.begin(), summary.results.end(), lacks_weights)) return kMachineLacks;
   if (summary.preset && !summary.preset->reached()) return kCaseFailed;
   const bool waits = summary.left_to_others > 0;  // a dimension without scores may have them in another shard
   return summary.failed > 0 || (summary.unmeasured > 0 && !waits) ? kCaseFailed : kDone;
@@ -97,7 +113,7 @@ int score(ScoreOptions& options) {
     if (run.videos.dimensions.empty() && preset.dimensions.empty()) run.videos.dimensions = split_names({"all"}, run.videos);
     if (run.videos.dimensions.empty()) run.videos.dimensions.assign(preset.dimensions.begin(), preset.dimensions.end());
   }
-  if (run.videos.dimensions.empty()) throw ConfigError("--dimension", "expected a name, found none");
+  if (run.videos.dimensions.empty() && run.fidelity.empty()) throw ConfigError("--dimension", "expected a name, found none");
   run.shard = parse_shard(options.shard);
   const ScoreSummary summary = score_videos(run);
   print_summary(summary);
@@ -139,6 +155,8 @@ std::function<int()> add_score(CLI::App& sub) {
                  "temporal_flickering is scored on the static videos alone, copied to OUTPUT_PATH/filtered_videos; the scope: "
                  "temporal_flickering (the first five of each of its prompts), all, or a JSON list of file names");
   sub.add_option("--reference_path", run.reference_path, "Videos of the same names to compare with: differences pair by pair");
+  sub.add_option("--fidelity", run.fidelity, "With --reference_path: metrics between each pair (psnr, ssim, ms_ssim, lpips, clip_distance, dino_distance, "
+                 "warp_error; see `list metrics`); --dimension may then be left out")->take_all();
   sub.add_option("--load_ckpt_from_local", options->load_ckpt_from_local,
                  "Accepted as VBench's; weights always come from $VBENCH_CACHE_DIR, nothing is downloaded");
   sub.add_option("--name", run.name, "Name of the result files (default: results_DATE-TIME)");

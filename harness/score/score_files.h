@@ -42,6 +42,7 @@ struct DimensionResult {
 };
 
 nlohmann::ordered_json score_value_json(const metrics::ScoreValue& value);
+nlohmann::ordered_json used_weights_json(const UsedWeights& file);
 
 /// <name>_full_info.json and <name>_eval_results.json with the keys, nesting, number types and layout of VBench's own
 /// files, and <name>_score_details.json: weights with hashes, version, profile, unit, direction, raw and normalised values,

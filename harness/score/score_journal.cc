@@ -45,6 +45,14 @@ metrics::VideoScore from_json(const Json& json) {
 
 }  // namespace
 
+nlohmann::json file_key(const fs::path& file) {
+  std::error_code error;
+  nlohmann::json key{{"video", fs::absolute(file).lexically_normal().string()}};
+  if (fs::is_regular_file(file, error)) key["bytes"] = fs::file_size(file, error);
+  key["changed"] = fs::last_write_time(file, error).time_since_epoch().count();
+  return key;
+}
+
 ScoreJournal::ScoreJournal(const fs::path& folder, const std::string& suffix)
     : file_(folder / fmt::format("score_journal{}.jsonl", suffix)) {
   for (const auto& entry : fs::directory_iterator(folder)) {

@@ -3,12 +3,16 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
 #include "metrics/core/scorer.h"
 
 namespace vorta::harness {
+
+/// What a file is when it is scored: its place, size and date, for the key of a score.
+nlohmann::json file_key(const std::filesystem::path& file);
 
 /// What was scored, on disk as it happens: one JSON line a video and dimension, so that a killed run goes on where it
 /// stopped and shards find each other's work. Half a line at the end of a file, or one that is no score, is not there.

@@ -121,14 +121,10 @@ class DimensionRun {
 
   // Everything that decides the score: the file as it is, what is asked of it, the network.
   std::string key_of(const ScoreItem& item) const {
-    std::error_code error;
-    const fs::path path(path_of(item));
-    nlohmann::json key{{"dimension", dimension_.name}, {"profile", metrics::to_string(dimension_.profile)},
-                       {"version", dimension_.version}, {"video", fs::absolute(path).lexically_normal().string()},
+    nlohmann::json key{{"dimension", dimension_.name}, {"profile", metrics::to_string(dimension_.profile)}, {"version", dimension_.version},
                        {"prompt", item.prompt}, {"auxiliary", item.auxiliary},
                        {"imaging", scorer_options_.imaging_quality_preprocessing_mode}, {"read_frame", scorer_options_.read_frame}};
-    if (fs::is_regular_file(path, error)) key["bytes"] = fs::file_size(path, error);
-    key["changed"] = fs::last_write_time(path, error).time_since_epoch().count();
+    key.update(file_key(path_of(item)));
     for (const UsedWeights& file : result_.weights) key["weights"].push_back(file.sha256);
     return sha256_hex(key.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
   }
@@ -259,6 +255,16 @@ std::optional<PresetVerdict> verdict_of(const std::string& name, const std::vect
   return verdict;
 }
 
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (!fs::is_directory(folder)) {
+    throw ConfigError("--output_path", fmt::format("cannot make the folder '{}': {}", folder.string(), error.message()));
+  }
+}
+
+std::string journal_suffix(const Shard& shard) { return shard.count == 1 ? "" : fmt::format(".{}-of-{}", shard.index, shard.count); }
+
 ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name);
 
 }  // namespace
@@ -269,17 +275,28 @@ ScoreSummary score_videos(const ScoreRunOptions& options) {
   if (!options.reference_path.empty() && !fs::exists(options.reference_path)) {
     throw ConfigError("--reference_path", fmt::format("no '{}'", options.reference_path));
   }
-  ScoreSummary summary = score_folder(options, name);
-  if (options.reference_path.empty() || summary.left_to_others > 0) return summary;
-  ScoreRunOptions reference = options;
-  reference.videos.videos_path = options.reference_path;
-  if (!options.static_filter.empty()) reference.output_path /= "reference";  // its own filtered videos
-  ScoreSummary second = score_folder(reference, name + "_reference");
-  summary.failed += second.failed;
-  summary.files.insert(summary.files.end(), second.files.begin(), second.files.end());
-  if (second.left_to_others > 0) return summary;
+  if (options.reference_path.empty() && !options.fidelity.empty()) throw ConfigError("--fidelity", "needs --reference_path");
+  engine::open_device(options.device);  // one that is not there is said once
+  make_folder(options.output_path);
+  ScoreSummary summary, second;
+  if (!options.videos.dimensions.empty()) summary = score_folder(options, name);
+  if (options.reference_path.empty()) return summary;
+  if (!options.videos.dimensions.empty()) {
+    ScoreRunOptions reference = options;
+    reference.videos.videos_path = options.reference_path;
+    if (!options.static_filter.empty()) make_folder(reference.output_path /= "reference");  // its own filtered videos
+    second = score_folder(reference, name + "_reference");
+    summary.failed += second.failed;
+    summary.left_to_others += second.left_to_others;
+    summary.files.insert(summary.files.end(), second.files.begin(), second.files.end());
+  }
+  if (!options.fidelity.empty()) {
+    ScoreJournal journal(options.output_path, journal_suffix(options.shard));
+    summary.fidelity = compare_pairs(options, journal, summary);
+  }
+  if (summary.left_to_others > 0) return summary;
   summary.files.push_back(options.output_path / (name + "_pair_differences.json"));
-  write_pair_differences(summary.files.back(), summary.results, second.results);
+  write_pair_differences(summary.files.back(), summary.results, second.results, summary.fidelity);
   return summary;
 }
 
@@ -287,14 +304,7 @@ namespace {
 
 ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name) {
   const at::NoGradGuard no_grad;
-  engine::open_device(options.device);  // a device that is not there is said once
-  std::error_code error;
-  fs::create_directories(options.output_path, error);
-  if (!fs::is_directory(options.output_path)) {
-    throw ConfigError("--output_path", fmt::format("cannot make the folder '{}': {}", options.output_path.string(), error.message()));
-  }
-  const bool whole = options.shard.count == 1;
-  ScoreJournal journal(options.output_path, whole ? "" : fmt::format(".{}-of-{}", options.shard.index, options.shard.count));
+  ScoreJournal journal(options.output_path, journal_suffix(options.shard));
   const ScorerWeights weights = ScorerWeights::from_environment();
   const VideoList list = list_to_score(options, weights, journal);
   for (const std::string& warning : list.warnings) log_warn(warning);

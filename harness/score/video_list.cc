@@ -45,18 +45,6 @@ std::string join(const std::string& folder, const std::string& name) {
   return folder.ends_with('/') ? folder + name : folder + "/" + name;
 }
 
-std::vector<std::string> video_names(const std::string& folder) {
-  std::error_code error;
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (is_video(entry.path())) names.push_back(entry.path().filename().string());
-  }
-  if (error) throw ConfigError("--videos_path", fmt::format("cannot list '{}': {}", folder, error.message()));
-  if (names.empty()) throw ConfigError("--videos_path", fmt::format("expected videos in '{}', found none", folder));
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 Json read_ordered(const fs::path& path) {
   read_json_file(path);  // strict: duplicate keys, nesting and size
   return Json::parse(read_file(path));
@@ -238,6 +226,18 @@ void collect_leaves(const Json& value, const std::string& key, std::map<std::str
 VideoList::VideoList() = default;
 VideoList::~VideoList() = default;
 VideoList::VideoList(VideoList&&) noexcept = default;
+
+std::vector<std::string> video_names(const std::string& folder) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (is_video(entry.path())) names.push_back(entry.path().filename().string());
+  }
+  if (error) throw ConfigError("--videos_path", fmt::format("cannot list '{}': {}", folder, error.message()));
+  if (names.empty()) throw ConfigError("--videos_path", fmt::format("expected videos in '{}', found none", folder));
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 ScoreMode parse_score_mode(std::string_view name) {
   return find_entry(std::span<const ModeName>(kModes), "mode", name).mode;

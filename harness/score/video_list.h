@@ -51,6 +51,9 @@ struct VideoList {
 /// videos do not have, a prompt file names none of the videos, or no video is found; DataError for unreadable files.
 VideoList list_videos(const VideoListOptions& options);
 
+/// The names of a folder's videos, sorted. @throws ConfigError when there is none.
+std::vector<std::string> video_names(const std::string& folder);
+
 /// One video to score for one dimension.
 struct ScoreItem {
   std::string path;

@@ -212,6 +212,41 @@ TEST_CASE("two folders of the same names give a difference a pair", "[harness][s
   CHECK(found.at("standard_error").get<double>() == Approx(std::abs(second) / 2));
 }
 
+TEST_CASE("two folders of the same names are compared pair by pair by metrics of frames", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  put_clips(folder / "dense", {"a.mp4", "b.mp4", "c.mp4", "e.mp4"});
+  put_clips(folder / "fast", {"a.mp4", "d.mp4"});
+  fs::copy_file(kGolden / "vbench" / "discs_odd.mp4", folder / "fast" / "b.mp4");  // another size
+  std::ofstream(folder / "fast" / "e.mp4") << "no video";
+  ScoreRunOptions options = folder_run(folder / "fast", folder / "out", {});
+  options.fidelity = {"psnr", "lpips", "ssim"};
+  CHECK_THROWS_AS(score_videos(options), ConfigError);  // no reference
+  options.reference_path = (folder / "dense").string();
+  options.shard = {2, 2};
+  const ScoreSummary part = score_videos(options);
+  CHECK(part.left_to_others == 4);  // two of the three pairs, two metrics
+  CHECK(part.files.empty());
+  options.shard = {1, 1};
+  const ScoreSummary summary = score_videos(options);
+  CHECK(summary.failed == 4);
+  CHECK(summary.unmeasured == 1);
+  const auto found = json_of(folder / "out" / "run_pair_differences.json").at("fidelity");
+  CHECK(found.at("psnr").at("mean") == 100.0);  // the ceiling, which the same frames have
+  CHECK(found.at("psnr").at("unit") == "dB");
+  CHECK(found.at("ssim").at("items") == nlohmann::ordered_json::parse(R"([{"video": "a.mp4", "value": 1.0}])"));
+  CHECK(found.at("ssim").at("direction") == "higher");
+  CHECK(found.at("psnr").at("failed").size() == 2);
+  CHECK(found.at("psnr").at("failed").at(0).at("error").get<std::string>().find("one shape") != std::string::npos);
+  CHECK(found.at("lpips").at("mean").is_null());
+  CHECK(found.at("lpips").at("not_measured").get<std::string>().find("alexnet") != std::string::npos);
+  CHECK(score_videos(options).reused == 2);
+  options.fidelity = {"temporal_flickering"};
+  CHECK_THROWS_WITH(score_videos(options), Catch::Matchers::Contains("two videos"));
+  options.fidelity = {"psnr"};
+  options.reference_path = (folder / "out").string();
+  CHECK_THROWS_AS(score_videos(options), ConfigError);
+}
+
 TEST_CASE("presets take whole groups of VBench's list, or the same few of each", "[harness][preset]") {
   if (!has_vbench_list()) return;
   CHECK(preset_entries(find_vbench_preset("vbench-full")).size() == 946);
