@@ -96,7 +96,8 @@ class DimensionRun {
 
   void fail(ScoredVideo& video, std::string why) {
     video.error = std::move(why);
-    log_error(fmt::format("[{}] not scored: {}", dimension_.name, video.error));
+    const bool named = video.error.find(video.path) != std::string::npos;
+    log_error(fmt::format("[{}] not scored: {}{}", dimension_.name, named ? "" : video.path + ": ", video.error));
     ++summary_.failed;
   }
 
