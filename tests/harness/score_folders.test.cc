@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Folders as users have them: files of every kind, a disk that fills up, VBench's static filter, its presets, pairs of runs.
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -99,6 +100,17 @@ TEST_CASE("lists that are none are refused by their entry, and what cannot be wr
   run.reference_path = (folder / "nothing").string();
   CHECK_THROWS_AS(score_videos(run), ConfigError);
   CHECK_FALSE(fs::exists(folder / "out" / "run_eval_results.json"));
+}
+
+TEST_CASE("pipes, folders and links to nothing among the videos are named, and none is waited for", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  put_clips(folder / "videos", {"a.mp4"});
+  REQUIRE(::mkfifo((folder / "videos" / "pipe.mp4").c_str(), 0600) == 0);
+  fs::create_symlink("/no/such", folder / "videos" / "link.mp4");
+  fs::create_directories(folder / "videos" / "folder.mp4");
+  const ScoreSummary summary = score_videos(folder_run(folder / "videos", folder / "out"));
+  CHECK(summary.failed == 3);
+  CHECK(json_of(folder / "out" / "run_eval_results.json").at("temporal_flickering").at(1).size() == 1);
 }
 
 TEST_CASE("a file name that is no UTF-8 is scored and written with its bytes replaced", "[harness][score]") {
