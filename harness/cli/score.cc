@@ -24,8 +24,8 @@ struct ScoreOptions {
   bool load_ckpt_from_local = true;
 };
 
-// VBench's command takes several names in one quoted string, its script a list; both are understood. "all" is all.
-std::vector<std::string> split_names(const std::vector<std::string>& words, metrics::Profile profile) {
+// VBench's command takes several names in one quoted string, its script a list; both are understood. "all" is all that the mode allows.
+std::vector<std::string> split_names(const std::vector<std::string>& words, const VideoListOptions& videos) {
   std::vector<std::string> names;
   for (const std::string& word : words) {
     std::istringstream parts(word);
@@ -36,7 +36,8 @@ std::vector<std::string> split_names(const std::vector<std::string>& words, metr
   if (names != std::vector<std::string>{"all"}) return names;
   names.clear();
   for (const auto& dimension : metrics::dimension_table()) {
-    if (dimension.profile == profile) names.emplace_back(dimension.name);
+    const bool possible = videos.mode == ScoreMode::kStandard || !dimension.needs_auxiliary;
+    if (dimension.profile == videos.profile && possible) names.emplace_back(dimension.name);
   }
   return names;
 }
@@ -46,6 +47,30 @@ void print_group(const std::string& name, const std::optional<double>& score, co
     fmt::print("{:<24} {:.4f}\n", name, *score);
   } else {
     fmt::print("{:<24} not shown: {} of its dimensions are not measured\n", name, missing.size());
+  }
+}
+
+void print_pairs(const std::vector<FidelityResult>& fidelity) {
+  for (const FidelityResult& result : fidelity) {
+    const auto count = [&](auto&& test) { return std::count_if(result.pairs.begin(), result.pairs.end(), test); };
+    const auto compared = count([](const FidelityPair& pair) { return pair.value.has_value(); });
+    const auto failed = count([](const FidelityPair& pair) { return !pair.error.empty(); });
+    const std::string mean = result.mean() ? fmt::format("{:.6f} {}", *result.mean(), result.metric->unit) : "-";
+    fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}{}\n", result.metric->name, "to pair", mean, "", compared, failed, result.mean() ? "" : "  not measured");
+  }
+}
+
+void print_totals(const ScoreSummary& summary) {
+  const metrics::Totals totals = totals_of(summary.results);
+  const auto profile = summary.results.front().dimension->profile;
+  const std::string mark = profile == metrics::Profile::kVbench ? "" : fmt::format(" ({})", metrics::to_string(profile));
+  print_group("quality score" + mark, totals.quality, totals.quality_missing);
+  print_group("semantic score" + mark, totals.semantic, totals.semantic_missing);
+  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score" + mark, *totals.total);
+  if (summary.preset) {
+    const std::string floor = summary.preset->floor_percent ? fmt::format("; floor {}: {}", *summary.preset->floor_percent,
+                                                                          summary.preset->reached() ? "reached" : "missed") : "";
+    fmt::print("{:<24} {:.4f} mean of the raw scores, in percent{}\n", summary.preset->name, summary.preset->mean_percent, floor);
   }
 }
 
@@ -61,17 +86,8 @@ void print_summary(const ScoreSummary& summary) {
     fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}{}\n", result.dimension->name,
                metrics::to_string(result.dimension->profile), score, scaled, scored, failed, aggregate ? "" : "  not measured");
   }
-  const metrics::Totals totals = totals_of(summary.results);
-  const auto profile = summary.results.front().dimension->profile;
-  const std::string mark = profile == metrics::Profile::kVbench ? "" : fmt::format(" ({})", metrics::to_string(profile));
-  print_group("quality score" + mark, totals.quality, totals.quality_missing);
-  print_group("semantic score" + mark, totals.semantic, totals.semantic_missing);
-  if (totals.total) fmt::print("{:<24} {:.4f}\n", "total score" + mark, *totals.total);
-  if (summary.preset) {
-    const std::string floor = summary.preset->floor_percent ? fmt::format("; floor {}: {}", *summary.preset->floor_percent,
-                                                                          summary.preset->reached() ? "reached" : "missed") : "";
-    fmt::print("{:<24} {:.4f} mean of the raw scores, in percent{}\n", summary.preset->name, summary.preset->mean_percent, floor);
-  }
+  print_pairs(summary.fidelity);
+  if (!summary.results.empty()) print_totals(summary);
   if (summary.left_to_others > 0) {
     fmt::print("{} scores are left to other shards; the same command, when they are done, writes the result files\n", summary.left_to_others);
   }
@@ -79,8 +95,9 @@ void print_summary(const ScoreSummary& summary) {
 }
 
 int exit_code(const ScoreSummary& summary) {
-  const auto lacks_weights = [](const DimensionResult& result) { return !result.not_measured.empty() && result.weights.empty(); };
-  if (std::all_of(summary.results.begin(), summary.results.end(), lacks_weights)) return kMachineLacks;
+  const auto lacks_weights = [](const DimensionResult& result) { return result.lacks_weights; };
+  const bool tried = std::any_of(summary.fidelity.begin(), summary.fidelity.end(), [](const auto& result) { return result.not_measured.empty(); });
+  if (!tried && std::all_of(summary.results.begin(), summary.results.end(), lacks_weights)) return kMachineLacks;
   if (summary.preset && !summary.preset->reached()) return kCaseFailed;
   const bool waits = summary.left_to_others > 0;  // a dimension without scores may have them in another shard
   return summary.failed > 0 || (summary.unmeasured > 0 && !waits) ? kCaseFailed : kDone;
@@ -90,13 +107,13 @@ int score(ScoreOptions& options) {
   ScoreRunOptions& run = options.run;
   run.videos.mode = parse_score_mode(options.mode);
   run.videos.profile = metrics::parse_profile(options.profile, "--profile");
-  run.videos.dimensions = split_names(options.dimensions, run.videos.profile);
+  run.videos.dimensions = split_names(options.dimensions, run.videos);
   if (!run.videos.preset.empty()) {
     const VbenchPreset& preset = find_vbench_preset(run.videos.preset);
-    if (run.videos.dimensions.empty() && preset.dimensions.empty()) run.videos.dimensions = split_names({"all"}, run.videos.profile);
+    if (run.videos.dimensions.empty() && preset.dimensions.empty()) run.videos.dimensions = split_names({"all"}, run.videos);
     if (run.videos.dimensions.empty()) run.videos.dimensions.assign(preset.dimensions.begin(), preset.dimensions.end());
   }
-  if (run.videos.dimensions.empty()) throw ConfigError("--dimension", "expected a name, found none");
+  if (run.videos.dimensions.empty() && run.fidelity.empty()) throw ConfigError("--dimension", "expected a name, found none");
   run.shard = parse_shard(options.shard);
   const ScoreSummary summary = score_videos(run);
   print_summary(summary);
@@ -111,7 +128,7 @@ std::function<int()> add_score(CLI::App& sub) {
   run.output_path = "./evaluation_results/";
   run.videos.full_json = VORTA_VBENCH_FULL_INFO;
   sub.add_option("--videos_path", run.videos.videos_path, "Folder of videos, or one video (custom_input)")->required();
-  sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all")->take_all();
+  sub.add_option("--dimension", options->dimensions, "Dimensions to score (see `list dimensions`), or all: those that the mode allows")->take_all();
   sub.add_option("--preset", run.videos.preset,
                  "vbench_standard: a part of the prompts and its dimensions: vbench-full, vbench-mini, vbench-flickering, mlperf-wan22");
   sub.add_option("--profile", options->profile,
@@ -138,6 +155,8 @@ std::function<int()> add_score(CLI::App& sub) {
                  "temporal_flickering is scored on the static videos alone, copied to OUTPUT_PATH/filtered_videos; the scope: "
                  "temporal_flickering (the first five of each of its prompts), all, or a JSON list of file names");
   sub.add_option("--reference_path", run.reference_path, "Videos of the same names to compare with: differences pair by pair");
+  sub.add_option("--fidelity", run.fidelity, "With --reference_path: metrics between each pair (psnr, ssim, ms_ssim, lpips, clip_distance, dino_distance, "
+                 "warp_error; see `list metrics`); --dimension may then be left out")->take_all();
   sub.add_option("--load_ckpt_from_local", options->load_ckpt_from_local,
                  "Accepted as VBench's; weights always come from $VBENCH_CACHE_DIR, nothing is downloaded");
   sub.add_option("--name", run.name, "Name of the result files (default: results_DATE-TIME)");

@@ -56,7 +56,7 @@ Json pairs_of(const DimensionResult& mine, const DimensionResult& reference) {
 }  // namespace
 
 void write_pair_differences(const std::filesystem::path& file, const std::vector<DimensionResult>& results,
-                            const std::vector<DimensionResult>& reference) {
+                            const std::vector<DimensionResult>& reference, const std::vector<FidelityResult>& fidelity) {
   Json dimensions = Json::object();
   for (const DimensionResult& mine : results) {
     for (const DimensionResult& other : reference) {
@@ -64,7 +64,9 @@ void write_pair_differences(const std::filesystem::path& file, const std::vector
       if (same) dimensions[std::string(mine.dimension->name)] = pairs_of(mine, other);
     }
   }
-  write_file_atomically(file, Json{{"dimensions", std::move(dimensions)}}.dump(2, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n");
+  Json json{{"dimensions", std::move(dimensions)}};
+  if (!fidelity.empty()) json["fidelity"] = fidelity_json(fidelity);
+  write_file_atomically(file, json.dump(2, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace vorta::harness

@@ -49,7 +49,7 @@ Json dimension_details(const DimensionResult& result) {
   const auto aggregate = result.aggregate();
   Json weights = Json::array();
   for (const UsedWeights& file : result.weights) {
-    weights.push_back(Json{{"name", file.name}, {"path", file.path}, {"sha256", file.sha256}, {"official_hash", file.official}});
+    weights.push_back(used_weights_json(file));
   }
   Json videos = Json::array(), failed = Json::array();
   for (const ScoredVideo& video : result.videos) {
@@ -91,7 +91,8 @@ Json details_json(const VideoList& list, const std::vector<DimensionResult>& res
                           {"quality_score", optional_json(totals.quality)},
                           {"semantic_score", optional_json(totals.semantic)},
                           {"total_score", optional_json(totals.total)}}},
-              {"missing_videos", list.missing}};
+              {"missing_videos", list.missing.size()},
+              {"missing", list.missing}};
 }
 
 }  // namespace
@@ -109,6 +110,10 @@ std::optional<double> DimensionResult::aggregate() const {
 
 Json score_value_json(const metrics::ScoreValue& value) {
   return std::visit([](const auto& held) { return Json(held); }, value);
+}
+
+Json used_weights_json(const UsedWeights& file) {
+  return {{"name", file.name}, {"path", file.path}, {"sha256", file.sha256}, {"official_hash", file.official}};
 }
 
 std::vector<fs::path> write_score_files(const fs::path& folder, const std::string& name, const VideoList& list,

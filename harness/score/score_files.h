@@ -32,7 +32,8 @@ struct DimensionResult {
   const metrics::Dimension* dimension = nullptr;
   std::vector<ScoredVideo> videos;
   std::vector<UsedWeights> weights;
-  std::string not_measured;  // why nothing was tried: weights missing, not built in
+  std::string not_measured;    // why nothing was tried: weights missing, not built in, none of its videos there
+  bool lacks_weights = false;  // that is the reason
   int64_t timed_videos = 0;  // scored in this call
   double seconds = 0.0;      // for those, decoding and network, without loading the network
   double cpu_seconds = 0.0;  // of all threads in that time
@@ -41,10 +42,11 @@ struct DimensionResult {
 };
 
 nlohmann::ordered_json score_value_json(const metrics::ScoreValue& value);
+nlohmann::ordered_json used_weights_json(const UsedWeights& file);
 
 /// <name>_full_info.json and <name>_eval_results.json with the keys, nesting, number types and layout of VBench's own
 /// files, and <name>_score_details.json: weights with hashes, version, profile, unit, direction, raw and normalised values,
-/// frames, failures, totals. Dimensions without a scored video are not in the results. Returns the paths.
+/// frames, failures, totals, what was not there. Dimensions without a scored video are not in the results. Returns the paths.
 /// @throws DataError when a file cannot be written.
 std::vector<std::filesystem::path> write_score_files(const std::filesystem::path& folder, const std::string& name,
                                                      const VideoList& list, const std::vector<DimensionResult>& results);

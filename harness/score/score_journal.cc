@@ -45,6 +45,14 @@ metrics::VideoScore from_json(const Json& json) {
 
 }  // namespace
 
+nlohmann::json file_key(const fs::path& file) {
+  std::error_code error;
+  nlohmann::json key{{"video", fs::absolute(file).lexically_normal().string()}};
+  if (fs::is_regular_file(file, error)) key["bytes"] = fs::file_size(file, error);
+  key["changed"] = fs::last_write_time(file, error).time_since_epoch().count();
+  return key;
+}
+
 ScoreJournal::ScoreJournal(const fs::path& folder, const std::string& suffix)
     : file_(folder / fmt::format("score_journal{}.jsonl", suffix)) {
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -68,12 +76,19 @@ ScoreJournal::~ScoreJournal() {
 void ScoreJournal::read(const fs::path& file) {
   std::ifstream lines(file);
   for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object() || !json.contains("key") || !json.contains("score")) continue;
-    const Json& score = json.at("score");
-    entries_.insert_or_assign(json.at("key").get<std::string>(),
-                              Entry{score.is_null() ? std::nullopt : std::optional(from_json(score))});
+    try {
+      const Json json = Json::parse(line);
+      const Json& score = json.at("score");
+      keep(json.at("key").get<std::string>(), {score.is_null() ? std::nullopt : std::optional(from_json(score)), json.value("error", std::string())});
+    } catch (const Json::exception&) {  // a killed run's half line, or another program's
+    }
   }
+}
+
+// A score counts before a failure: which of several files comes first is chance.
+void ScoreJournal::keep(const std::string& key, Entry entry) {
+  const Entry* known = find(key);
+  if (known == nullptr || !known->error.empty() || entry.error.empty()) entries_.insert_or_assign(key, std::move(entry));
 }
 
 const ScoreJournal::Entry* ScoreJournal::find(const std::string& key) const {
@@ -82,7 +97,8 @@ const ScoreJournal::Entry* ScoreJournal::find(const std::string& key) const {
 }
 
 void ScoreJournal::add(const std::string& key, Entry entry) {
-  const Json json{{"key", key}, {"score", entry.score ? to_json(*entry.score) : Json()}};
+  Json json{{"key", key}, {"score", entry.score ? to_json(*entry.score) : Json()}};
+  if (!entry.error.empty()) json["error"] = entry.error;
   const std::string line = json.dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace) + "\n";
   std::size_t done = 0;
   while (done < line.size()) {
@@ -94,7 +110,7 @@ void ScoreJournal::add(const std::string& key, Entry entry) {
     }
     done += static_cast<std::size_t>(written);
   }
-  entries_.insert_or_assign(key, std::move(entry));
+  keep(key, std::move(entry));
 }
 
 }  // namespace vorta::harness

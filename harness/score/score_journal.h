@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -10,8 +11,11 @@
 
 namespace vorta::harness {
 
+/// What a file is when it is scored: its place, size and date, for the key of a score.
+nlohmann::json file_key(const std::filesystem::path& file);
+
 /// What was scored, on disk as it happens: one JSON line a video and dimension, so that a killed run goes on where it
-/// stopped and shards find each other's work. Half a line at the end of a file is a score that is not there.
+/// stopped and shards find each other's work. Half a line at the end of a file, or one that is no score, is not there.
 class ScoreJournal {
  public:
   /// Reads score_journal*.jsonl in `folder`; writes go to score_journal<suffix>.jsonl.
@@ -23,6 +27,7 @@ class ScoreJournal {
   /// A row that was left out of the results on purpose is known and empty.
   struct Entry {
     std::optional<metrics::VideoScore> score;
+    std::string error = {};  // why it could not be scored: its own shard tries again, the others need not wait for it
   };
   const Entry* find(const std::string& key) const;
   /// @throws MachineError when the disk is full or the file cannot be written.
@@ -30,6 +35,7 @@ class ScoreJournal {
 
  private:
   void read(const std::filesystem::path& file);
+  void keep(const std::string& key, Entry entry);
 
   std::filesystem::path file_;
   int descriptor_ = -1;

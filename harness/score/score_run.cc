@@ -11,6 +11,7 @@
 #include <ctime>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
@@ -52,8 +53,12 @@ class DimensionRun {
     scorer_options_.read_frame = options.read_frame && dimension.reads_frames;
   }
 
-  DimensionResult run(const std::vector<ScoreItem>& items) {
-    if (const std::string why = cannot_measure(); !why.empty()) return without_scores(why);
+  DimensionResult run(const std::vector<ScoreItem>& items, const std::vector<RefusedVideo>& refused) {
+    if (const std::string why = cannot_measure(); !why.empty()) {
+      result_.lacks_weights = true;
+      return without_scores(why);
+    }
+    if (items.empty() && refused.empty()) return without_scores("none of its videos is there");
     try {
       identify_weights();
     } catch (const std::exception&) {
@@ -63,16 +68,21 @@ class DimensionRun {
     for (std::size_t i = 0; i < items.size(); ++i) {
       result_.videos.push_back({path_of(items[i]), {}, {}});
       keys_.push_back(key_of(items[i]));
-      if (const auto* known = journal_.find(keys_.back())) {
+      const bool is_mine = static_cast<int64_t>(i) % options_.shard.count == options_.shard.index - 1;
+      const auto* known = journal_.find(keys_.back());
+      if (known != nullptr && known->error.empty()) {
         result_.videos.back().score = known->score;
         ++summary_.reused;
-      } else if (static_cast<int64_t>(i) % options_.shard.count == options_.shard.index - 1) {
+      } else if (is_mine) {
         mine.push_back(i);
+      } else if (known != nullptr) {
+        fail(result_.videos.back(), known->error);
       } else {
         ++summary_.left_to_others;
       }
     }
     if (!mine.empty()) score_items(items, mine);
+    for (const RefusedVideo& video : refused) fail(result_.videos.emplace_back(ScoredVideo{video.path, {}, {}}), video.why);
     return std::move(result_);
   }
 
@@ -82,6 +92,13 @@ class DimensionRun {
     std::vector<std::string> lines;
     for (const auto& name : weights_.missing(dimension_.weights)) lines.push_back(weights_.how_to_get(name));
     return fmt::format("{}", fmt::join(lines, "; "));
+  }
+
+  void fail(ScoredVideo& video, std::string why) {
+    video.error = std::move(why);
+    const bool named = video.error.find(video.path) != std::string::npos;
+    log_error(fmt::format("[{}] not scored: {}{}", dimension_.name, named ? "" : video.path + ": ", video.error));
+    ++summary_.failed;
   }
 
   DimensionResult without_scores(const std::string& why) {
@@ -105,14 +122,10 @@ class DimensionRun {
 
   // Everything that decides the score: the file as it is, what is asked of it, the network.
   std::string key_of(const ScoreItem& item) const {
-    std::error_code error;
-    const fs::path path(path_of(item));
-    nlohmann::json key{{"dimension", dimension_.name}, {"profile", metrics::to_string(dimension_.profile)},
-                       {"version", dimension_.version}, {"video", fs::absolute(path).lexically_normal().string()},
+    nlohmann::json key{{"dimension", dimension_.name}, {"profile", metrics::to_string(dimension_.profile)}, {"version", dimension_.version},
                        {"prompt", item.prompt}, {"auxiliary", item.auxiliary},
                        {"imaging", scorer_options_.imaging_quality_preprocessing_mode}, {"read_frame", scorer_options_.read_frame}};
-    if (fs::is_regular_file(path, error)) key["bytes"] = fs::file_size(path, error);
-    key["changed"] = fs::last_write_time(path, error).time_since_epoch().count();
+    key.update(file_key(path_of(item)));
     for (const UsedWeights& file : result_.weights) key["weights"].push_back(file.sha256);
     return sha256_hex(key.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
   }
@@ -163,10 +176,8 @@ class DimensionRun {
       entry.score = scorer.score(input);
       if (entry.score && !std::isfinite(entry.score->sum)) throw DataError(input.path, "its score is not a finite number");
     } catch (const std::exception&) {
-      video.error = what_happened(std::current_exception());
-      log_error(fmt::format("[{}] not scored: {}", dimension_.name, video.error));
-      ++summary_.failed;
-      return;
+      fail(video, what_happened(std::current_exception()));
+      entry = {std::nullopt, video.error};
     }
     journal_.add(keys_[index], entry);
     video.score = std::move(entry.score);
@@ -213,9 +224,17 @@ VideoList list_to_score(const ScoreRunOptions& options, const ScorerWeights& wei
   still.videos_path = filtered.videos.string();
   still.dimensions = {std::string(kFiltered)};
   VideoList flickering = list_videos(still);
-  list.missing += flickering.missing;
+  list.missing.insert(list.missing.end(), flickering.missing.begin(), flickering.missing.end());
   for (auto& entry : flickering.entries) list.entries.push_back(std::move(entry));
   return list;
+}
+
+void warn_of_missing(const std::vector<std::string>& missing) {
+  if (missing.empty()) return;
+  constexpr std::size_t kShown = 3;
+  const std::span first(missing.data(), std::min(missing.size(), kShown));
+  log_warn(fmt::format("[--videos_path] {} of the list are not there ({}{}; *_score_details.json names all): scores are means over those that are",
+                       missing.size(), fmt::join(first, ", "), missing.size() > kShown ? ", ..." : ""));
 }
 
 std::optional<PresetVerdict> verdict_of(const std::string& name, const std::vector<DimensionResult>& results) {
@@ -237,6 +256,16 @@ std::optional<PresetVerdict> verdict_of(const std::string& name, const std::vect
   return verdict;
 }
 
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (!fs::is_directory(folder)) {
+    throw ConfigError("--output_path", fmt::format("cannot make the folder '{}': {}", folder.string(), error.message()));
+  }
+}
+
+std::string journal_suffix(const Shard& shard) { return shard.count == 1 ? "" : fmt::format(".{}-of-{}", shard.index, shard.count); }
+
 ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name);
 
 }  // namespace
@@ -247,17 +276,28 @@ ScoreSummary score_videos(const ScoreRunOptions& options) {
   if (!options.reference_path.empty() && !fs::exists(options.reference_path)) {
     throw ConfigError("--reference_path", fmt::format("no '{}'", options.reference_path));
   }
-  ScoreSummary summary = score_folder(options, name);
-  if (options.reference_path.empty() || summary.left_to_others > 0) return summary;
-  ScoreRunOptions reference = options;
-  reference.videos.videos_path = options.reference_path;
-  if (!options.static_filter.empty()) reference.output_path /= "reference";  // its own filtered videos
-  ScoreSummary second = score_folder(reference, name + "_reference");
-  summary.failed += second.failed;
-  summary.files.insert(summary.files.end(), second.files.begin(), second.files.end());
-  if (second.left_to_others > 0) return summary;
+  if (options.reference_path.empty() && !options.fidelity.empty()) throw ConfigError("--fidelity", "needs --reference_path");
+  engine::open_device(options.device);  // one that is not there is said once
+  make_folder(options.output_path);
+  ScoreSummary summary, second;
+  if (!options.videos.dimensions.empty()) summary = score_folder(options, name);
+  if (options.reference_path.empty()) return summary;
+  if (!options.videos.dimensions.empty()) {
+    ScoreRunOptions reference = options;
+    reference.videos.videos_path = options.reference_path;
+    if (!options.static_filter.empty()) make_folder(reference.output_path /= "reference");  // its own filtered videos
+    second = score_folder(reference, name + "_reference");
+    summary.failed += second.failed;
+    summary.left_to_others += second.left_to_others;
+    summary.files.insert(summary.files.end(), second.files.begin(), second.files.end());
+  }
+  if (!options.fidelity.empty()) {
+    ScoreJournal journal(options.output_path, journal_suffix(options.shard));
+    summary.fidelity = compare_pairs(options, journal, summary);
+  }
+  if (summary.left_to_others > 0) return summary;
   summary.files.push_back(options.output_path / (name + "_pair_differences.json"));
-  write_pair_differences(summary.files.back(), summary.results, second.results);
+  write_pair_differences(summary.files.back(), summary.results, second.results, summary.fidelity);
   return summary;
 }
 
@@ -265,23 +305,15 @@ namespace {
 
 ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name) {
   const at::NoGradGuard no_grad;
-  std::error_code error;
-  fs::create_directories(options.output_path, error);
-  if (!fs::is_directory(options.output_path)) {
-    throw ConfigError("--output_path", fmt::format("cannot make the folder '{}': {}", options.output_path.string(), error.message()));
-  }
-  const bool whole = options.shard.count == 1;
-  ScoreJournal journal(options.output_path, whole ? "" : fmt::format(".{}-of-{}", options.shard.index, options.shard.count));
+  ScoreJournal journal(options.output_path, journal_suffix(options.shard));
   const ScorerWeights weights = ScorerWeights::from_environment();
   const VideoList list = list_to_score(options, weights, journal);
   for (const std::string& warning : list.warnings) log_warn(warning);
-  if (list.missing > 0) {
-    log_warn(fmt::format("[--videos_path] {} videos of the list are not there; scores are means over those that are", list.missing));
-  }
+  warn_of_missing(list.missing);
   ScoreSummary summary;
   for (const std::string& dimension : options.videos.dimensions) {
     DimensionRun run(options, metrics::find_dimension(dimension, options.videos.profile), weights, journal, summary);
-    summary.results.push_back(run.run(items_of(list, dimension)));
+    summary.results.push_back(run.run(items_of(list, dimension), list.refused));
     if (!summary.results.back().aggregate()) ++summary.unmeasured;
   }
   summary.preset = verdict_of(options.videos.preset, summary.results);

@@ -45,18 +45,6 @@ std::string join(const std::string& folder, const std::string& name) {
   return folder.ends_with('/') ? folder + name : folder + "/" + name;
 }
 
-std::vector<std::string> video_names(const std::string& folder) {
-  std::error_code error;
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (is_video(entry.path())) names.push_back(entry.path().filename().string());
-  }
-  if (error) throw ConfigError("--videos_path", fmt::format("cannot list '{}': {}", folder, error.message()));
-  if (names.empty()) throw ConfigError("--videos_path", fmt::format("expected videos in '{}', found none", folder));
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 Json read_ordered(const fs::path& path) {
   read_json_file(path);  // strict: duplicate keys, nesting and size
   return Json::parse(read_file(path));
@@ -111,25 +99,25 @@ void set_prompts(VideoList& list, const VideoListOptions& options) {
   for (const auto& [key, prompt] : read_prompt_file(options.prompt_file)) {
     prompts.insert_or_assign(name_in(options.videos_path, key), prompt);
   }
-  std::vector<std::string> without;
+  std::vector<Json> named;
   for (Json& entry : list.entries) {
     const std::string name = entry.at("video_list").at(0).get<std::string>();
-    const auto found = prompts.find(fs::absolute(name).lexically_normal().string());
+    const auto found = prompts.find(name_in("", name));
     if (found == prompts.end()) {
-      without.push_back(fs::path(name).filename().string());
-    } else {
-      entry["prompt_en"] = found->second;
-      prompts.erase(found);
+      list.refused.push_back({name, fmt::format("[{}] has no prompt in {}", name, options.prompt_file.string())});
+      continue;
     }
+    entry["prompt_en"] = found->second;
+    prompts.erase(found);
+    named.push_back(std::move(entry));
   }
-  if (!without.empty()) {
-    constexpr std::size_t kShown = 5;
-    const std::size_t count = without.size();
-    without.resize(std::min(count, kShown));
-    throw ConfigError("--prompt_file", fmt::format("no prompt for {} of the videos: {}{}", count, fmt::join(without, ", "),
-                                                   count > kShown ? ", ..." : ""));
+  if (named.empty()) {
+    throw ConfigError("--prompt_file", fmt::format("expected the names of videos in '{}', found none of the {} there, such as {}",
+                                                   options.videos_path, list.refused.size(),
+                                                   fs::path(list.refused.front().path).filename().string()));
   }
-  for (const auto& [name, prompt] : prompts) list.warnings.push_back(fmt::format("[{}] has a prompt but is not there", name));
+  list.entries = std::move(named);
+  for (const auto& [name, prompt] : prompts) list.missing.push_back(name);
 }
 
 VideoList list_custom(const VideoListOptions& options) {
@@ -167,7 +155,7 @@ VideoList list_category(const VideoListOptions& options) {
     for (const std::string& name : names) {
       if (fs::path(name).stem().string().starts_with(prompt)) videos.push_back(join(options.videos_path, name));
     }
-    if (videos.empty()) ++list.missing;
+    if (videos.empty()) list.missing.push_back(prompt);
     list.entries.push_back(entry_of(prompt, options.dimensions, std::move(videos)));
   }
   return list;
@@ -219,7 +207,7 @@ VideoList list_standard(const VideoListOptions& options) {
       auto found = find_video(fmt::format("{}-{}", prompt, i));
       if (!found) found = find_video(vbench_video_stem(prompt, i));
       if (found) videos.push_back(join(options.videos_path, *found));
-      if (!found) ++list.missing;
+      if (!found) list.missing.push_back(fmt::format("{}-{}", prompt, i));
     }
     entry["video_list"] = videos;
     list.entries.push_back(std::move(entry));
@@ -238,6 +226,18 @@ void collect_leaves(const Json& value, const std::string& key, std::map<std::str
 VideoList::VideoList() = default;
 VideoList::~VideoList() = default;
 VideoList::VideoList(VideoList&&) noexcept = default;
+
+std::vector<std::string> video_names(const std::string& folder) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (is_video(entry.path())) names.push_back(entry.path().filename().string());
+  }
+  if (error) throw ConfigError("--videos_path", fmt::format("cannot list '{}': {}", folder, error.message()));
+  if (names.empty()) throw ConfigError("--videos_path", fmt::format("expected videos in '{}', found none", folder));
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 ScoreMode parse_score_mode(std::string_view name) {
   return find_entry(std::span<const ModeName>(kModes), "mode", name).mode;

@@ -17,6 +17,11 @@ enum class ScoreMode { kStandard, kCustom, kCategory };
 /// "vbench_standard", "custom_input" or "vbench_category"; ConfigError otherwise.
 ScoreMode parse_score_mode(std::string_view name);
 
+/// A video of the folder that is not to be scored, and why.
+struct RefusedVideo {
+  std::string path, why;
+};
+
 struct VideoListOptions {
   std::string videos_path = {};  // a folder; a single file in custom mode, too
   ScoreMode mode = ScoreMode::kStandard;
@@ -33,7 +38,8 @@ struct VideoListOptions {
 struct VideoList {
   std::vector<nlohmann::ordered_json> entries;  // {prompt_en, dimension, [auxiliary_info,] video_list}
   std::vector<std::string> warnings;
-  int64_t missing = 0;  // videos of the suite that are not in the folder
+  std::vector<RefusedVideo> refused;  // a prompt file does not have them
+  std::vector<std::string> missing;   // what the list has and the folder has not: PROMPT-INDEX, a category's prompt, a prompt file's name
 
   VideoList();
   ~VideoList();
@@ -42,8 +48,11 @@ struct VideoList {
 
 /// Folders are listed by name, so the order of results does not depend on the file system.
 /// @throws ConfigError when the options do not fit together, a dimension needs auxiliary values that custom and category
-/// videos do not have, a prompt file does not name every video, or no video is found; DataError for unreadable files.
+/// videos do not have, a prompt file names none of the videos, or no video is found; DataError for unreadable files.
 VideoList list_videos(const VideoListOptions& options);
+
+/// The names of a folder's videos, sorted. @throws ConfigError when there is none.
+std::vector<std::string> video_names(const std::string& folder);
 
 /// One video to score for one dimension.
 struct ScoreItem {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 
 #include "engine/base/error.h"
 #include "engine/media/video_file.h"
@@ -68,6 +69,8 @@ VideoInput load_video(const std::string& path, const FrameInput& input) {
   options.height = input.height;
   options.width = input.width;
   const bool images = std::filesystem::is_directory(path);
+  std::error_code error;  // what is not there is said where it is opened
+  if (std::filesystem::is_other(path, error)) throw DataError(path, "expected a file or a folder of images, found a pipe, socket or device");
   engine::Frames frames = images ? read_folder(path, options) : engine::read_video(path, options);
   VideoInput video;
   video.path = path;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metrics/core/scorer_weights.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <cstdlib>
 
 #include "engine/base/error.h"
@@ -145,6 +147,10 @@ LoadedWeights ScorerWeights::identify(std::string_view name) const {
 LoadedWeights ScorerWeights::load(std::string_view name) const {
   LoadedWeights loaded = identify(name);
   loaded.tensors = unwrap(engine::read_checkpoint(loaded.source), find_weight_file(name).container);
+  for (const auto& [tensor_name, tensor] : loaded.tensors) {  // a verdict from NaN would be "no", and counted; infinite masks are right
+    if (!tensor.is_floating_point() || !std::isnan(tensor.sum(at::kFloat).item<float>())) continue;
+    throw DataError(loaded.source, fmt::format("tensor \"{}\": expected numbers, found NaN", tensor_name));
+  }
   return loaded;
 }
 

@@ -114,6 +114,9 @@ Motion dynamic_degree(const PairStrength& strength, const at::Tensor& frames, do
   int64_t found = 0;
   for (int64_t p = 0; p < pairs && !motion.moves && found + pairs - p >= needed; ++p) {
     if (needed > 0) motion.strengths.push_back(strength(kept, p, p + 1, rule.share));
+    if (needed > 0 && !std::isfinite(motion.strengths.back())) {
+      throw DataError("dynamic_degree", fmt::format("the flow between kept frames {} and {} is not finite", p, p + 1));
+    }
     if (needed > 0 && motion.strengths.back() > threshold(frames, rule.threshold)) ++found;
     motion.moves = found >= needed;
   }

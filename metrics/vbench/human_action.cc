@@ -35,7 +35,9 @@ class HumanAction final : public Scorer {
 
   std::optional<VideoScore> score(const VideoInput& video) override {
     const at::NoGradGuard no_grad;
-    const bool found = recognised(logits_(video), classes_, wanted_(video));
+    const at::Tensor logits = logits_(video);
+    if (!logits.isfinite().all().item<bool>()) throw DataError(video.path, "the network's logits are not finite");
+    const bool found = recognised(logits, classes_, wanted_(video));
     VideoScore score;
     score.value = found;
     score.sum = found ? 1.0 : 0.0;

@@ -70,6 +70,20 @@ class Scorers(unittest.TestCase):
         self.assertEqual(sorted(table["means"]), ["clean", "flicker 0.5", "flicker 1", "noise 0.5", "noise 1"])
         self.assertIn("raft-things.pth", table["not_measured"]["dynamic_degree"])
 
+    def test_all_is_what_the_mode_allows(self):
+        (self.tmp / "clips").mkdir()
+        shutil.copy(GOLDEN / "vbench" / "discs.mp4", self.tmp / "clips" / "discs.mp4")
+        command = ["score", "--videos_path", self.tmp / "clips", "--dimension", "all", "--output_path", self.tmp / "out", "--name", "run"]
+        done = call(*command, "--mode", "custom_input", VBENCH_CACHE_DIR=self.tmp, HOME=self.tmp)
+        self.assertEqual(done.returncode, 1, done.stdout)  # some have no weights
+        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())["dimensions"]
+        self.assertEqual(len(details), 10)  # the other six need what VBench's list says of its prompts
+        self.assertNotIn("scene", details)
+        self.assertEqual([name for name, row in details.items() if row["value"] is not None], ["temporal_flickering"])
+        wrong = call(*command, "--mode", "custom_input", "--device", "tpu")
+        self.assertEqual(wrong.returncode, 2, wrong.stdout)
+        self.assertEqual(wrong.stdout.count("expected auto, cpu or cuda, found 'tpu'"), 1)
+
     def test_weights_of_another_hash_are_said(self):
         clips, weights = self.tmp / "clips", self.tmp / "weights" / "pyiqa_model" / "musiq_spaq_ckpt-358bb6af.pth"
         clips.mkdir()

@@ -76,9 +76,14 @@ TEST_CASE("custom videos are listed by name, with prompts of the file or of the 
   const VideoList named = list_videos(options);
   CHECK(named.entries[0].at("prompt_en") == "one");
   CHECK(named.entries[1].at("prompt_en") == "two");
-  CHECK(named.warnings.size() == 1);  // c.mp4 is not there
+  CHECK(named.missing == std::vector<std::string>{options.videos_path + "/c.mp4"});
   write(options.prompt_file, R"({"a.gif": "one"})");
-  CHECK_THROWS_WITH(list_videos(options), Catch::Matchers::Contains("b-1.mp4"));
+  const VideoList half = list_videos(options);
+  REQUIRE(half.entries.size() == 1);
+  REQUIRE(half.refused.size() == 1);
+  CHECK(half.refused[0].path == options.videos_path + "/b-1.mp4");
+  write(options.prompt_file, R"({"b.mp4": "one"})");
+  CHECK_THROWS_WITH(list_videos(options), Catch::Matchers::Contains("found none of the 2 there, such as a.gif"));
   write(options.prompt_file, R"(["one"])");
   CHECK_THROWS_AS(list_videos(options), ConfigError);
   options.dimensions = {"subject_consistency", "scene"};
@@ -116,7 +121,8 @@ TEST_CASE("standard mode finds five videos a prompt and keeps the list's entries
                                       .dimensions = {"object_class", "spatial_relationship"},
                                       .full_json = folder / "full.json"});
   REQUIRE(list.entries.size() == 2);
-  CHECK(list.missing == 3 + 4);
+  CHECK(list.missing.size() == 3 + 4);
+  CHECK(list.missing.front() == "a cat-1");
   CHECK(list.entries[0].at("video_list").size() == 2);
   CHECK(list.entries[0].at("auxiliary_info").at("object_class").at("object") == "cat");
   const auto items = items_of(list, "spatial_relationship");
@@ -135,7 +141,41 @@ TEST_CASE("category mode gives a prompt every video whose name begins with it", 
   REQUIRE(list.entries.size() == 2);
   CHECK(list.entries[0].at("video_list").size() == 2);
   CHECK(list.entries[1].at("prompt_en") == "a horse");
-  CHECK(list.missing == 1);
+  CHECK(list.missing == std::vector<std::string>{"a horse"});
+}
+
+TEST_CASE("a video without a prompt fails alone, and a prompt without a video is named", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  const NoWeights no_weights(folder / "");
+  fs::create_directories(folder / "v");
+  for (const char* name : {"a.mp4", "b.mp4"}) fs::copy_file(kClips / "discs.mp4", folder / "v" / name);
+  ScoreRunOptions options = custom(folder / "v", folder / "out", {"temporal_flickering"});
+  options.videos.prompt_file = folder / "p.json";
+  write(options.videos.prompt_file, R"({"a.mp4": "one", "c.mp4": "three"})");
+  const ScoreSummary summary = score_videos(options);
+  CHECK(summary.failed == 1);
+  CHECK(read_ordered(folder / "out" / "run_eval_results.json").at("temporal_flickering").at(1).size() == 1);
+  const auto details = read_ordered(folder / "out" / "run_score_details.json");
+  CHECK(details.at("missing").at(0).get<std::string>().ends_with("v/c.mp4"));
+  CHECK(details.at("missing_videos") == 1);
+  CHECK(details.at("dimensions").at("temporal_flickering").at("failed").at(0).at("error").get<std::string>().find("b.mp4] has no prompt") !=
+        std::string::npos);
+}
+
+TEST_CASE("a dimension of whose videos none is there, and a device that is none, are said", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  const NoWeights no_weights(folder / "");
+  touch(folder / "v", {"a cat-0.mp4"});
+  ScoreRunOptions options = custom(folder / "v", folder / "out", {"temporal_flickering"});
+  options.videos.mode = ScoreMode::kStandard;
+  options.videos.full_json = folder / "list.json";
+  write(options.videos.full_json, R"([{"prompt_en": "a dog", "dimension": ["temporal_flickering"]}])");
+  const ScoreSummary summary = score_videos(options);
+  CHECK(summary.unmeasured == 1);
+  CHECK(summary.results[0].not_measured == "none of its videos is there");
+  CHECK_FALSE(summary.results[0].lacks_weights);
+  options.device = "tpu";
+  CHECK_THROWS_AS(score_videos(options), ConfigError);
 }
 
 TEST_CASE("result files have VBench's layout, and bad files are left out", "[harness][score]") {
@@ -205,6 +245,38 @@ TEST_CASE("shards share the work, and the last call writes what one process woul
   CHECK(second.reused == 2);
   CHECK(second.left_to_others == 0);
   CHECK(read_file(folder / "two" / "run_eval_results.json") == read_file(folder / "one" / "run_eval_results.json"));
+}
+
+TEST_CASE("shards do not wait for a video that another one could not score", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  const NoWeights no_weights(folder / "");
+  fs::create_directories(folder / "v");
+  for (const char* name : {"a.mp4", "b.mp4", "c.mp4"}) write(folder / "v" / name, "not a video");
+  fs::copy_file(kClips / "discs.mp4", folder / "v" / "d.mp4");
+  ScoreRunOptions options = custom(folder / "v", folder / "out", {"temporal_flickering"});
+  options.shard = {1, 2};
+  CHECK(score_videos(options).left_to_others == 2);
+  options.shard = {2, 2};
+  const ScoreSummary last = score_videos(options);
+  CHECK(last.left_to_others == 0);
+  CHECK(last.failed == 3);
+  CHECK(last.files.size() == 3);
+  fs::copy_file(kClips / "discs_odd.mp4", folder / "v" / "a.mp4", fs::copy_options::overwrite_existing);
+  CHECK(score_videos(options).left_to_others == 1);  // it is another file now
+  options.shard = {1, 1};
+  const ScoreSummary whole = score_videos(options);
+  CHECK(whole.failed == 2);  // tried again
+  CHECK(whole.reused == 1);
+}
+
+TEST_CASE("a journal's lines that are no scores are not there", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  write(folder / "score_journal.1-of-2.jsonl", "{\"key\": 3, \"score\": null}\n[]\n{\"key\": \"a\", \"score\": {\"value\": \"x\"}}\n"
+                                               "{\"key\": \"b\", \"score\": null}\n{\"key\": \"b\", \"score\": null, \"error\": \"later\"}\n");
+  const ScoreJournal journal(folder / "", "");
+  CHECK(journal.find("a") == nullptr);
+  REQUIRE(journal.find("b") != nullptr);
+  CHECK(journal.find("b")->error.empty());  // a score counts before a failure
 }
 
 TEST_CASE("one frame is too few to compare, and is said so", "[harness][score]") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Folders as users have them: files of every kind, a disk that fills up, VBench's static filter, its presets, pairs of runs.
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -99,6 +100,17 @@ TEST_CASE("lists that are none are refused by their entry, and what cannot be wr
   run.reference_path = (folder / "nothing").string();
   CHECK_THROWS_AS(score_videos(run), ConfigError);
   CHECK_FALSE(fs::exists(folder / "out" / "run_eval_results.json"));
+}
+
+TEST_CASE("pipes, folders and links to nothing among the videos are named, and none is waited for", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  put_clips(folder / "videos", {"a.mp4"});
+  REQUIRE(::mkfifo((folder / "videos" / "pipe.mp4").c_str(), 0600) == 0);
+  fs::create_symlink("/no/such", folder / "videos" / "link.mp4");
+  fs::create_directories(folder / "videos" / "folder.mp4");
+  const ScoreSummary summary = score_videos(folder_run(folder / "videos", folder / "out"));
+  CHECK(summary.failed == 3);
+  CHECK(json_of(folder / "out" / "run_eval_results.json").at("temporal_flickering").at(1).size() == 1);
 }
 
 TEST_CASE("a file name that is no UTF-8 is scored and written with its bytes replaced", "[harness][score]") {
@@ -210,6 +222,41 @@ TEST_CASE("two folders of the same names give a difference a pair", "[harness][s
   CHECK(second != 0.0);
   CHECK(found.at("mean_difference").get<double>() == Approx(second / 2));
   CHECK(found.at("standard_error").get<double>() == Approx(std::abs(second) / 2));
+}
+
+TEST_CASE("two folders of the same names are compared pair by pair by metrics of frames", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  put_clips(folder / "dense", {"a.mp4", "b.mp4", "c.mp4", "e.mp4"});
+  put_clips(folder / "fast", {"a.mp4", "d.mp4"});
+  fs::copy_file(kGolden / "vbench" / "discs_odd.mp4", folder / "fast" / "b.mp4");  // another size
+  std::ofstream(folder / "fast" / "e.mp4") << "no video";
+  ScoreRunOptions options = folder_run(folder / "fast", folder / "out", {});
+  options.fidelity = {"psnr", "lpips", "ssim"};
+  CHECK_THROWS_AS(score_videos(options), ConfigError);  // no reference
+  options.reference_path = (folder / "dense").string();
+  options.shard = {2, 2};
+  const ScoreSummary part = score_videos(options);
+  CHECK(part.left_to_others == 4);  // two of the three pairs, two metrics
+  CHECK(part.files.empty());
+  options.shard = {1, 1};
+  const ScoreSummary summary = score_videos(options);
+  CHECK(summary.failed == 4);
+  CHECK(summary.unmeasured == 1);
+  const auto found = json_of(folder / "out" / "run_pair_differences.json").at("fidelity");
+  CHECK(found.at("psnr").at("mean") == 100.0);  // the ceiling, which the same frames have
+  CHECK(found.at("psnr").at("unit") == "dB");
+  CHECK(found.at("ssim").at("items") == nlohmann::ordered_json::parse(R"([{"video": "a.mp4", "value": 1.0}])"));
+  CHECK(found.at("ssim").at("direction") == "higher");
+  CHECK(found.at("psnr").at("failed").size() == 2);
+  CHECK(found.at("psnr").at("failed").at(0).at("error").get<std::string>().find("one shape") != std::string::npos);
+  CHECK(found.at("lpips").at("mean").is_null());
+  CHECK(found.at("lpips").at("not_measured").get<std::string>().find("alexnet") != std::string::npos);
+  CHECK(score_videos(options).reused == 2);
+  options.fidelity = {"temporal_flickering"};
+  CHECK_THROWS_WITH(score_videos(options), Catch::Matchers::Contains("two videos"));
+  options.fidelity = {"psnr"};
+  options.reference_path = (folder / "out").string();
+  CHECK_THROWS_AS(score_videos(options), ConfigError);
 }
 
 TEST_CASE("presets take whole groups of VBench's list, or the same few of each", "[harness][preset]") {

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "engine/base/error.h"
@@ -43,6 +44,21 @@ TEST_CASE("scorer weights are found in VBench's layout, and what is missing says
   CHECK(weights.missing(wanted).empty());
   CHECK(weights.load("clip_vitb32").tensors.size() == 3);
   CHECK_FALSE(weights.load("clip_vitb32").official);  // its hash is not OpenAI's
+}
+
+TEST_CASE("weights that are no numbers are refused by name, infinite masks are not", "[metrics][weights]") {
+  const engine::TemporaryFolder folder;
+  const ScorerWeights weights(folder / "");
+  const auto write = [&](const std::string& bits) {  // one float16 tensor of one element, little-endian
+    const std::string header = R"({"a.weight":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})";
+    fs::create_directories(folder / "raft_model/models");
+    std::ofstream(folder / "raft_model/models/raft-things.pth.safetensors", std::ios::binary)
+        << static_cast<char>(header.size()) << std::string(7, '\0') << header << bits;
+  };
+  write(std::string("\x00\xfc", 2));
+  CHECK(weights.load("raft_things").tensors.size() == 1);
+  write(std::string("\x00\x7e", 2));
+  CHECK_THROWS_WITH(weights.load("raft_things"), Catch::Matchers::Contains("a.weight") && Catch::Matchers::Contains("NaN"));
 }
 
 TEST_CASE("a state dict is taken out of its container, without the prefix of DataParallel", "[metrics][weights]") {

@@ -6,12 +6,14 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/base/error.h"
 #include "engine/train/corruption.h"
 #include "metrics/core/scorer.h"
 #include "metrics/core/transforms.h"
@@ -20,6 +22,7 @@
 #include "metrics/vbench/detection.h"
 #include "metrics/vbench/dino.h"
 #include "metrics/vbench/dynamic_degree.h"
+#include "metrics/vbench/human_action.h"
 #include "metrics/vbench/motion_smoothness.h"
 #include "metrics/vbench/scene.h"
 #include "tests/metrics/hashed_weights.h"
@@ -215,4 +218,20 @@ TEST_CASE("what stands still is smooth and consistent, which is why dynamic degr
   }
   CHECK(score_of("dynamic_degree", "freeze", 0) == 1.0);
   CHECK(score_of("dynamic_degree", "freeze", 1) == 0.0);
+}
+
+TEST_CASE("a verdict from what is not finite is none", "[metrics][input]") {
+  VideoInput video;
+  video.path = "a person is running-0.mp4";
+  video.fps = 8;
+  video.frames = at::zeros({16, 3, 16, 16}, at::kByte);
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  const auto flow = dynamic_degree_scorer([](const at::Tensor&, int64_t, int64_t, double) { return kNan; }, {});
+  CHECK_THROWS_AS(flow->score(video), DataError);
+  for (const double logit : {5.0, kNan}) {
+    const auto action = action_scorer([&](const VideoInput&) { return at::full({2}, logit); }, {"running", "walking"},
+                                      [](const VideoInput& seen) { return action_of_file(seen.path); });
+    if (logit == 5.0) CHECK(action->score(video)->sum == 1.0);
+    else CHECK_THROWS_AS(action->score(video), DataError);
+  }
 }
