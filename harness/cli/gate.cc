@@ -117,7 +117,7 @@ int compare_runs(const CompareOptions& options) {
 
 struct GateOptions {
   fs::path policy, base, head, history, base_program, head_program;
-  std::string baseline = "main", suite;
+  std::string baseline = "main", suite, base_build = "{}", head_build = "{}";
   std::vector<std::string> set, only;
   uint64_t seed = 0;
   bool record = false;
@@ -170,12 +170,13 @@ int first_of_its_class(const GateOptions& options, const Policy& policy, const r
 void measure_head_once(const GateOptions& options, const Builds& builds, const Policy& policy) {
   std::error_code ignored;
   if (options.history.empty() || options.head_program.empty() || fs::exists(options.head / "run.sqlite", ignored)) return;
-  std::vector<std::string> words{options.head_program.string(), "run", "--suite", builds.suite, "--out", builds.head_run.string(), "--rounds",
-                                 fmt::format("{}", policy.rounds.min_rounds), "--no-report"};
-  for (const std::string& set : builds.set) words.insert(words.end(), {"--set", set});
-  for (const std::string& only : builds.only) words.insert(words.end(), {"--only", only});
-  const int code = run_program(words, builds.log);
-  if (code != 0 && code != 1) throw MachineError(options.head_program.string(), fmt::format("ended with {}; log: {}", code, builds.log.string()));
+  measure_head(builds, policy.rounds.min_rounds);
+}
+
+std::string build_json(const std::string& text, const char* flag) {
+  const nlohmann::json build = parse_json(text, flag);
+  if (!build.is_object()) throw ConfigError(flag, "expected a JSON object");
+  return canonical_json(build);
 }
 
 Builds builds_of(const GateOptions& options, const Policy& policy) {
@@ -188,6 +189,8 @@ Builds builds_of(const GateOptions& options, const Policy& policy) {
   builds.set = options.set;
   builds.only = options.only;
   builds.seed = options.seed;
+  builds.base_build = build_json(options.base_build, "--base-build");
+  builds.head_build = build_json(options.head_build, "--head-build");
   const fs::path folder = options.head.has_parent_path() ? options.head.parent_path() : fs::path(".");
   if (!options.head_program.empty()) make_folder(folder);
   builds.log = folder / "gate.log";
@@ -253,6 +256,8 @@ std::function<int()> add_gate(CLI::App& sub) {
   sub.add_option("--suite", options->suite, "Suite to measure (default: the policy's)");
   sub.add_option("--set", options->set, "Change a key of the suite, for both (repeatable)")->take_all();
   sub.add_option("--only", options->only, "Measure this variant only, beside the reference (repeatable)")->take_all();
+  sub.add_option("--head-build", options->head_build, "JSON object stored with what the head's program measures, such as {\"commit\": \"...\"}");
+  sub.add_option("--base-build", options->base_build, "The same for the base's");
   sub.add_option("--seed", options->seed, "Which of the two goes first in the first round");
   add_output(sub, options->output);
   return [options] { return gate(*options); };

@@ -73,9 +73,13 @@ std::string gate_text(const GateResult& result, const Policy& policy) {
   return text + headline(result, policy) + "\n";
 }
 
+std::string run_and_build(const std::string& key, const std::string& build) {
+  return build.empty() || build == "{}" ? fmt::format("`{}`", key) : fmt::format("`{}` {}", key, cell(build));
+}
+
 std::string gate_markdown(const GateResult& result, const Policy& policy) {
-  std::string text = fmt::format("## {}\n\n{}\n\nBase `{}` {}, head `{}` {}\n\n", to_string(result.outcome), cell(headline(result, policy)),
-                                 result.base, cell(result.base_build), result.head, cell(result.head_build));
+  std::string text = fmt::format("## {}\n\n{}\n\nBase {}, head {}\n\n", to_string(result.outcome), cell(headline(result, policy)),
+                                 run_and_build(result.base, result.base_build), run_and_build(result.head, result.head_build));
   if (!result.verdicts.empty()) {
     text += "| variant | speed | quality | together |\n|---|---|---|---|\n";
     for (const VariantVerdict& v : result.verdicts) {

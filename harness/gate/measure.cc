@@ -23,20 +23,24 @@ namespace {
 constexpr int kRefused = 2, kLacks = 3;
 
 struct Side {
-  const fs::path* program;
-  const fs::path* run;
+  const fs::path& program;
+  const fs::path& run;
+  const std::string& build;
 };
 
+Side base_of(const Builds& builds) { return {builds.base_program, builds.base_run, builds.base_build}; }
+Side head_of(const Builds& builds) { return {builds.head_program, builds.head_run, builds.head_build}; }
+
 void measure_side(const Side& side, const Builds& builds, int64_t rounds) {
-  std::vector<std::string> words{side.program->string(), "run",      "--suite", builds.suite, "--out", side.run->string(),
-                                 "--rounds",             fmt::format("{}", rounds), "--no-report"};
+  std::vector<std::string> words{side.program.string(), "run", "--suite", builds.suite, "--out", side.run.string(),
+                                 "--rounds", fmt::format("{}", rounds), "--build", side.build, "--no-report"};
   for (const std::string& set : builds.set) words.insert(words.end(), {"--set", set});
   for (const std::string& only : builds.only) words.insert(words.end(), {"--only", only});
   const int code = run_program(words, builds.log);
-  if (code == kLacks) throw MachineError(side.program->string(), "says that this machine lacks something; log: " + builds.log.string());
-  if (code == kRefused) throw ConfigError(side.program->string(), "refuses the suite; log: " + builds.log.string());
+  if (code == kLacks) throw MachineError(side.program.string(), "says that this machine lacks something; log: " + builds.log.string());
+  if (code == kRefused) throw ConfigError(side.program.string(), "refuses the suite; log: " + builds.log.string());
   // 0: all is well; 1: a case failed or a claim does not hold, which the comparison will say.
-  if (code != 0 && code != 1) throw MachineError(side.program->string(), fmt::format("ended with {}; log: {}", code, builds.log.string()));
+  if (code != 0 && code != 1) throw MachineError(side.program.string(), fmt::format("ended with {}; log: {}", code, builds.log.string()));
 }
 
 // Harm of a margin's size that is not yet shown, of a check that would let it pass.
@@ -108,11 +112,10 @@ class Measuring {
   void round() {
     const double before = seconds();
     ++done_;
-    std::vector<Side> order;
-    if (!builds_.base_program.empty()) order.push_back({&builds_.base_program, &builds_.base_run});
-    order.push_back({&builds_.head_program, &builds_.head_run});
-    if ((static_cast<uint64_t>(done_) + builds_.seed) % 2 == 0) std::reverse(order.begin(), order.end());
-    for (const Side& side : order) measure_side(side, builds_, done_);
+    const bool head_first = (static_cast<uint64_t>(done_) + builds_.seed) % 2 == 0;
+    if (head_first) measure_head(builds_, done_);
+    if (!builds_.base_program.empty()) measure_side(base_of(builds_), builds_, done_);
+    if (!head_first) measure_head(builds_, done_);
     measuring_ += seconds() - before;
     half_widths_.push_back(half_width(base(), head(), policy_));
     log_info(fmt::format("round {}: half of the interval of a step is {:.2f} %", done_, 100.0 * half_widths_.back()));
@@ -133,6 +136,8 @@ void store_reason(const Builds& builds, const GateResult& result) {
 }
 
 }  // namespace
+
+void measure_head(const Builds& builds, int64_t rounds) { measure_side(head_of(builds), builds, rounds); }
 
 int run_program(const std::vector<std::string>& arguments, const fs::path& log) {
   std::vector<std::string> copy = arguments;

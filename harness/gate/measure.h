@@ -20,6 +20,8 @@ struct Builds {
   std::string suite;                   // name or file, as `run --suite` takes it
   std::vector<std::string> set;        // --set for both
   std::vector<std::string> only;       // --only for both
+  std::string base_build = "{}";       // --build of each: what was built, for tables and histories
+  std::string head_build = "{}";
   std::filesystem::path log;           // of what the programs say
   uint64_t seed = 0;                   // of the order in the first block
 };
@@ -42,6 +44,9 @@ std::optional<StopReason> reason_to_end(const GateResult& result, const Policy& 
 /// MachineError when a program cannot be started or says that the machine lacks something; ConfigError when it refuses the
 /// suite.
 GateResult measure_and_judge(const Builds& builds, const Policy& policy, const std::vector<reports::AcceptedRow>& accepted = {});
+
+/// The head's program, until its run has `rounds`. Errors as of measure_and_judge.
+void measure_head(const Builds& builds, int64_t rounds);
 
 /// Runs `arguments` (the program first), output appended to `log`. Returns the exit code, or 128 + signal.
 int run_program(const std::vector<std::string>& arguments, const std::filesystem::path& log);

@@ -88,8 +88,12 @@ class Gate(unittest.TestCase):
 
     def test_two_builds_in_turns(self):
         said = self.call("gate", "--policy", "policy.json", "--suite", "tiny.json", "--base-program", PROGRAM, "--head-program", PROGRAM,
-                         "--base", "turns/base", "--head", "turns/head")
+                         "--base", "turns/base", "--head", "turns/head", "--base-build", '{"commit": "before"}',
+                         "--head-build", '{"commit": "after"}', "--summary", "turns.md")
         self.assertIn("measuring ended:", said)
+        self.assertRegex((self.tmp / "turns.md").read_text(), r"before.*, head .*after")
+        self.call("gate", "--policy", "policy.json", "--suite", "tiny.json", "--base-program", PROGRAM, "--head-program", PROGRAM,
+                  "--head-build", "after", code=2)
         with sqlite3.connect(self.tmp / "turns" / "head" / "run.sqlite") as database:
             rounds, = database.execute("SELECT max(repeat) + 1 FROM trial WHERE role = 'timing' AND status = 'ok'").fetchone()
             profiles, = database.execute("SELECT count(*) FROM trial WHERE role = 'profile' AND status = 'ok'").fetchone()
