@@ -76,7 +76,7 @@ class Scorers(unittest.TestCase):
         command = ["score", "--videos_path", self.tmp / "clips", "--dimension", "all", "--output_path", self.tmp / "out", "--name", "run"]
         done = call(*command, "--mode", "custom_input", VBENCH_CACHE_DIR=self.tmp, HOME=self.tmp)
         self.assertEqual(done.returncode, 1, done.stdout)  # some have no weights
-        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())["dimensions"]
+        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())[0]["dimensions"]
         self.assertEqual(len(details), 10)  # the other six need what VBench's list says of its prompts
         self.assertNotIn("scene", details)
         self.assertEqual([name for name, row in details.items() if row["value"] is not None], ["temporal_flickering"])
@@ -94,7 +94,7 @@ class Scorers(unittest.TestCase):
                     self.tmp / "out", "--name", "run", VBENCH_CACHE_DIR=self.tmp / "weights", HOME=self.tmp)
         self.assertNotEqual(done.returncode, 0, done.stdout)
         self.assertRegex(done.stdout, r"musiq_spaq_ckpt-358bb6af\.pth\] is not the official file: its SHA-256 is [0-9a-f]{64}, the official one begins with 358bb6af")
-        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())["dimensions"]["imaging_quality"]
+        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())[0]["dimensions"]["imaging_quality"]
         self.assertIsNone(details["value"])
         self.assertEqual([file["official_hash"] for file in details["weights"]], [False])
 
