@@ -6,10 +6,13 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
 BINARY = pathlib.Path(os.environ["VORTA_BENCH"]).resolve()
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PYTHON_HAS_TORCH = subprocess.run([sys.executable, "-c", "import numpy, torch"], capture_output=True, check=False).returncode == 0
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
 
 
@@ -69,6 +72,18 @@ class Scorers(unittest.TestCase):
                          [("flicker", "temporal_flickering", True), ("noise", "temporal_flickering", True)])
         self.assertEqual(sorted(table["means"]), ["clean", "flicker 0.5", "flicker 1", "noise 0.5", "noise 1"])
         self.assertIn("raft-things.pth", table["not_measured"]["dynamic_degree"])
+
+    @unittest.skipUnless(PYTHON_HAS_TORCH, "needs a Python with torch and numpy")
+    def test_the_converter_says_what_it_cannot_convert_and_goes_on(self):
+        shutil.copy(GOLDEN / "checkpoints" / "not_a_checkpoint.pth", self.tmp / "text.pth")
+        shutil.copy(GOLDEN / "checkpoints" / "plain.pth", self.tmp / "plain.pth")
+        files = [self.tmp / name for name in ("text.pth", "absent.pth", "plain.pth")]
+        done = subprocess.run([sys.executable, ROOT / "metrics" / "convert_checkpoint.py", *files], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("text.pth] expected a checkpoint of torch.save, found something else", done.stderr)
+        self.assertIn("absent.pth] no such file", done.stderr)
+        self.assertIn("plain.pth.safetensors: 3 tensors", done.stdout)
+        self.assertTrue((self.tmp / "plain.pth.safetensors").exists())
 
     def test_all_is_what_the_mode_allows(self):
         (self.tmp / "clips").mkdir()
