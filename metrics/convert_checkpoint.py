@@ -43,6 +43,8 @@ def load(path, trust):
         raise DataError(f"holds more than tensors: {more[0].split('. ')[0]}; --trust runs what is in it") from None
     except (RuntimeError, EOFError, AttributeError, ImportError) as error:
         raise DataError(f"cannot be read by torch.load: {str(error).splitlines()[0] if str(error) else 'it is cut off'}") from None
+    except Exception:  # a text read as a pickle ends in any error
+        raise DataError("expected a checkpoint of torch.save, found something else") from None
 
 
 def flatten(value, prefix, out):
