@@ -55,7 +55,7 @@ void print_pairs(const std::vector<FidelityResult>& fidelity) {
     const auto count = [&](auto&& test) { return std::count_if(result.pairs.begin(), result.pairs.end(), test); };
     const auto compared = count([](const FidelityPair& pair) { return pair.value.has_value(); });
     const auto failed = count([](const FidelityPair& pair) { return !pair.error.empty(); });
-    const std::string mean = result.mean() ? fmt::format("{:.6f} {}", *result.mean(), result.metric->unit) : "-";
+    const std::string mean = result.mean() ? fmt::format("{:.6f}{}", *result.mean(), result.metric->unit == "1" ? "" : fmt::format(" {}", result.metric->unit)) : "-";
     fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}{}\n", result.metric->name, "to pair", mean, "", compared, failed, result.mean() ? "" : "  not measured");
   }
 }
