@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <tuple>
 
@@ -59,6 +60,7 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* 
   sampler = make_sampler();
   geometry_ = config.geometry;
   if (!config.routers_dir.empty()) load_routers();
+  adjust_geometry();
   prepare_routes();
   prepare_cache();
   if (config.offload == Offload::kStageByStage) release(model_);
@@ -156,6 +158,24 @@ void Pipeline::Impl::load_routers() {
   TensorMap tensors = read_router_checkpoint(checkpoint.router_file);
   for (auto& [name, tensor] : tensors) tensor = tensor.to(device, config.dtype);
   router_.emplace(tensors, checkpoint.router_file.string(), router_size(model_shape()));
+}
+
+void Pipeline::Impl::adjust_geometry() {
+  if (config.sliding_window) {
+    const bool has_window = config.attention == "sliding" || config.attention == "vorta";
+    const bool positive = std::all_of(config.sliding_window->begin(), config.sliding_window->end(), [](int64_t size) { return size >= 1; });
+    if (!has_window) throw ConfigError("--window", fmt::format("expected the attention sliding or vorta, found {}", config.attention));
+    if (!positive) throw ConfigError("--window", fmt::format("expected tiles above 0, found {}", to_string(*config.sliding_window)));
+    if (geometry_) geometry_->sliding_window = *config.sliding_window;
+  }
+  if (config.reduction_rate) {
+    const bool reduces = config.attention == "coreset" || config.attention == "vorta";
+    if (!reduces) throw ConfigError("--reduction-rate", fmt::format("expected the attention coreset or vorta, found {}", config.attention));
+    if (!(*config.reduction_rate >= 0.0 && *config.reduction_rate <= 1.0)) {
+      throw ConfigError("--reduction-rate", fmt::format("expected a number between 0 and 1, found {}", *config.reduction_rate));
+    }
+    if (geometry_) geometry_->reduction_rate = *config.reduction_rate;
+  }
 }
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

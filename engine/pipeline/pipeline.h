@@ -65,6 +65,9 @@ struct PipelineConfig {
   std::string attention = "dense";    // a row of attention_backends()
   /// Geometry of sliding and coreset attention where there is no router checkpoint to take it from.
   std::optional<AttentionGeometry> geometry;
+  /// In place of the geometry's: window_size (sliding and routed attention), lowres_reduction_rate (coreset and routed).
+  std::optional<Size3> sliding_window;
+  std::optional<double> reduction_rate;
   std::string device = "cpu";         // cpu, cuda or auto: see open_device
   c10::ScalarType dtype = c10::ScalarType::Float;      // text encoder and transformer: kFloat or kBFloat16
   c10::ScalarType vae_dtype = c10::ScalarType::Float;

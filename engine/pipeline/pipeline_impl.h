@@ -67,6 +67,7 @@ class Pipeline::Impl {
   void release_model();
   std::unique_ptr<Sampler> make_sampler() const;
   void load_routers();
+  void adjust_geometry();
   void prepare_routes();
   void prepare_cache();
   CacheSizes cache_sizes(const VideoSize& size, int64_t text_tokens);  // of one pass

@@ -4,11 +4,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <set>
 #include <nlohmann/json.hpp>
 
 #include "db_parquet.h"
@@ -55,7 +57,9 @@ int migrate(const DbOptions& options) {
   const fs::path file = file_of(options.database);
   int64_t before = 0;
   {
-    before = reports::Database(file, reports::OpenMode::kReadOnly).schema();  // refuses a missing file and other programs'
+    const reports::Database old(file, reports::OpenMode::kReadOnly);  // refuses a missing file and other programs'
+    reports::require_sound(old);
+    before = old.schema();
   }
   const reports::Database database(file, reports::OpenMode::kReadWrite);
   fmt::print("{}: schema {} to {}\n", file.string(), before, database.schema());
@@ -106,9 +110,14 @@ int export_table(const DbOptions& options) {
     reports::export_rows(file, options.table, format, std::cout);
     return kDone;
   }
-  std::ofstream out(options.out, std::ios::binary);
+  reports::require_folder_of(options.out);
+  const reports::ScratchFile partial(options.out.string() + ".partial");  // whole, or not there
+  std::ofstream out(partial.path(), std::ios::binary);
   if (!out) throw DataError(options.out.string(), "cannot be written");
   const int64_t rows = reports::export_rows(file, options.table, format, out);
+  out.close();
+  if (!out) throw DataError(options.out.string(), "cannot be written");
+  partial.keep_as(options.out);
   fmt::print("{}: {} rows\n", options.out.string(), rows);
   return kDone;
 }
@@ -125,12 +134,23 @@ std::vector<std::string> class_keys(const DbOptions& options) {
 
 reports::RunLine run_of(const fs::path& file, const std::string& key) { return reports::read_measured(file, key).line; }
 
+std::string utc_text(int64_t unix_ns) {
+  const auto seconds = static_cast<std::time_t>(unix_ns / 1'000'000'000);
+  std::tm parts{};
+  char text[32] = "";
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", ::gmtime_r(&seconds, &parts));
+  return text;
+}
+
 int runs(const DbOptions& options) {
   const fs::path file = file_of(options.database);
-  for (const auto& run : reports::list_runs(file)) {
-    fmt::print("{}  {}  class {}  {}  {}\n", run.key, run.suite, reports::environment_class(run.identity_json, class_keys(options)),
-               run.finished ? "finished" : "unfinished", run.build_json);
+  reports::require_sound(reports::Database(file, reports::OpenMode::kReadOnly));
+  const auto all = reports::list_runs(file);
+  for (const auto& run : all) {
+    fmt::print("{}  {}  {}  class {}  {}  {}\n", run.key, utc_text(run.started_unix_ns),
+               run.suite, reports::environment_class(run.identity_json, class_keys(options)), run.finished ? "finished" : "unfinished", run.build_json);
   }
+  if (all.empty()) fmt::print("no runs yet\n");
   return kDone;
 }
 
@@ -150,6 +170,24 @@ int accept(const DbOptions& options) {
   return kDone;
 }
 
+// Says what there is where the history of something else was asked for.
+[[noreturn]] void refuse_history(const fs::path& file, const DbOptions& options) {
+  std::set<std::string> variants, quantities;
+  for (const auto& line : reports::list_runs(file)) {
+    for (const auto& value : reports::read_measured(file, line.key).values) {
+      variants.insert(value.variant);
+      quantities.insert(value.quantity);
+    }
+  }
+  if (variants.empty()) throw DataError(file.string(), "holds no finished trials yet");
+  if (!quantities.contains(options.quantity)) {
+    throw ConfigError("--quantity", unknown_name_message("quantity", options.quantity, {quantities.begin(), quantities.end()}));
+  }
+  const bool any = std::any_of(variants.begin(), variants.end(), [&](const std::string& name) { return matches(options.variant, name); });
+  if (!any) throw ConfigError("--variant", unknown_name_message("variant", options.variant, {variants.begin(), variants.end()}));
+  throw ConfigError("--quantity", fmt::format("no run has {} of {}", options.quantity, options.variant));
+}
+
 // Medians of one quantity run by run, with the points at which a new level begins; accepted changes begin a level as well.
 int history(const DbOptions& options) {
   const fs::path file = file_of(options.database);
@@ -164,6 +202,7 @@ int history(const DbOptions& options) {
     const std::string name = reports::environment_class(line.identity_json, class_keys(options));
     for (const auto& [variant, numbers] : values) series[name + " " + variant].emplace_back(line, median(numbers));
   }
+  if (series.empty()) refuse_history(file, options);
   for (const auto& [name, points] : series) {
     std::vector<double> numbers;
     for (const auto& [line, value] : points) numbers.push_back(value);
@@ -231,7 +270,7 @@ constexpr Verb kVerbs[] = {
        sub.add_option("copy", options.out, "The copy")->required();
      }},
     {"audit", "look for ways in which the newest run could fool its reader; exit code 1 when one is found", audit, add_database},
-    {"runs", "list the runs, oldest first", runs,
+    {"runs", "list the runs, oldest first: key, start (UTC), suite, class of environments, state, build", runs,
      [](CLI::App& sub, DbOptions& options) {
        add_database(sub, options);
        add_policy(sub, options);

@@ -44,7 +44,8 @@ struct Options {
   bool retry_failed = false;
   bool no_report = false;
   int64_t rounds = 0;
-  std::string shard, build = "{}";
+  std::optional<std::string> shard;
+  std::string build = "{}";
   std::vector<fs::path> history;
   bool isolate = false, no_isolate = false;
   int64_t workers = 0;
@@ -68,7 +69,8 @@ int run_kernel_benchmarks(const Options& options) {
 // What earlier runs say: those named, and the run itself where it already began.
 std::vector<fs::path> history_of(const Options& options, const fs::path& out_dir) {
   std::vector<fs::path> history = options.history;
-  history.push_back(out_dir);
+  std::error_code ignored;
+  if (fs::exists(out_dir / "run.sqlite", ignored)) history.push_back(out_dir);
   return history;
 }
 
@@ -114,13 +116,13 @@ pid_t start_worker(const std::vector<std::string>& words, int progress_fd, const
 
 // One worker a GPU, or as many as were asked for, GPUs in turn. With a shard of its own, one worker does it.
 int run_in_workers(const Options& options, const SuiteSpec& spec, const fs::path& out_dir, const std::vector<std::string>& gpus) {
-  if (options.workers > 1 && !options.shard.empty()) throw ConfigError("--shard", "workers divide the items themselves");
-  const bool one = gpus.empty() || !options.shard.empty();
+  if (options.workers > 1 && options.shard) throw ConfigError("--shard", "workers divide the items themselves");
+  const bool one = gpus.empty() || options.shard.has_value();
   const int64_t workers = options.workers > 0 ? options.workers : one ? 1 : static_cast<int64_t>(gpus.size());
   IsolationOptions isolation{.database = out_dir / "run.sqlite", .trial_seconds = options.trial_timeout, .stall_seconds = options.stall_timeout,
                              .workers = workers};
   const IsolationSummary done = run_isolated(isolation, [&](int fd, int64_t index, int64_t count) {
-    return start_worker(worker_words(options, out_dir, fd, count > 1 ? fmt::format("{}/{}", index, count) : options.shard), fd,
+    return start_worker(worker_words(options, out_dir, fd, count > 1 ? fmt::format("{}/{}", index, count) : options.shard.value_or("")), fd,
                         workers > 1 && !gpus.empty() ? gpus[static_cast<size_t>(index - 1) % gpus.size()] : "");
   });
   fmt::print("{} workers started, {} crashed, {} ended for time\n", done.started, done.crashes, done.timeouts);
@@ -146,7 +148,7 @@ int run(const Options& options) {
   check_known_names(spec);
   const fs::path out_dir = options.out.empty() ? fs::path("runs") / spec.name : options.out;
   std::optional<Shard> shard;
-  if (!options.shard.empty()) shard = parse_shard(options.shard);
+  if (options.shard) shard = parse_shard(*options.shard);
   if (options.dry_run) return print_plan(spec, {options.only, shard, options.rounds, history_of(options, out_dir)});
   const std::vector<std::string> gpus = options.progress_fd >= 0 ? std::vector<std::string>{} : gpus_for(spec);
   const bool on_gpus_alone = std::all_of(spec.variants.begin(), spec.variants.end(), [](const Variant& v) { return v.config.device == "cuda"; });
@@ -177,7 +179,7 @@ int run(const Options& options) {
   if (!build.is_object()) throw ConfigError("--build", "expected a JSON object");
   run_options.build_json = canonical_json(build);
   const auto engine = make_pipeline_engine();
-  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine, UnknownCosts::kGenerate);
+  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine, UnknownCosts::kGenerate, options.only);
   RunSummary summary;
   try {
     summary = run_suite(spec, run_options, *engine);

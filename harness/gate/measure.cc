@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
+#include "harness/gate/sides.h"
 
 namespace vorta::harness {
 namespace fs = std::filesystem;
@@ -46,24 +48,53 @@ bool is_suspected(const Finding& finding, const Policy& policy) {
   });
 }
 
-// Whether more rounds may change what is said. What one run decides, they do not.
-bool is_unsettled(const GateResult& result, const Policy& policy) {
-  return std::any_of(result.findings.begin(), result.findings.end(), [&](const Finding& f) {
-    const bool counts = f.outcome == Outcome::kRegression || f.outcome == Outcome::kOpen;
-    return (!f.deterministic && counts) || is_suspected(f, policy);
+bool counts(const Finding& finding) { return finding.outcome == Outcome::kRegression || finding.outcome == Outcome::kOpen; }
+
+// Whether an interval that decides nothing yet would be wider than its margin after `rounds`, too.
+bool stays_open(const Finding& finding, const Policy& policy, double rounds) {
+  if (finding.outcome != Outcome::kOpen || !finding.low || is_suspected(finding, policy)) return false;
+  return std::any_of(policy.checks.begin(), policy.checks.end(), [&](const Check& check) {
+    if (!check.margin || check.line != finding.line || !matches(check.quantity, finding.quantity)) return false;
+    if (check.unit.value_or(policy.unit) != PairUnit::kRound || is_score(finding.quantity)) return false;
+    const double half = 0.5 * (*finding.high - *finding.low);
+    return half * std::sqrt(static_cast<double>(finding.units) / rounds) > *check.margin;
   });
+}
+
+// Rounds in all that the looks left may come to.
+double rounds_within(const Reach& reach, const Policy& policy, int64_t looks_left) {
+  const auto done = static_cast<double>(reach.done);
+  const double wanted = std::max(static_cast<double>(policy.rounds.max_rounds), done * std::pow(1.5, looks_left));
+  if (policy.rounds.max_seconds <= 0.0 || reach.seconds_per_round <= 0.0) return wanted;
+  return std::min(wanted, done + std::ceil(policy.rounds.max_seconds / reach.seconds_per_round) * static_cast<double>(looks_left));
 }
 
 class Measuring {
  public:
   Measuring(const Builds& builds, const Policy& policy) : builds_(builds), policy_(policy) {}
 
-  // Until the rule says stop; at least `more` rounds, as far as the minutes of one look reach.
-  StopReason go_on(int64_t more) {
-    begin_ = std::chrono::steady_clock::now();
+  // A look's rounds: until the rule says stop; at least `fewest` in all, as far as the minutes of one look reach.
+  StopReason go_on(int64_t fewest) {
     StoppingRule rule = policy_.rounds;
-    rule.min_rounds = std::max(rule.min_rounds, done_ + more);
+    rule.min_rounds = std::max(rule.min_rounds, fewest);
     rule.max_rounds = std::max(rule.max_rounds, rule.min_rounds);
+    return until(rule);
+  }
+
+  StopReason fewest_rounds() {
+    StoppingRule rule = policy_.rounds;
+    rule.max_rounds = rule.min_rounds;
+    return until(rule);
+  }
+
+  void begin_look() { begin_ = std::chrono::steady_clock::now(); }
+
+  reports::MeasuredRun base() const { return reports::read_measured(builds_.base_run, builds_.base_key); }
+  reports::MeasuredRun head() const { return reports::read_measured(builds_.head_run); }
+  Reach reach() const { return {done_, done_ == 0 ? 0.0 : measuring_ / static_cast<double>(done_)}; }
+
+ private:
+  StopReason until(const StoppingRule& rule) {
     while (true) {
       if (done_ > 0) {
         if (const auto reason = stop_reason(rule, half_widths_, seconds())) return *reason;
@@ -72,20 +103,17 @@ class Measuring {
     }
   }
 
-  reports::MeasuredRun base() const { return reports::read_measured(builds_.base_run, builds_.base_key); }
-  reports::MeasuredRun head() const { return reports::read_measured(builds_.head_run); }
-  int64_t rounds() const { return done_; }
-
- private:
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
 
   void round() {
+    const double before = seconds();
     ++done_;
     std::vector<Side> order;
     if (!builds_.base_program.empty()) order.push_back({&builds_.base_program, &builds_.base_run});
     order.push_back({&builds_.head_program, &builds_.head_run});
     if ((static_cast<uint64_t>(done_) + builds_.seed) % 2 == 0) std::reverse(order.begin(), order.end());
     for (const Side& side : order) measure_side(side, builds_, done_);
+    measuring_ += seconds() - before;
     half_widths_.push_back(half_width(base(), head(), policy_));
     log_info(fmt::format("round {}: half of the interval of a step is {:.2f} %", done_, 100.0 * half_widths_.back()));
   }
@@ -94,6 +122,7 @@ class Measuring {
   const Policy& policy_;
   int64_t done_ = 0;
   std::vector<double> half_widths_;
+  double measuring_ = 0;  // seconds
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
@@ -129,18 +158,37 @@ int run_program(const std::vector<std::string>& arguments, const fs::path& log) 
   return code;
 }
 
+std::optional<StopReason> reason_to_end(const GateResult& result, const Policy& policy, StopReason stopped, const Reach& reach) {
+  const auto any = [&](auto&& holds) { return std::any_of(result.findings.begin(), result.findings.end(), holds); };
+  if (any([](const Finding& f) { return f.deterministic && f.outcome >= Outcome::kIncomparable; })) return StopReason::kDecided;
+  if (!any([&](const Finding& f) { return counts(f) || is_suspected(f, policy); }) || result.look >= policy.looks) return stopped;
+  if (result.outcome != Outcome::kOpen) return std::nullopt;
+  const double rounds = rounds_within(reach, policy, policy.looks - result.look);
+  if (any([&](const Finding& f) { return stays_open(f, policy, rounds); })) return StopReason::kOutOfReach;
+  return std::nullopt;
+}
+
 GateResult measure_and_judge(const Builds& builds, const Policy& policy, const std::vector<reports::AcceptedRow>& accepted) {
   Measuring measuring(builds, policy);
+  const auto judged = [&](int64_t look) { return judge(measuring.base(), measuring.head(), policy, look, accepted); };
+  const auto ended = [&](GateResult& result, StopReason reason) {
+    result.stopped = to_string(reason);
+    store_reason(builds, result);
+    return result;
+  };
+  measuring.fewest_rounds();
+  GateResult result = judged(1);
+  // Only what one run decides ends it here: to stop by what the noisy checks say now would be a look of its own.
+  if (reason_to_end(result, policy, StopReason::kRounds, measuring.reach()) == StopReason::kDecided) {
+    return ended(result, StopReason::kDecided);
+  }
   StopReason stopped = measuring.go_on(0);
   for (int64_t look = 1;; ++look) {
-    GateResult result = judge(measuring.base(), measuring.head(), policy, look, accepted);
-    result.stopped = to_string(stopped);
-    if (look >= policy.looks || !is_unsettled(result, policy)) {
-      store_reason(builds, result);
-      return result;
-    }
+    result = judged(look);
+    if (const auto reason = reason_to_end(result, policy, stopped, measuring.reach())) return ended(result, *reason);
     log_info(fmt::format("look {}: {}; measuring on before it counts", look, to_string(result.outcome)));
-    stopped = measuring.go_on(std::max<int64_t>(1, measuring.rounds() / 2));
+    measuring.begin_look();
+    stopped = measuring.go_on(measuring.reach().done + std::max<int64_t>(1, measuring.reach().done / 2));
   }
 }
 

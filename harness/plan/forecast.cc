@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "harness/plan/plan.h"
 #include "harness/stats/summary.h"
@@ -49,12 +50,16 @@ void add_run(const reports::MeasuredRun& run, std::vector<Past>& past) {
   }
 }
 
-std::vector<Past> read_past(const std::vector<fs::path>& history) {
-  std::vector<Past> past;
+fs::path file_at(const fs::path& path) {
   std::error_code ignored;
+  return fs::is_directory(path, ignored) ? path / "run.sqlite" : path;
+}
+
+std::vector<Past> read_past(const std::vector<fs::path>& history) {
+  require_history(history);
+  std::vector<Past> past;
   for (const fs::path& path : history) {
-    const fs::path file = fs::is_directory(path, ignored) ? path / "run.sqlite" : path;
-    if (!fs::exists(file, ignored)) continue;
+    const fs::path file = file_at(path);
     for (const auto& line : reports::list_runs(file)) add_run(reports::read_measured(file, line.key), past);
   }
   return past;
@@ -89,6 +94,14 @@ Forecast from_rate(const std::string& params, double flops, const std::vector<Pa
 }
 
 }  // namespace
+
+void require_history(const std::vector<fs::path>& history) {
+  for (const fs::path& path : history) {
+    std::error_code ignored;
+    if (fs::exists(file_at(path), ignored)) continue;
+    throw ConfigError("--history", fmt::format("expected a run or a result database, found nothing at {}", file_at(path).string()));
+  }
+}
 
 std::vector<Forecast> forecast(const SuiteSpec& spec, const std::vector<fs::path>& history, const std::vector<double>& flops) {
   const std::vector<Past> past = read_past(history);

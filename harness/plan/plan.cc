@@ -8,6 +8,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
@@ -16,19 +17,6 @@
 
 namespace vorta::harness {
 namespace {
-
-std::vector<size_t> kept_variants(const SuiteSpec& spec, const std::vector<std::string>& only) {
-  for (const std::string& name : only) spec.variant(name);  // refuses unknown names
-  std::vector<size_t> kept;
-  for (size_t i = 0; i < spec.variants.size(); ++i) {
-    const std::string& name = spec.variants[i].name;
-    const auto named = [&only](const std::string& one) { return std::find(only.begin(), only.end(), one) != only.end(); };
-    const std::vector<std::string>& targets = spec.variants[i].control_for;
-    const bool wanted = only.empty() || named(name) || std::any_of(targets.begin(), targets.end(), named);
-    if (wanted || name == spec.reference) kept.push_back(i);
-  }
-  return kept;
-}
 
 std::string case_hash(const SuiteSpec& spec, const Case& one) {
   const nlohmann::json effective{{"params", nlohmann::json::parse(variant_params(spec, spec.variants[one.variant]))},
@@ -75,6 +63,10 @@ void keep_shard(Plan& plan, const SuiteSpec& spec, const Shard& shard) {
   });
 }
 
+std::string empty_shard_text(const Shard& shard, size_t items) {
+  return fmt::format("part {}/{} has none of the {} item{}: nothing to do", shard.index, shard.count, items, items == 1 ? "" : "s");
+}
+
 size_t Plan::case_count() const {
   size_t count = 0;
   for (const PlanItem& item : items) count += item.cases.size();
@@ -98,7 +90,7 @@ void add_student(const Variant& variant, nlohmann::json& params) {
 
 std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
   const GenerationConfig& config = variant.config;
-  nlohmann::json params{{"model", spec.model},          {"attention", variant.attention.name}, {"frames", config.frames},
+  nlohmann::json params{{"model", spec.model_of(variant)}, {"attention", variant.attention.name}, {"frames", config.frames},
                         {"height", config.height},      {"width", config.width},               {"steps", config.steps},
                         {"dtype", config.dtype},
                         {"device", config.device}};
@@ -120,29 +112,62 @@ std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
   if (!variant.attention.route_table.empty()) params["route_table"] = variant.attention.route_table;
   if (variant.attention.route_fractions) params["route_fractions"] = *variant.attention.route_fractions;
   if (variant.attention.tau) params["tau"] = *variant.attention.tau;
+  if (variant.attention.window) params["window"] = *variant.attention.window;
+  if (variant.attention.reduction_rate) params["reduction_rate"] = *variant.attention.reduction_rate;
   if (variant.attention.name != "dense") {
     params["routers"] = variant.attention.routers.empty() ? spec.routers : variant.attention.routers;
   }
   return canonical_json(params);
 }
 
+bool is_kept(const SuiteSpec& spec, const Variant& variant, const std::vector<std::string>& only) {
+  const auto named = [&only](const std::string& one) { return std::find(only.begin(), only.end(), one) != only.end(); };
+  const std::vector<std::string>& targets = variant.control_for;
+  return only.empty() || variant.name == spec.reference || named(variant.name) || std::any_of(targets.begin(), targets.end(), named);
+}
+
+std::vector<size_t> variants_of(const Plan& plan) {
+  std::set<size_t> variants;
+  for (const PlanItem& item : plan.items) {
+    for (const Case& one : item.cases) variants.insert(one.variant);
+  }
+  return {variants.begin(), variants.end()};
+}
+
+std::vector<const Case*> run_order(const PlanItem& item, int64_t round, uint64_t seed) {
+  std::vector<const Case*> order;
+  const uint64_t sequence = static_cast<uint64_t>(round) * item.places + item.place;
+  const uint64_t own_seed = seed + item.group * 0x9FB21C651E98DF25ull;  // groups do not begin alike
+  for (const size_t i : latin_order(item.cases.size(), sequence, own_seed)) order.push_back(&item.cases[i]);
+  return order;
+}
+
 Plan make_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
-  const std::vector<size_t> variants = kept_variants(spec, only);
+  for (const std::string& name : only) spec.variant(name);  // refuses unknown names
   Plan plan;
+  std::vector<std::pair<std::vector<size_t>, std::vector<size_t>>> groups;  // variants, and the items that have just them
   for (size_t prompt = 0; prompt < spec.prompts.size(); ++prompt) {
-    const auto runs_here = [&](size_t variant) {
-      const int64_t limit = spec.variants[variant].prompts;
-      return limit == 0 || static_cast<int64_t>(prompt) < limit;
-    };
-    for (uint64_t seed : spec.seeds) {
+    for (const uint64_t seed : spec.seeds) {
       PlanItem item{.prompt = prompt, .seed = seed, .cases = {}};
-      for (const size_t i : latin_order(variants.size(), plan.items.size(), order_seed(spec))) {
-        Case one{.variant = variants[i], .prompt = prompt, .seed = seed, .hash = {}};
-        if (!runs_here(one.variant)) continue;
+      std::vector<size_t> variants;
+      for (size_t i = 0; i < spec.variants.size(); ++i) {
+        if (!is_kept(spec, spec.variants[i], only) || !spec.runs_on(spec.variants[i], prompt, seed)) continue;
+        Case one{.variant = i, .prompt = prompt, .seed = seed, .hash = {}};
         one.hash = case_hash(spec, one);
         item.cases.push_back(std::move(one));
+        variants.push_back(i);
       }
+      auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& one) { return one.first == variants; });
+      if (group == groups.end()) group = groups.insert(group, {variants, {}});
+      item.group = static_cast<size_t>(group - groups.begin());
+      group->second.push_back(plan.items.size());
       plan.items.push_back(std::move(item));
+    }
+  }
+  for (const auto& [variants, items] : groups) {
+    for (size_t place = 0; place < items.size(); ++place) {
+      plan.items[items[place]].place = place;
+      plan.items[items[place]].places = items.size();
     }
   }
   return plan;

@@ -15,6 +15,7 @@
 #include "engine/schedule/recipe.h"
 #include "engine/schedule/sampler.h"
 #include "harness/run/dimension_scores.h"
+#include "harness/suite/sweep.h"
 #include "metrics/core/metric.h"
 
 namespace vorta::harness {
@@ -59,14 +60,14 @@ class KnownNames {
       const std::string variant = fmt::format("/variants/{}", i);
       require(variant + "/attention/name", "attention", attentions_);
       require(variant + "/cache/name", "cache", caches_);
-      check_cache_options(variant + "/cache");
+      require_model(variant + "/model");
+      check_cache_options(variant + "/cache", model_of(i));
       check_recipe_name(variant + "/recipe");
       require(variant + "/config/sampler", "sampler", samplers_);
       require_name_or_folder(variant + "/attention/options/routers", "routers");
     }
     require("/base/sampler", "sampler", samplers_);
-    require_name_or_folder("/model", "model", shapes_);
-    require_model_folder();
+    require_model("/model");
     require_name_or_folder("/routers", "routers");
   }
 
@@ -77,22 +78,26 @@ class KnownNames {
     if (!suite_.contains(at)) return;
     const auto& name = suite_.at(at).get_ref<const std::string&>();
     if (std::find(known.begin(), known.end(), name) != known.end()) return;
-    throw ConfigError(where_ + pointer, unknown_name_message(kind, name, known));
+    throw ConfigError(where_ + pointer, unknown_name_message(kind, name, known) + variant_at(suite_, pointer));
   }
 
   // A cache is made and dropped: only it knows its options.
-  void check_cache_options(const std::string& pointer) const {
+  void check_cache_options(const std::string& pointer, const std::string& model) const {
     const json::json_pointer at(pointer);
     if (!suite_.contains(at)) return;
     const json& cache = suite_.at(at);
     const std::string where = where_ + pointer + "/options";
     json options = cache.value("options", json::object());
-    if (options.contains("calibration")) options = engine::cache_options_of(options.dump(), where, model_folder());
+    if (options.contains("calibration")) options = engine::cache_options_of(options.dump(), where, model_folder(model));
     engine::make_step_cache(cache.at("name").get<std::string>(), options, where);
   }
 
-  std::filesystem::path model_folder() const {
-    const auto& model = suite_.at("model").get_ref<const std::string&>();
+  std::string model_of(std::size_t variant) const {
+    const json& own = suite_.at("variants").at(variant);
+    return own.contains("model") ? own.at("model") : suite_.at("model");
+  }
+
+  static std::filesystem::path model_folder(const std::string& model) {
     return model == "embedded" ? engine::find_embedded_model() : std::filesystem::path(model);
   }
 
@@ -114,11 +119,14 @@ class KnownNames {
   }
 
   // Nothing runs without it, while missing routers fail the cases that need them.
-  void require_model_folder() const {
-    const std::filesystem::path folder(suite_.at("model").get_ref<const std::string&>());
+  void require_model(const std::string& pointer) const {
+    require_name_or_folder(pointer, "model", shapes_);
+    const json::json_pointer at(pointer);
+    if (!suite_.contains(at)) return;
+    const std::filesystem::path folder(suite_.at(at).get_ref<const std::string&>());
     std::error_code ignored;
     if (!folder.has_parent_path() || std::filesystem::is_directory(folder, ignored)) return;
-    throw ConfigError(where_ + "/model", fmt::format("no such folder: {}", folder.string()));
+    throw ConfigError(where_ + pointer, fmt::format("no such folder: {}{}", folder.string(), variant_at(suite_, pointer)));
   }
 
   json suite_;

@@ -15,6 +15,7 @@
 #include "engine/nn/device.h"
 #include "engine/pipeline/sampling.h"
 #include "harness/plan/controls.h"
+#include "harness/plan/plan.h"
 #include "harness/probe/machine.h"
 #include "harness/run/video_engine.h"
 #include "reports/store/run_store.h"
@@ -25,11 +26,13 @@ namespace {
 
 constexpr std::string_view kEmbedded = "embedded";
 
-fs::path model_folder(const SuiteSpec& suite) {
-  if (suite.model == kEmbedded) return engine::find_embedded_model();
-  const fs::path shape = shape_folder(suite.model);
-  return shape.empty() ? fs::path(suite.model) : shape;
+fs::path model_folder(const std::string& model) {
+  if (model == kEmbedded) return engine::find_embedded_model();
+  const fs::path shape = shape_folder(model);
+  return shape.empty() ? fs::path(model) : shape;
 }
+
+fs::path model_folder(const SuiteSpec& suite, const Variant& variant) { return model_folder(suite.model_of(variant)); }
 
 engine::Offload offload_named(const std::string& name) {
   static const std::map<std::string, engine::Offload> kOffloads{{"none", engine::Offload::kKeepLoaded},
@@ -43,7 +46,7 @@ fs::path routers_folder(const SuiteSpec& suite, const Variant& variant, const en
   const std::string& named = variant.attention.routers.empty() ? suite.routers : variant.attention.routers;
   if (!named.empty() && named != kEmbedded) return named;
   const fs::path bundled = engine::bundled_routers(config);
-  if (bundled.empty()) throw DataError(model_folder(suite).string(), "no routers/ beside the model; name a folder under \"routers\"");
+  if (bundled.empty()) throw DataError(model_folder(suite, variant).string(), "no routers/ beside the model; name a folder under \"routers\"");
   return bundled;
 }
 
@@ -109,9 +112,9 @@ void choose_student(const SuiteSpec& suite, const Variant& variant, engine::Gene
 }
 
 engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& variant) {
-  const engine::GenerationDefaults defaults = engine::read_generation_defaults(model_folder(suite));
+  const engine::GenerationDefaults defaults = engine::read_generation_defaults(model_folder(suite, variant));
   engine::PipelineConfig config;
-  config.model_dir = model_folder(suite);
+  config.model_dir = model_folder(suite, variant);
   config.attention = variant.attention.name;
   config.dtype = variant.config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
   config.device = variant.config.device;
@@ -119,6 +122,8 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
   config.cache_options = variant.cache.options_json;
   config.cache_where = "variant " + variant.name + ", cache options";
   if (variant.attention.tau) config.tau = *variant.attention.tau;
+  config.sliding_window = variant.attention.window;
+  config.reduction_rate = variant.attention.reduction_rate;
   config.route_fractions = variant.attention.route_fractions;
   if (!variant.attention.route_table.empty()) config.route_file = suite.source.parent_path() / variant.attention.route_table;
   if (suite.weights == "random") config.weights = engine::WeightOrigin::kRandom;
@@ -132,7 +137,7 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
 }
 
 engine::GenerationRequest request_of(const VideoOrder& order) {
-  const engine::GenerationDefaults defaults = engine::read_generation_defaults(model_folder(*order.suite));
+  const engine::GenerationDefaults defaults = engine::read_generation_defaults(model_folder(*order.suite, *order.variant));
   const GenerationConfig& config = order.variant->config;
   engine::GenerationRequest request;
   request.prompt = order.prompt->text;
@@ -144,6 +149,14 @@ engine::GenerationRequest request_of(const VideoOrder& order) {
   if (order.suite->output == "latents") request.output = engine::Output::kLatents;
   if (config.timed_steps > 0) request.first_steps = {config.timed_steps};
   return request;
+}
+
+nlohmann::json model_facts(const std::string& model, const std::string& weights) {
+  const fs::path folder = model_folder(model);
+  nlohmann::json facts{{"name", model}, {"folder", folder.filename().string()}};
+  if (weights == "random") facts["weights"] = weights;
+  else facts.update({{"weights_bytes", weight_bytes(folder)}, {"weights_fingerprint", weights_fingerprint(folder)}});
+  return facts;
 }
 
 std::string kernel_names(const engine::AttentionCalls& calls) {
@@ -193,14 +206,10 @@ class PipelineEngine final : public VideoEngine {
   std::vector<engine::CacheCall> calls() const override { return calls_; }
 
   std::string model_json(const SuiteSpec& suite) override {
-    const fs::path folder = model_folder(suite);
-    if (suite.weights == "random") {
-      return canonical_json({{"name", suite.model}, {"folder", folder.filename().string()}, {"weights", "random"}});
+    nlohmann::json model = model_facts(suite.model, suite.weights);
+    for (const Variant& variant : suite.variants) {
+      if (suite.model_of(variant) != suite.model) model["of variants"][variant.model] = model_facts(variant.model, suite.weights);
     }
-    const nlohmann::json model{{"name", suite.model},
-                               {"folder", folder.filename().string()},
-                               {"weights_bytes", weight_bytes(folder)},
-                               {"weights_fingerprint", weights_fingerprint(folder)}};
     return canonical_json(model);
   }
 
@@ -263,14 +272,14 @@ std::optional<double> tried_flops(const VideoOrder& order, const engine::PlanSum
 
 }  // namespace
 
-SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown) {
+SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown, const std::vector<std::string>& only) {
   const SuiteSpec asked = spec;
   return with_controls(std::move(spec), [&](const Variant& variant) -> std::optional<double> {
     const VideoOrder order{&asked, &variant, &asked.prompts.front(), asked.seeds.front()};
     engine.prepare(order);
     const engine::PlanSummary plan = engine.plan(order);
     if (plan.cache_is_static) return plan.denoise_flops();
-    return unknown == UnknownCosts::kGenerate ? tried_flops(order, plan, engine) : std::nullopt;
+    return unknown == UnknownCosts::kGenerate && is_kept(asked, variant, only) ? tried_flops(order, plan, engine) : std::nullopt;
   });
 }
 

@@ -31,14 +31,31 @@ double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
 
 Plan plan_of(const SuiteSpec& spec, const RunOptions& options) {
   Plan plan = make_plan(spec, options.only);
-  if (options.shard) keep_shard(plan, spec, *options.shard);
+  if (!options.shard) return plan;
+  const size_t whole = plan.items.size();
+  keep_shard(plan, spec, *options.shard);
+  if (plan.items.empty()) log_warn(empty_shard_text(*options.shard, whole));
   return plan;
+}
+
+std::vector<Case> first_cases(const Plan& plan) {
+  std::vector<Case> cases;
+  for (const size_t variant : variants_of(plan)) {
+    for (const PlanItem& item : plan.items) {
+      const auto found = std::find_if(item.cases.begin(), item.cases.end(), [variant](const Case& one) { return one.variant == variant; });
+      if (found == item.cases.end()) continue;
+      cases.push_back(*found);
+      break;
+    }
+  }
+  return cases;
 }
 
 class Runner {
  public:
   Runner(const SuiteSpec& spec, const RunOptions& options, VideoEngine& engine)
-      : spec_(spec), options_(options), engine_(engine), plan_(plan_of(spec, options)), rounds_(options.rounds > 0 ? options.rounds : spec.measurement.trials),
+      : spec_(spec), options_(options), engine_(engine), plan_(plan_of(spec, options)), observed_{.cases = first_cases(plan_)},
+        rounds_(options.rounds > 0 ? options.rounds : spec.measurement.trials),
         rows_(spec, options) {}
 
   RunSummary run() {
@@ -47,7 +64,7 @@ class Runner {
     StopReason ended = StopReason::kRounds;
     for (int64_t round = 0; round < rounds_; ++round) {
       for (size_t i = 0; i < plan_.items.size(); ++i) {
-        run_item(plan_.items[i], round, static_cast<uint64_t>(round) * plan_.items.size() + i);
+        run_item(plan_.items[i], round);
         score_item(plan_.items[i], round);
       }
       if (spec_.measurement.profile && options_.rounds > 0) profile_variants(round);
@@ -72,23 +89,14 @@ class Runner {
     }
   }
 
-  void run_item(const PlanItem& item, int64_t round, uint64_t sequence) {
+  void run_item(const PlanItem& item, int64_t round) {
     int64_t position = 0;
-    for (const Case* one : in_order(item, sequence)) {
+    for (const Case* one : run_order(item, round, order_seed(spec_))) {
       const TrialKey trial = rows_.key(*one, TrialRole::kTiming, round);
       if (rows_.is_to_do(trial)) run_trial(*one, trial, position);
       else ++reused_;
       ++position;
     }
-  }
-
-  std::vector<const Case*> in_order(const PlanItem& item, uint64_t sequence) const {
-    std::vector<const Case*> by_variant;
-    for (const Case& one : item.cases) by_variant.push_back(&one);
-    std::sort(by_variant.begin(), by_variant.end(), [](const Case* a, const Case* b) { return a->variant < b->variant; });
-    std::vector<const Case*> order;
-    for (const size_t i : latin_order(by_variant.size(), sequence, order_seed(spec_))) order.push_back(by_variant[i]);
-    return order;
   }
 
   // By the suite's rule; rounds that a caller asked for by number are all made.
@@ -174,11 +182,9 @@ class Runner {
     }
   }
 
-  // One observed generation of each variant, on the first item it can be done for; never mixed with timed ones.
+  // One observed generation of each variant, on its first item; never mixed with timed ones.
   void profile_variants(int64_t round) {
-    if (plan_.items.empty()) return;
-    const PlanItem& item = plan_.items.front();
-    for (const Case* each : in_order(item, static_cast<uint64_t>(round))) {
+    for (const Case* each : run_order(observed_, round, order_seed(spec_))) {
       const Case& one = *each;
       if (!spec_.variants[one.variant].profile) continue;
       const TrialKey trial = rows_.key(one, TrialRole::kProfile, round);
@@ -231,9 +237,9 @@ class Runner {
         }
       }
     }
-    if (!spec_.measurement.profile || plan_.items.empty()) return out;
+    if (!spec_.measurement.profile) return out;
     for (int64_t round = 0; round < (options_.rounds > 0 ? rounds_ : 1); ++round) {
-      for (const Case& one : plan_.items.front().cases) {
+      for (const Case& one : observed_.cases) {
         if (spec_.variants[one.variant].profile) count(rows_.key(one, TrialRole::kProfile, round));
       }
     }
@@ -246,6 +252,7 @@ class Runner {
   const Heartbeat heart_{options_.progress_fd};
   TrialMaker maker_{spec_, options_.out_dir, engine_, heart_};
   const Plan plan_;
+  const PlanItem observed_;                                              // each variant's first case
   const int64_t rounds_;
   RunRows rows_;
   reports::RunStore& store_ = rows_.store();

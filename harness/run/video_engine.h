@@ -49,10 +49,12 @@ class VideoEngine {
 enum class UnknownCosts { kGenerate, kLeaveOut };
 
 /// with_controls by the plans that `engine` makes of the suite's variants. A generation that fails is a warning, and no control.
-SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown);
+/// `only`, as of make_plan: nothing is generated for variants that it leaves out; those whose plan says their cost still
+/// have their controls, which make_plan leaves out with them.
+SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown, const std::vector<std::string>& only = {});
 
 /// Drives engine/pipeline. Variants with the same networks share them. Others stay loaded beside each other while their
-/// weights fit into half of this machine's memory, else (and where weights are random) only the last one. `model`: "embedded", a name in suites/shapes or a folder.
+/// weights fit into half of this machine's memory, else (and where weights are random) only the last one. A model: "embedded", a name in suites/shapes or a folder.
 /// Loading::kWhenNeeded: to plan, not to generate.
 std::unique_ptr<VideoEngine> make_pipeline_engine(engine::Loading loading = engine::Loading::kAtOnce);
 

@@ -133,7 +133,8 @@ std::string_view to_string(Comparison comparison) {
 }
 
 std::string_view to_string(StopReason reason) {
-  constexpr std::string_view kNames[] = {"precision reached", "noise plateau", "rounds used up", "time used up"};
+  constexpr std::string_view kNames[] = {"precision reached", "noise plateau", "rounds used up", "time used up",
+                                         "one run has decided", "too noisy for the rounds left"};
   return kNames[static_cast<size_t>(reason)];
 }
 

@@ -78,8 +78,9 @@ PairedResult assess(std::span<const ClusteredValue> harm, const PairedOptions& o
 /// Standard deviation of A/A pairs (the same configuration against itself), a value a unit; absent below 3.
 std::optional<double> noise_floor(std::span<const ClusteredValue> same_against_same);
 
-/// Why sampling ended; stored with what it gave.
-enum class StopReason { kPrecision, kPlateau, kRounds, kTime };
+/// Why sampling ended; stored with what it gave. The last two are a gate's: one run has decided; the rounds that it may make
+/// would not decide.
+enum class StopReason { kPrecision, kPlateau, kRounds, kTime, kDecided, kOutOfReach };
 std::string_view to_string(StopReason reason);
 
 struct StoppingRule {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -80,6 +81,15 @@ std::array<double, 3> read_fractions(ObjectReader& reader, const json& list) {
   return shares;
 }
 
+std::array<int64_t, 3> read_window(ObjectReader& reader, const json& list) {
+  std::array<int64_t, 3> window{};
+  const bool three = list.is_array() && list.size() == window.size() &&
+                     std::all_of(list.begin(), list.end(), [](const json& size) { return size.is_number_unsigned() && size > 0; });
+  if (!three) reader.fail("window", "expected three whole numbers above 0: tiles along frames, height and width");
+  std::copy(list.begin(), list.end(), window.begin());
+  return window;
+}
+
 AttentionChoice read_attention(const json& object, const std::string& where) {
   ObjectReader reader(object, where);
   AttentionChoice choice{.name = reader.string("name")};
@@ -94,6 +104,10 @@ AttentionChoice read_attention(const json& object, const std::string& where) {
       }
     }
     if (choice.name != "dense") choice.routers = fields.string("routers", "");
+    if (choice.name == "sliding" || choice.name == "vorta") {
+      if (const json* window = fields.value("window")) choice.window = read_window(fields, *window);
+    }
+    if (choice.name == "coreset" || choice.name == "vorta") choice.reduction_rate = optional_number(fields, "reduction_rate");
     fields.finish();
   }
   reader.finish();
@@ -121,10 +135,21 @@ StudentChoice read_student(ObjectReader& reader) {
   return choice;
 }
 
+std::vector<uint64_t> read_seeds(ObjectReader& reader) {
+  std::vector<uint64_t> seeds;
+  for (const json& seed : required(reader, "seeds", json::value_t::array, "a list of integers")) {
+    if (!seed.is_number_unsigned()) {
+      reader.fail("seeds", fmt::format("expected integers from 0, found {}", seed.dump()));
+    }
+    seeds.push_back(seed.get<uint64_t>());
+  }
+  return seeds;
+}
+
 Variant read_variant(const json& object, const std::string& where, const GenerationConfig& base) {
   ObjectReader reader(object, where);
-  Variant variant{
-      .name = reader.string("name"), .description = reader.string("description", ""), .attention = {}, .cache = {}, .student = {}, .config = base};
+  Variant variant{.name = reader.string("name"), .description = reader.string("description", ""), .model = reader.string("model", ""),
+                  .attention = {}, .cache = {}, .student = {}, .config = base};
   variant.attention =
       read_attention(required(reader, "attention", json::value_t::object, "an object"), reader.pointer("attention"));
   if (const json* cache = reader.value("cache")) variant.cache = read_cache(*cache, reader.pointer("cache"));
@@ -134,6 +159,7 @@ Variant read_variant(const json& object, const std::string& where, const Generat
     read_config(*config, reader.pointer("config"), variant.own);
   }
   variant.prompts = reader.integer("prompts", 0);
+  if (reader.has("seeds")) variant.seeds = read_seeds(reader);
   variant.profile = reader.boolean("profile", true);
   reader.finish();
   return variant;
@@ -181,17 +207,6 @@ void inline_prompts(json& suite, const fs::path& source) {
   const json prompts = required(reader, "prompts", json::value_t::array, "a list");
   reader.finish();
   *found = prompts;
-}
-
-std::vector<uint64_t> read_seeds(ObjectReader& reader) {
-  std::vector<uint64_t> seeds;
-  for (const json& seed : required(reader, "seeds", json::value_t::array, "a list of integers")) {
-    if (!seed.is_number_unsigned()) {
-      reader.fail("seeds", fmt::format("expected integers from 0, found {}", seed.dump()));
-    }
-    seeds.push_back(seed.get<uint64_t>());
-  }
-  return seeds;
 }
 
 Measurement read_measurement(const json& object, const std::string& where) {
@@ -255,7 +270,13 @@ void read_lists(ObjectReader& reader, SuiteSpec& spec) {
   }
 }
 
-SuiteSpec read_suite(const json& suite, const std::string& where) {
+// `named`: how many variants the file itself holds; those behind them are a sweep's, whose place is the sweep.
+std::string place_of_variant(const ObjectReader& reader, const json& variants, size_t index, size_t named) {
+  if (index < named) return where_of(reader, "variants", index);
+  return fmt::format("{} (variant \"{}\")", reader.pointer("sweep"), variants[index].value("name", ""));
+}
+
+SuiteSpec read_suite(const json& suite, const std::string& where, size_t named) {
   if (!suite.is_object()) throw ConfigError(where, fmt::format("expected a JSON object, found {}", suite.type_name()));
   ObjectReader reader(suite, where);
   SuiteSpec spec;
@@ -274,7 +295,7 @@ SuiteSpec read_suite(const json& suite, const std::string& where) {
   read_config(required(reader, "base", json::value_t::object, "an object"), reader.pointer("base"), base);
   const json& variants = required(reader, "variants", json::value_t::array, "a list");
   for (size_t i = 0; i < variants.size(); ++i) {
-    spec.variants.push_back(read_variant(variants[i], where_of(reader, "variants", i), base));
+    spec.variants.push_back(read_variant(variants[i], place_of_variant(reader, variants, i, named), base));
   }
   if (const json* measurement = reader.value("measurement")) {
     spec.measurement = read_measurement(*measurement, reader.pointer("measurement"));
@@ -327,8 +348,14 @@ void check_names(const SuiteSpec& spec, const std::string& where) {
     if (!ids.insert(prompt.id).second) throw ConfigError(fmt::format("{}/prompts/{}/id", where, i), "is used twice");
   }
   for (size_t i = 0; i < spec.variants.size(); ++i) {
-    if (spec.variants[i].name != spec.reference || spec.variants[i].prompts == 0) continue;
-    throw ConfigError(fmt::format("{}/variants/{}/prompts", where, i), "the reference is compared with everywhere: it needs all prompts");
+    const Variant& variant = spec.variants[i];
+    for (const uint64_t seed : variant.seeds) {
+      if (std::find(spec.seeds.begin(), spec.seeds.end(), seed) != spec.seeds.end()) continue;
+      throw ConfigError(fmt::format("{}/variants/{}/seeds", where, i), fmt::format("{} is none of the suite's seeds", seed));
+    }
+    if (variant.name != spec.reference || (variant.prompts == 0 && variant.seeds.empty())) continue;
+    throw ConfigError(fmt::format("{}/variants/{}/{}", where, i, variant.prompts > 0 ? "prompts" : "seeds"),
+                      fmt::format("the reference \"{}\" is compared with everywhere: it needs all prompts and seeds", variant.name));
   }
   if (!variants.contains(spec.reference)) {
     throw ConfigError(where + "/reference",
@@ -356,6 +383,11 @@ const Variant& SuiteSpec::variant(std::string_view wanted) const {
   throw ConfigError("--only", unknown_name_message("variant", wanted, std::move(known)));
 }
 
+bool SuiteSpec::runs_on(const Variant& variant, size_t prompt, uint64_t seed) const {
+  if (variant.prompts > 0 && static_cast<int64_t>(prompt) >= variant.prompts) return false;
+  return variant.seeds.empty() || std::find(variant.seeds.begin(), variant.seeds.end(), seed) != variant.seeds.end();
+}
+
 SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::string>& overrides) {
   const fs::path source = find_suite(name_or_file);
   json suite = read_json_file(source);
@@ -365,8 +397,12 @@ SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::strin
   }
   const std::string where = source.string() + "#";
   if (suite.is_object()) inline_prompts(suite, source);
-  if (suite.is_object()) expand_sweep(suite, where);
-  SuiteSpec spec = read_suite(suite, where);  // first: it names unknown keys with the nearest known one
+  size_t named = std::numeric_limits<size_t>::max();
+  if (suite.is_object() && suite.contains("sweep")) {
+    named = suite.contains("variants") && suite["variants"].is_array() ? suite["variants"].size() : 0;
+    expand_sweep(suite, where);
+  }
+  SuiteSpec spec = read_suite(suite, where, named);  // first: it names unknown keys with the nearest known one
   check_schema(suite, source.string());
   check_names(spec, where);
   check_latency_alone(spec, where);

@@ -40,6 +40,8 @@ struct AttentionChoice {
   std::string routers = {};        // sliding, coreset, vorta; empty: the suite's
   std::string route_table = {};    // vorta: a file of routes, beside the suite; instead of routers
   std::optional<std::array<double, 3>> route_fractions = {};  // vorta: dense, coreset, sliding; instead of routers
+  std::optional<std::array<int64_t, 3>> window = {};          // sliding, vorta: tiles along frames, height, width
+  std::optional<double> reduction_rate = {};                  // coreset, vorta: share of a window's tokens that is merged
 };
 
 /// The cache of the denoising steps; its options are the cache's own, checked when a run begins.
@@ -60,12 +62,14 @@ struct StudentChoice {
 struct Variant {
   std::string name = {};
   std::string description = {};
+  std::string model = {};  // empty: the suite's
   AttentionChoice attention = {};
   CacheChoice cache = {};
   StudentChoice student = {};
   GenerationConfig config = {};  // the suite's base with this variant's own values on top
   GenerationConfig own = {};     // those alone: what a recipe may not contradict
   int64_t prompts = 0;           // how many of the suite's prompts it is run on, from the first; 0: all
+  std::vector<uint64_t> seeds = {};  // those of the suite's that it is run with; empty: all
   bool profile = true;           // whether it has a profiled trial where the suite has any
   std::vector<std::string> control_for = {};  // see with_controls: variants of the same predicted cost
 };
@@ -111,6 +115,9 @@ struct SuiteSpec {
   std::filesystem::path source;
 
   const Variant& variant(std::string_view name) const;  // ConfigError when unknown
+  const std::string& model_of(const Variant& variant) const { return variant.model.empty() ? model : variant.model; }
+  /// Whether `variant` is run on the item of this prompt (an index) and seed.
+  bool runs_on(const Variant& variant, size_t prompt, uint64_t seed) const;
 };
 
 /// Reads and checks a suite. `name_or_file`: a file that exists, or a name in the folder of suites. `overrides`:

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cmath>
-#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -16,6 +14,7 @@
 #include "engine/base/json_io.h"
 #include "engine/base/nearest.h"
 #include "harness/suite/expression.h"
+#include "harness/suite/sweep_axes.h"
 
 namespace vorta::harness {
 namespace {
@@ -25,153 +24,11 @@ using nlohmann::json;
 constexpr size_t kMostVariants = 4096;
 constexpr size_t kLongestName = 64;
 
-enum class AxisType { kText, kNumber, kInteger, kSize, kMethod, kAny };
-
-struct AxisKind {
-  std::string_view name;
-  std::string_view path;  // in a variant
-  AxisType type;
-};
-
-// kMethod: a name, or an object with name and options. kSize: "480x832", height first.
-constexpr AxisKind kAxes[] = {{"attention", "attention", AxisType::kMethod},
-                              {"cache", "cache", AxisType::kMethod},
-                              {"cache_interval", "cache.options.interval", AxisType::kInteger},
-                              {"cache_threshold", "cache.options.threshold", AxisType::kNumber},
-                              {"device", "config.device", AxisType::kText},
-                              {"dtype", "config.dtype", AxisType::kText},
-                              {"flow_shift", "config.flow_shift", AxisType::kNumber},
-                              {"frames", "config.frames", AxisType::kInteger},
-                              {"guidance", "config.guidance", AxisType::kNumber},
-                              {"height", "config.height", AxisType::kInteger},
-                              {"quantization", "config.quantization", AxisType::kText},
-                              {"resolution", "config", AxisType::kSize},
-                              {"routers", "attention.options.routers", AxisType::kText},
-                              {"sampler", "config.sampler", AxisType::kText},
-                              {"steps", "config.steps", AxisType::kInteger},
-                              {"tau", "attention.options.tau", AxisType::kNumber},
-                              {"true_guidance", "config.true_guidance", AxisType::kNumber},
-                              {"width", "config.width", AxisType::kInteger}};
-
-struct Axis {
-  std::string name;
-  std::string path;
-  AxisType type = AxisType::kAny;
-  std::vector<json> values;
-};
-
 // One choice of each axis, in the order of the axes.
 using Choice = std::vector<const json*>;
 
-std::string words_of(AxisType type) {
-  switch (type) {
-    case AxisType::kText: return "text";
-    case AxisType::kNumber: return "a number";
-    case AxisType::kInteger: return "an integer";
-    case AxisType::kSize: return "HEIGHTxWIDTH";
-    case AxisType::kMethod: return "a name or an object with a name";
-    case AxisType::kAny: break;
-  }
-  return "anything";
-}
-
-bool fits(const json& value, AxisType type) {
-  if (value.is_null()) return true;  // left to the template
-  switch (type) {
-    case AxisType::kText: return value.is_string();
-    case AxisType::kNumber: return value.is_number();
-    case AxisType::kInteger: return value.is_number_integer();
-    case AxisType::kSize: {
-      int height = 0, width = 0, length = 0;
-      const std::string text = value.is_string() ? value.get<std::string>() : "";
-      return std::sscanf(text.c_str(), "%dx%d%n", &height, &width, &length) == 2 && static_cast<size_t>(length) == text.size();
-    }
-    case AxisType::kMethod: return value.is_string() || (value.is_object() && value.contains("name") && value["name"].is_string());
-    case AxisType::kAny: break;
-  }
-  return true;
-}
-
-std::vector<json> range(const json& object, const std::string& where) {
-  ObjectReader reader(object, where);
-  const double from = reader.number("from"), to = reader.number("to");
-  const int64_t count = reader.integer("count");
-  const bool logarithmic = reader.string("scale", "linear") == "log";
-  reader.finish();
-  if (count < 2 || count > 1000) reader.fail("count", "expected 2 to 1000");
-  if (logarithmic && !(from > 0 && to > 0)) reader.fail("scale", "a logarithmic range needs ends above 0");
-  std::vector<json> values;
-  for (int64_t i = 0; i < count; ++i) {
-    const double share = static_cast<double>(i) / static_cast<double>(count - 1);
-    const double value = logarithmic ? from * std::pow(to / from, share) : from + (to - from) * share;
-    const double rounded = std::stod(fmt::format("{:.6g}", value));  // what a person would have written
-    values.push_back(rounded == std::floor(rounded) ? json(static_cast<int64_t>(rounded)) : json(rounded));
-  }
-  return values;
-}
-
-Axis read_axis(const std::string& name, const json& value, const std::string& where) {
-  Axis axis{.name = name, .path = {}, .values = {}};
-  std::vector<std::string> known;
-  for (const AxisKind& kind : kAxes) {
-    known.emplace_back(kind.name);
-    if (kind.name != name) continue;
-    axis.path = kind.path;
-    axis.type = kind.type;
-  }
-  const json* values = &value;
-  if (value.is_object() && !value.contains("from")) {
-    ObjectReader reader(value, where);
-    axis.path = reader.string("path", axis.path);
-    values = reader.value("values");
-    reader.finish();
-    if (values == nullptr) reader.fail("values", "is missing; expected a list, or from, to and count");
-  }
-  if (axis.path.empty()) throw ConfigError(where, unknown_name_message("axis", name, known) + "; one of your own needs a \"path\"");
-  if (values->is_object()) axis.values = range(*values, where);
-  else if (values->is_array()) axis.values.assign(values->begin(), values->end());
-  if (axis.values.empty()) throw ConfigError(where, "expected a list with values, or from, to and count");
-  for (size_t i = 0; i < axis.values.size(); ++i) {
-    if (fits(axis.values[i], axis.type)) continue;
-    throw ConfigError(fmt::format("{}/{}", where, i), fmt::format("expected {}, found {}", words_of(axis.type), axis.values[i].dump()));
-  }
-  return axis;
-}
-
-void put(json& variant, const Axis& axis, const json& value) {
-  if (value.is_null()) return;
-  if (axis.type == AxisType::kSize) {
-    int height = 0, width = 0;
-    std::sscanf(value.get_ref<const std::string&>().c_str(), "%dx%d", &height, &width);
-    variant["config"]["height"] = height;
-    variant["config"]["width"] = width;
-    return;
-  }
-  std::string pointer = "/" + axis.path;
-  std::replace(pointer.begin(), pointer.end(), '.', '/');
-  json& place = variant[json::json_pointer(pointer)];
-  if (axis.type != AxisType::kMethod) {
-    place = value;
-    return;
-  }
-  if (value.is_string()) place["name"] = value;
-  else place.merge_patch(value);
-  place.erase("label");
-}
-
-// What an expression or a name sees: the method's name for methods, the value itself for others.
-json seen(const Axis& axis, const json& value) {
-  return axis.type == AxisType::kMethod && value.is_object() ? value["name"] : value;
-}
-
-std::string label(const json& value) {
-  if (value.is_null()) return "";
-  if (value.is_object()) return value.contains("label") ? value["label"].get<std::string>() : value.value("name", "");
-  std::string text = value.is_string() ? value.get<std::string>() : value.is_number_float() ? fmt::format("{:g}", value.get<double>()) : value.dump();
-  for (char& c : text) {
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.' && c != '_') c = '-';
-  }
-  return text;
+void add_seed(json& seeds, const json& seed) {
+  if (std::find(seeds.begin(), seeds.end(), seed) == seeds.end()) seeds.push_back(seed);
 }
 
 class Sweep {
@@ -187,17 +44,27 @@ class Sweep {
     if (const json* zips = reader.value("zip")) read_zips(*zips, reader.pointer("zip"));
     if (const json* conditions = reader.value("where")) read_conditions(*conditions, reader.pointer("where"));
     reader.finish();
+    check_pattern();
   }
 
+  // Combinations that differ in their seed alone are one variant, which runs with those seeds.
   std::vector<json> variants() const {
     std::vector<json> found;
-    std::set<std::string> distinct;
+    std::map<std::string, size_t> distinct;
+    std::map<std::string, std::string> names;  // what gave each
     for (const Choice& choice : choices()) {
       if (!wanted(choice)) continue;
       json variant = variant_of(choice);
-      if (!distinct.insert(canonical_json(variant)).second) continue;
-      variant["name"] = name_of(choice);
-      found.push_back(std::move(variant));
+      const json seed = seed_of(choice);
+      const auto [same, is_new] = distinct.try_emplace(canonical_json(variant), found.size());
+      if (is_new) {
+        variant["name"] = name_of(choice);
+        require_new_name(names, variant["name"], choice);
+        if (!seed.is_null()) variant["seeds"] = json::array({seed});
+        found.push_back(std::move(variant));
+      } else if (!seed.is_null()) {
+        add_seed(found[same->second]["seeds"], seed);
+      }
     }
     if (found.empty()) throw ConfigError(where_ + "/where", "leaves no combination");
     return found;
@@ -292,18 +159,71 @@ class Sweep {
     return variant;
   }
 
+  // The seed of a combination; null where no axis says one.
+  json seed_of(const Choice& choice) const {
+    json seed;
+    for (const Axis& axis : defaults_) {
+      if (axis.type == AxisType::kSeed) seed = axis.values.front();
+    }
+    for (size_t i = 0; i < axes_.size(); ++i) {
+      if (axes_[i].type == AxisType::kSeed) seed = *choice[i];
+    }
+    return seed;
+  }
+
+  // A pattern's marks must be axes, and every axis that tells variants apart should be in it.
+  void check_pattern() const {
+    for (size_t open = name_.find('{'); open != std::string::npos; open = name_.find('{', open + 1)) {
+      const size_t close = name_.find('}', open);
+      const std::string mark = name_.substr(open + 1, close == std::string::npos ? std::string::npos : close - open - 1);
+      std::vector<std::string> known;
+      for (const std::vector<Axis>* axes : {&axes_, &defaults_}) {
+        for (const Axis& axis : *axes) {
+          if (axis.type != AxisType::kSeed) known.push_back(axis.name);
+        }
+      }
+      if (close == std::string::npos) throw ConfigError(where_ + "/name", fmt::format("\"{}\": expected }} after {{{}", name_, mark));
+      if (std::find(known.begin(), known.end(), mark) != known.end()) continue;
+      throw ConfigError(where_ + "/name", fmt::format("\"{}\": {}", name_, unknown_name_message("axis", mark, std::move(known))));
+    }
+  }
+
+  std::string words_for(const Choice& choice) const {
+    std::string words;
+    for (size_t i = 0; i < axes_.size(); ++i) {
+      words += fmt::format("{}{} {}", words.empty() ? "" : ", ", axes_[i].name, choice[i]->is_string() ? choice[i]->get<std::string>() : choice[i]->dump());
+    }
+    return words;
+  }
+
+  std::string pattern() const { return name_.empty() ? "the values strung together" : fmt::format("\"{}\"", name_); }
+
+  void require_new_name(std::map<std::string, std::string>& names, const std::string& name, const Choice& choice) const {
+    const auto [same, is_new] = names.try_emplace(name, words_for(choice));
+    if (is_new) return;
+    throw ConfigError(where_ + "/name", fmt::format("{} name two variants \"{}\": {}; and {}. Expected a pattern with every axis that tells them "
+                                                    "apart, and a \"label\" for methods of one name", pattern(), name, same->second, words_for(choice)));
+  }
+
   // "{axis}" is replaced by the axis' value; without a pattern all values are strung together.
   std::string name_of(const Choice& choice) const {
     std::string name = name_;
+    const auto replace_mark = [&name](const Axis& axis, const std::string& text) {
+      const std::string mark = "{" + axis.name + "}";
+      for (size_t at = name.find(mark); at != std::string::npos; at = name.find(mark, at + text.size())) name.replace(at, mark.size(), text);
+    };
     for (size_t i = 0; i < axes_.size(); ++i) {
-      const std::string text = label(*choice[i]);
-      const bool speaks = axes_[i].type == AxisType::kMethod || axes_[i].type == AxisType::kText || axes_[i].type == AxisType::kSize;
-      if (name_.empty() && !text.empty()) name += (name.empty() ? "" : "-") + (speaks ? text : axes_[i].name + text);
-      const std::string mark = "{" + axes_[i].name + "}";
-      for (size_t at = name.find(mark); at != std::string::npos; at = name.find(mark)) name.replace(at, mark.size(), text);
+      if (axes_[i].type == AxisType::kSeed) continue;
+      const std::string text = label(axes_[i], *choice[i]);
+      if (name_.empty() && !text.empty()) name += (name.empty() ? "" : "-") + (speaks_for_itself(axes_[i].type) ? text : axes_[i].name + text);
+      replace_mark(axes_[i], text);
     }
-    if (name.size() > kLongestName) throw ConfigError(where_ + "/name", fmt::format("\"{}\" is longer than {} characters; give a pattern", name, kLongestName));
-    return name;
+    for (const Axis& axis : defaults_) replace_mark(axis, label(axis, axis.values.front()));
+    const bool begins = !name.empty() && std::isalnum(static_cast<unsigned char>(name.front())) != 0;
+    const auto is_plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-'; };
+    if (begins && name.size() <= kLongestName && std::all_of(name.begin(), name.end(), is_plain)) return name;
+    throw ConfigError(where_ + "/name", fmt::format("{} give \"{}\" for {}: expected a letter or digit, then letters, digits, dots, dashes and "
+                                                    "underscores, {} characters at most", pattern(), name, words_for(choice), kLongestName));
   }
 
   std::string where_;
@@ -314,6 +234,25 @@ class Sweep {
   std::vector<std::string> conditions_;
 };
 
+void require_free_name(const json& variants, const std::string& name, const std::string& place) {
+  const bool taken = std::any_of(variants.begin(), variants.end(), [&](const json& other) { return other.is_object() && other.value("name", json()) == name; });
+  if (taken) throw ConfigError(place + "/name", fmt::format("gives \"{}\", which a variant of \"variants\" has; expected another name", name));
+}
+
+// The suite's seeds and those of the sweep are the suite's; a variant that runs with all of them says none.
+void merge_seeds(json& suite, std::vector<json>& variants) {
+  const auto says_seeds = [](const json& variant) { return variant.contains("seeds"); };
+  if (std::none_of(variants.begin(), variants.end(), says_seeds)) return;
+  json& seeds = suite.emplace("seeds", json::array()).first.value();
+  if (!seeds.is_array()) return;  // refused when it is read
+  for (const json& variant : variants) {
+    for (const json& seed : variant.value("seeds", json::array())) add_seed(seeds, seed);
+  }
+  for (json& variant : variants) {
+    if (says_seeds(variant) && variant["seeds"].size() == seeds.size()) variant.erase("seeds");
+  }
+}
+
 }  // namespace
 
 void expand_sweep(json& suite, std::string_view where) {
@@ -321,11 +260,21 @@ void expand_sweep(json& suite, std::string_view where) {
   if (found == suite.end()) return;
   const std::string place = std::string(where) + "/sweep";
   if (!found->is_object()) throw ConfigError(place, fmt::format("expected an object, found {}", found->type_name()));
-  const std::vector<json> variants = Sweep(*found, place).variants();
+  std::vector<json> variants = Sweep(*found, place).variants();
   if (variants.size() > kMostVariants) throw ConfigError(place, fmt::format("{} variants; at most {}", variants.size(), kMostVariants));
-  if (!suite.contains("variants")) suite["variants"] = json::array();
-  for (const json& variant : variants) suite["variants"].push_back(variant);
+  merge_seeds(suite, variants);
+  json& all = suite.emplace("variants", json::array()).first.value();
+  for (const json& variant : variants) require_free_name(all, variant["name"], place);
+  for (const json& variant : variants) all.push_back(variant);
   suite.erase("sweep");
+}
+
+std::string variant_at(const json& suite, std::string_view pointer) {
+  constexpr std::string_view kVariants = "/variants/";
+  if (!pointer.starts_with(kVariants)) return {};
+  const json::json_pointer name(std::string(pointer.substr(0, pointer.find('/', kVariants.size()))) + "/name");
+  if (!suite.contains(name) || !suite.at(name).is_string()) return {};
+  return fmt::format(" (variant \"{}\")", suite.at(name).get<std::string>());
 }
 
 }  // namespace vorta::harness

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "engine/base/error.h"
 #include "reports/query/statistics.h"
@@ -120,30 +121,31 @@ Audit planned_work(const Database& database) {
   return judged("work as planned", "executed attention is the plan's within a tenth", variants, broken);
 }
 
-// In whole Latin squares the counts are equal; an unfinished one may differ by one square's row.
+// Items with the same variants share Latin squares. In whole squares the counts are equal; an unfinished one may differ by one
+// square's row.
 Audit balanced_order(const Database& database) {
   Statement query = database.prepare(fmt::format(
-      "SELECT variant, position, count(*) FROM trial t JOIN case_row USING (case_id) WHERE {} AND role = 'timing' AND position >= 0 GROUP BY 1, 2",
+      "WITH members AS (SELECT DISTINCT item_id, repeat, case_id FROM trial t WHERE {0} AND role = 'timing' ORDER BY case_id), "
+      "squares AS (SELECT item_id, repeat, group_concat(case_id) AS square, count(*) AS places FROM members GROUP BY 1, 2) "
+      "SELECT square, places, variant, position, count(*) FROM trial t JOIN case_row USING (case_id) JOIN squares USING (item_id, repeat) "
+      "WHERE {0} AND role = 'timing' AND position >= 0 GROUP BY square, variant, position",
       kOk));
-  std::map<std::string, std::map<int64_t, int64_t>> counts;
-  int64_t places = 0;
+  std::map<std::pair<std::string, std::string>, std::vector<int64_t>> counts;  // square and variant: by place
   while (query.step()) {
-    counts[query.text(0)][query.integer(1)] = query.integer(2);
-    places = std::max(places, query.integer(1) + 1);
+    auto& places = counts[{query.text(0), query.text(2)}];
+    const auto position = static_cast<std::size_t>(query.integer(3));
+    places.resize(std::max({places.size(), static_cast<std::size_t>(query.integer(1)), position + 1}));
+    places[position] += query.integer(4);
   }
+  std::set<std::string> variants;
   std::vector<std::string> broken;
-  for (const auto& [variant, positions] : counts) {
-    int64_t least = INT64_MAX, most = 0;
-    for (int64_t place = 0; place < places; ++place) {
-      const auto found = positions.find(place);
-      const int64_t count = found == positions.end() ? 0 : found->second;
-      least = std::min(least, count);
-      most = std::max(most, count);
-    }
-    if (most - least > 2) broken.push_back(fmt::format("{}: {} to {} times at a place", variant, least, most));
+  for (const auto& [square, places] : counts) {
+    variants.insert(square.second);
+    const auto [least, most] = std::minmax_element(places.begin(), places.end());
+    if (*most - *least > 2) broken.push_back(fmt::format("{}: {} to {} times at a place", square.second, *least, *most));
   }
   return judged("balanced order", "each variant took each place in the order alike",
-                static_cast<int64_t>(counts.size()), broken);
+                static_cast<int64_t>(variants.size()), broken);
 }
 
 // A configuration that names its frames is held to them; else all videos of a run must have as many.

@@ -59,6 +59,12 @@ std::span<const Migration> migrations() {
   return kMigrations;
 }
 
+constexpr std::string_view kDamageHint = "; `vorta-bench db verify` lists what is damaged";
+
+std::string words_of(int code, const char* words) {
+  return fmt::format("SQLite: {}{}", words, (code & 0xff) == SQLITE_CORRUPT ? kDamageHint : "");
+}
+
 }  // namespace
 
 int64_t schema_version() { return migrations().back().version; }
@@ -77,7 +83,7 @@ Statement::~Statement() = default;
 
 void Statement::check(int code) const {
   if (code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE) return;
-  throw DataError(state_->where, fmt::format("SQLite: {}", sqlite3_errmsg(state_->connection)));
+  throw DataError(state_->where, words_of(code, sqlite3_errmsg(state_->connection)));
 }
 
 Statement& Statement::bind(int64_t value) {
@@ -211,7 +217,7 @@ Database::~Database() { sqlite3_close_v2(handle_); }
 
 void Database::fail(int code) const {
   const char* words = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
-  const std::string message = fmt::format("SQLite: {}", words);
+  const std::string message = words_of(code, words);
   if ((code & 0xff) == SQLITE_FULL) throw MachineError(path_.string(), message);
   throw DataError(path_.string(), message);
 }
@@ -295,6 +301,65 @@ void Database::migrate() {
   dangling.reset();
   execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, schema_version()));
   transaction.commit();
+}
+
+namespace {
+
+// SQLite before 3.41 finds NULL in columns of WITHOUT ROWID tables whose key is not their beginning; the rows say otherwise.
+bool is_false_alarm(const Database& database, const std::string& message) {
+  constexpr std::string_view kNull = "NULL value in ";
+  const std::size_t dot = message.rfind('.');
+  if (!message.starts_with(kNull) || dot == std::string::npos) return false;
+  const std::string table = message.substr(kNull.size(), dot - kNull.size()), column = message.substr(dot + 1);
+  Statement known = database.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?");
+  if (!known.bind(table).bind(column).step()) return false;
+  Statement query = database.prepare(fmt::format("SELECT 1 FROM \"{}\" WHERE \"{}\" IS NULL LIMIT 1", table, column));
+  return !query.step();
+}
+
+}  // namespace
+
+std::vector<std::string> damages(const Database& database, CheckDepth depth) {
+  constexpr std::size_t kMost = 20;
+  std::vector<std::string> found;
+  try {
+    Statement query =
+        database.prepare(depth == CheckDepth::kWhole ? "PRAGMA integrity_check(10000)" : "PRAGMA quick_check(10000)");
+    while (found.size() < kMost && query.step()) {
+      std::string line = query.text(0);
+      // "*** in database main ***" comes first
+      if (const auto last = line.rfind('\n'); last != std::string::npos) line = line.substr(last + 1);
+      if (line != "ok" && !is_false_alarm(database, line)) found.push_back(line);
+    }
+  } catch (const DataError& error) {  // so damaged that it cannot even be checked
+    const std::string words = error.what();
+    found.push_back(words.substr(0, words.find(kDamageHint)));
+  }
+  return found;
+}
+
+void require_sound(const Database& database) {
+  const std::vector<std::string> found = damages(database, CheckDepth::kPages);
+  if (found.empty()) return;
+  throw DataError(database.path().string(), fmt::format("is damaged ({}){}", found.front(), kDamageHint));
+}
+
+void ScratchFile::keep_as(const std::filesystem::path& path) const {
+  std::error_code code;
+  std::filesystem::rename(path_, path, code);
+  if (code) throw DataError(path.string(), "cannot be written: " + code.message());
+}
+
+void ScratchFile::remove() const {
+  std::error_code ignored;
+  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) std::filesystem::remove(path_.string() + suffix, ignored);
+}
+
+void require_folder_of(const std::filesystem::path& file) {
+  std::error_code ignored;
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+  if (std::filesystem::is_directory(folder, ignored)) return;
+  throw DataError(file.string(), fmt::format("expected a folder to write to, found none at {}", folder.string()));
 }
 
 Transaction::Transaction(const Database& database) : database_(&database) { database.execute("BEGIN IMMEDIATE"); }

@@ -9,6 +9,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -92,6 +94,31 @@ class Database {
   std::filesystem::path path_;
   sqlite3* handle_ = nullptr;
 };
+
+/// What SQLite finds damaged in pages and (kWhole) indexes and constraints, at most twenty lines; empty: sound.
+enum class CheckDepth { kPages, kWhole };
+std::vector<std::string> damages(const Database& database, CheckDepth depth);
+/// DataError when pages are damaged: before a file is changed, copied or listed, since a query alone may miss it.
+void require_sound(const Database& database);
+
+/// A database under a name of its own that goes away with its log, whatever happens; `keep_as` gives it its place.
+class ScratchFile {
+ public:
+  explicit ScratchFile(std::filesystem::path path) : path_(std::move(path)) { remove(); }
+  ~ScratchFile() { remove(); }
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  /// Renames it; DataError when that fails. Nothing may have it open.
+  void keep_as(const std::filesystem::path& path) const;
+
+ private:
+  void remove() const;
+  std::filesystem::path path_;
+};
+
+/// DataError unless the folder that `file` is to lie in is there.
+void require_folder_of(const std::filesystem::path& file);
 
 /// BEGIN IMMEDIATE now, COMMIT by `commit`, ROLLBACK when it was not called.
 class Transaction {

@@ -41,10 +41,8 @@ int64_t number(const Database& database, std::string_view sql) {
 }
 
 void check_pages(const Database& database, Verification& found) {
-  Statement pages = database.prepare("PRAGMA integrity_check(20)");
-  while (pages.step()) {
-    if (pages.text(0) != "ok") found.problems.push_back("integrity: " + pages.text(0));
-  }
+  for (const std::string& damage : damages(database, CheckDepth::kWhole)) found.problems.push_back("integrity: " + damage);
+  if (!found.problems.empty()) return;  // what refers to what is read from the same pages
   Statement keys = database.prepare("PRAGMA foreign_key_check");
   while (keys.step() && found.problems.size() < 40) {
     found.problems.push_back(fmt::format("row {} of {} refers to a row of {} that is not there", keys.integer(1),
@@ -175,25 +173,26 @@ void publish_database(const fs::path& file, const fs::path& copy) {
   std::error_code code;
   if (fs::exists(copy, code) && fs::equivalent(file, copy, code))
     throw ConfigError(copy.string(), "is the database itself");
-  const fs::path partial = copy.string() + ".partial";
-  fs::remove(partial, code);
+  require_folder_of(copy);
+  const ScratchFile partial(copy.string() + ".partial");
   {
     const Database database(file, OpenMode::kReadOnly);
+    require_sound(database);
     Statement vacuum = database.prepare("VACUUM INTO ?");
-    vacuum.bind(partial.string()).run();
+    vacuum.bind(partial.path().string()).run();
   }
   {
-    const Database published(partial, OpenMode::kPublish);
+    const Database published(partial.path(), OpenMode::kPublish);
     published.execute("PRAGMA journal_mode = DELETE");
     published.execute(lasting_views());
     published.execute("ANALYZE");
   }
-  fs::rename(partial, copy, code);
-  if (code) throw DataError(copy.string(), "cannot be written: " + code.message());
+  partial.keep_as(copy);
 }
 
 int64_t export_rows(const fs::path& file, std::string_view table, ExportFormat format, std::ostream& out) {
   const Database database(file, OpenMode::kReadOnly);
+  require_sound(database);
   Statement row = database.prepare(export_sql(database, table));
   if (format == ExportFormat::kCsv) {
     for (int column = 0; column < row.columns(); ++column)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
@@ -205,18 +206,6 @@ std::string quoted(const fs::path& path) {
   return text + "'";
 }
 
-// A copy beside the target that goes away with its log, however the merge ends.
-struct Scratch {
-  fs::path file;
-  explicit Scratch(fs::path path) : file(std::move(path)) { remove(); }
-  ~Scratch() { remove(); }
-  Scratch(const Scratch&) = delete;
-  void remove() const {
-    std::error_code ignored;
-    for (const char* suffix : {"", "-wal", "-shm", "-journal"}) fs::remove(file.string() + suffix, ignored);
-  }
-};
-
 int64_t count(const Database& database, std::string_view table) {
   Statement query = database.prepare(fmt::format("SELECT count(*) FROM {}", table));
   query.step();
@@ -239,28 +228,63 @@ std::string portable_row(const std::string& table, const std::vector<TableColumn
 
 }  // namespace
 
-MergeSummary merge_databases(const fs::path& into, const std::vector<fs::path>& sources) {
-  const Database database(into, OpenMode::kReadWrite);
-  const fs::path folder = into.has_parent_path() ? into.parent_path() : fs::path(".");
-  MergeSummary summary;
-  const int64_t before = count(database, "trial");
+namespace {
+
+// A source as it is now, in this program's schema.
+struct Copy {
+  std::unique_ptr<ScratchFile> scratch;
+  fs::path folder;  // where the source's artefacts start
+};
+
+// Reads all sources before the target is touched: what is wrong with one leaves the target as it was.
+std::vector<Copy> copies_of(const std::vector<fs::path>& sources, const fs::path& into) {
+  std::vector<Copy> copies;
   for (const fs::path& source : sources) {
     std::error_code ignored;
     const fs::path file = fs::is_directory(source, ignored) ? source / "run.sqlite" : source;
     if (fs::equivalent(file, into, ignored)) throw ConfigError(file.string(), "is the database to merge into");
-    const Scratch scratch(fmt::format("{}.merging-{}", into.string(), ::getpid()));
-    Database(file, OpenMode::kReadOnly).execute("VACUUM INTO " + quoted(scratch.file));
-    {
-      const Database copy(scratch.file, OpenMode::kReadWrite);  // migrates
-      summary.artefacts += bring_artefacts(copy, file.has_parent_path() ? file.parent_path() : fs::path("."), folder);
-    }
-    database.execute("ATTACH " + quoted(scratch.file) + " AS src");
+    const std::string name = fmt::format("{}.merging-{}-{}", into.string(), ::getpid(), copies.size());
+    copies.push_back({std::make_unique<ScratchFile>(name), file.has_parent_path() ? file.parent_path() : fs::path(".")});
+    const Database original(file, OpenMode::kReadOnly);
+    require_sound(original);
+    original.execute("VACUUM INTO " + quoted(copies.back().scratch->path()));
+    const Database migrated(copies.back().scratch->path(), OpenMode::kReadWrite);
+  }
+  return copies;
+}
+
+MergeSummary add_copies(const fs::path& into, const fs::path& folder, const std::vector<Copy>& copies) {
+  const Database database(into, OpenMode::kReadWrite);
+  require_sound(database);
+  MergeSummary summary;
+  const int64_t before = count(database, "trial");
+  for (const Copy& copy : copies) {
+    summary.artefacts += bring_artefacts(Database(copy.scratch->path(), OpenMode::kReadWrite), copy.folder, folder);
+    database.execute("ATTACH " + quoted(copy.scratch->path()) + " AS src");
     merge_attached(database);
     database.execute("DETACH src");
   }
   summary.runs = count(database, "run");
   summary.trials = count(database, "trial");
   summary.new_trials = summary.trials - before;
+  return summary;
+}
+
+}  // namespace
+
+MergeSummary merge_databases(const fs::path& into, const std::vector<fs::path>& sources) {
+  require_folder_of(into);
+  const fs::path folder = into.has_parent_path() ? into.parent_path() : fs::path(".");
+  const std::vector<Copy> copies = copies_of(sources, into);
+  std::error_code code;
+  if (fs::exists(into, code)) return add_copies(into, folder, copies);
+  // A new one gets its name when it is whole.
+  const ScratchFile whole(fmt::format("{}.merging-{}", into.string(), ::getpid()));
+  const MergeSummary summary = add_copies(whole.path(), folder, copies);
+  fs::create_hard_link(whole.path(), into, code);  // unlike a rename, fails where another merge was faster
+  if (!code) return summary;
+  if (fs::exists(into)) return merge_databases(into, {whole.path()});
+  whole.keep_as(into);  // a file system without hard links
   return summary;
 }
 

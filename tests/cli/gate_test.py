@@ -134,6 +134,25 @@ class Gate(unittest.TestCase):
         (self.tmp / "text.sqlite").write_text("not a database " * 100)
         self.call("db", "verify", "text.sqlite", code=2)
         self.call("db", code=2)
+        self.assertIn("did you mean 'time/step'", self.call("db", "history", "one", "--quantity", "time/stepp", code=2))
+        self.assertIn("did you mean 'dense'", self.call("db", "history", "one", "--variant", "dens", code=2))
+        self.assertRegex(self.call("db", "runs", "one"), r"  20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  tiny  class ")
+
+    def test_damage_is_said_and_leaves_nothing(self):
+        torn = self.copy("torn") / "run.sqlite"
+        raw = bytearray(torn.read_bytes())
+        middle = len(raw) // 8192 * 4096
+        raw[middle:middle + 4096 * 4] = b"\x5a" * 4096 * 4
+        torn.write_bytes(raw)
+        for words in (["runs"], ["migrate"], ["export"], ["publish", "half.sqlite"], ["export", "--out", "half.csv"],
+                      ["freeze", "--author", "me", "--reason", "x"]):
+            said = self.call("db", words[0], torn, *words[1:], code=2)
+            self.assertIn("db verify", said)
+        self.assertIn("problem: integrity", self.call("db", "verify", torn, code=1))
+        self.call("db", "merge", "half.sqlite", "one", torn, code=2)
+        self.call("db", "merge", "half.sqlite", "one", "nowhere.sqlite", code=2)
+        self.call("db", "publish", "one", "no/half.sqlite", code=2)
+        self.assertEqual([path.name for path in self.tmp.glob("half*")], [])
 
     def test_shards_merge_into_one_run(self):
         for part in ("1/2", "2/2"):
@@ -142,6 +161,10 @@ class Gate(unittest.TestCase):
         self.assertEqual(len(self.call("db", "runs", "parts.sqlite").strip().splitlines()), 1)
         self.call("compare", "one", "parts.sqlite", "--policy", "policy.json")
         self.call("run", "--suite", "tiny.json", "--out", "x", "--shard", "3/2", code=2)
+        self.assertIn("PART/PARTS", self.call("run", "--suite", "tiny.json", "--out", "x", "--shard", "", code=2))
+        empty = next(f"{part}/9" for part in range(1, 10) if "none of the 3 items" in
+                     self.call("run", "--suite", "tiny.json", "--dry-run", "--shard", f"{part}/9"))
+        self.assertIn("none of the 3 items: nothing to do", self.call("run", "--suite", "tiny.json", "--out", "none", "--shard", empty))
 
     def test_isolated_run_survives_a_kill_and_goes_on(self):
         words = ["run", "--suite", "tiny.json", "--out", "isolated", "--isolate", "--no-report", "--trial-timeout", "300"]
@@ -164,10 +187,36 @@ class Gate(unittest.TestCase):
             self.assertIn(name, said)
         self.assertIn("trials of the same configuration", said)
         self.assertIn("operations at the rate of", said)
-        self.assertIn("in all, loading apart", said)
+        self.assertIn("GiB at most, loading apart", said)
+        self.assertIn("nothing at nowhere", self.call("check", "swept.json", "--history", "nowhere", code=2))
+        self.assertIn("nothing at nowhere", self.call("run", "--suite", "swept.json", "--dry-run", "--history", "nowhere", code=2))
         sweep["sweep"]["where"] = "stepz == 2"
         (self.tmp / "wrong.json").write_text(json.dumps(sweep))
         self.assertIn("#/sweep/where/0", self.call("check", "wrong.json", code=2))
+
+    def test_typed_axes_change_what_is_generated(self):
+        """The routers' own window and rate give the outputs of a variant without either; others do not."""
+        sweep = dict(SUITE, name="axes", measurement={"warmup": 0, "trials": 1, "profile": False}, sweep={
+            "template": {"attention": {"name": "vorta"}},
+            "axes": {"window": [None, "3x1x3", "1x1x1"], "reduction_rate": [None, 0.5, 0.25], "seeds": [0, 1], "model": [str(GOLDEN / "model")]},
+            "zip": [["window", "reduction_rate"]], "where": "seeds == 0 or window == null", "name": "a-very-long-name-of-a-variant.{window}"})
+        sweep["variants"] = SUITE["variants"][:1]
+        (self.tmp / "axes.json").write_text(json.dumps(sweep))
+        said = self.call("check", "axes.json", "--history", "one")
+        self.assertIn("vorta, window 1x1x1, reduction rate 0.25, model ", said)
+        self.assertIn(", float32, seed 0", said)
+        columns = {line.index("about") for line in said.splitlines() if " a video" in line}
+        self.assertEqual(len(columns), 1, said)  # names of any length
+        self.call("run", "--suite", "axes.json", "--out", "axes", "--no-report")
+        with sqlite3.connect(self.tmp / "axes" / "run.sqlite") as database:
+            rows = database.execute("SELECT variant, seed, text, output_sha256 FROM trial JOIN case_row USING (case_id) JOIN item "
+                                    "USING (item_id) JOIN prompt USING (prompt_id) WHERE role = 'timing'").fetchall()
+        outputs = {(variant.rpartition(".")[2], seed, text): output for variant, seed, text, output in rows}
+        self.assertEqual(len(outputs), 3 * (2 + 2 + 1 + 1))
+        for prompt in SUITE["prompts"]:
+            own, same, other = (outputs[window, 0, prompt["text"]] for window in ("", "3x1x3", "1x1x1"))
+            self.assertEqual(own, same)
+            self.assertNotEqual(own, other)
 
 
 if __name__ == "__main__":

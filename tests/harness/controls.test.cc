@@ -101,6 +101,8 @@ TEST_CASE("what a deciding cache costs is seen in a first generation", "[harness
   CHECK(known.variant("dense-13-steps").control_for == std::vector<std::string>{"cached"});  // 5 of 8 blocks of 20 steps
   CHECK(with_planned_controls(spec, engine, UnknownCosts::kLeaveOut).variants.size() == 3);  // and the reference again
   CHECK(engine.outputs.size() == 1);
+  CHECK(with_planned_controls(spec, engine, UnknownCosts::kGenerate, {"dense"}).variants.size() == 3);  // left out: nothing is tried
+  CHECK(engine.outputs.size() == 1);
   engine.fails = true;
   CHECK(with_planned_controls(spec, engine, UnknownCosts::kGenerate).variants.size() == 3);
 }
@@ -123,4 +125,5 @@ TEST_CASE("variants run on their first prompts, controls with their targets", "[
   for (const Case& one : some.items[0].cases)
     names.push_back(spec.variants[one.variant].name);
   CHECK(names == std::vector<std::string>{"dense", "third", "dense-7-steps"});
+  CHECK(make_plan(spec, {"also-half"}).items[0].cases.size() == 3);
 }

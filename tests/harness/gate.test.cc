@@ -281,6 +281,39 @@ TEST_CASE("a policy is read strictly", "[harness][gate]") {
   CHECK(matches("*", "anything"));
 }
 
+TEST_CASE("a gate ends early where more rounds would change nothing that counts", "[harness][gate]") {
+  Policy three = policy();
+  three.looks = 3;
+  const Reach quick{.done = 6, .seconds_per_round = 1};
+  const auto ends = [&](const MeasuredRun& head, int64_t look, const Reach& reach) {
+    return reason_to_end(judge(make_run({.rounds = 6}, "a"), head, three, look), three, StopReason::kPrecision, reach);
+  };
+  CHECK(ends(make_run({.seed = 2, .noise = 0.002, .rounds = 6}, "b"), 1, quick) == StopReason::kPrecision);
+  // Equal noise on both sides; the last look says what it has.
+  const MeasuredRun slow = make_run({.seed = 2, .linear = 1.2, .rounds = 6}, "b");
+  CHECK_FALSE(ends(slow, 1, quick));
+  CHECK(ends(slow, 3, quick) == StopReason::kPrecision);
+  // Another output stays another output.
+  CHECK(ends(make_run({.seed = 2, .rounds = 6, .output = "other"}, "b"), 1, quick) == StopReason::kDecided);
+  MeasuredRun elsewhere = make_run({.seed = 2, .rounds = 6}, "b");
+  elsewhere.line.identity_json = R"({"cpu":"another","gpu":"","threads":2})";
+  CHECK(ends(elsewhere, 1, quick) == StopReason::kDecided);
+  three.accepted = {{.quantity = "output", .reason = "wanted"}};
+  CHECK_FALSE(ends(make_run({.seed = 2, .linear = 1.2, .rounds = 6, .output = "other"}, "b"), 1, quick));
+
+  // Twice the rounds leave an interval of several margins where a round differs by 15 %, and of less than one where by little.
+  const auto noisy = [&](double noise, const Reach& reach) {
+    const GateResult result = judge(make_run({.noise = noise, .rounds = 6}, "a"), make_run({.seed = 2, .noise = noise, .rounds = 6}, "b"), three, 1);
+    REQUIRE(result.outcome == Outcome::kOpen);
+    return reason_to_end(result, three, StopReason::kTime, reach);
+  };
+  three.accepted.clear();
+  CHECK(noisy(0.15, quick) == StopReason::kOutOfReach);
+  CHECK_FALSE(noisy(0.014, quick));
+  three.rounds.max_seconds = 10;  // with 100 s a round, two looks give two rounds
+  CHECK(noisy(0.014, {.done = 6, .seconds_per_round = 100}) == StopReason::kOutOfReach);
+}
+
 TEST_CASE("programs that measure end in their exit code or signal", "[harness][gate]") {
   const Folder folder;
   const fs::path log = folder.path / "log";

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/suite/suite_spec.h"
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -206,10 +209,11 @@ TEST_CASE("a plan has every case once and turns the order of variants", "[harnes
   std::set<std::string> hashes;
   std::map<size_t, std::set<size_t>> positions;  // of each variant over the items
   for (const PlanItem& item : plan.items) {
-    for (size_t i = 0; i < item.cases.size(); ++i) {
-      hashes.insert(item.cases[i].hash);
-      positions[item.cases[i].variant].insert(i);
-      CHECK(item.cases[i].seed == item.seed);
+    const auto order = run_order(item, 0, order_seed(spec));
+    for (size_t i = 0; i < order.size(); ++i) {
+      hashes.insert(order[i]->hash);
+      positions[order[i]->variant].insert(i);
+      CHECK(order[i]->seed == item.seed);
     }
   }
   CHECK(hashes.size() == 18);
@@ -230,6 +234,67 @@ TEST_CASE("case hashes depend on what is generated and on nothing else", "[harne
     INFO(change);
     CHECK(hash(valid_suite(), {change}) != hash(valid_suite()));
   }
+}
+
+TEST_CASE("case hashes are those that results of the repository's suites were stored under", "[harness][plan]") {
+  const auto check = [](const char* suite, const std::map<std::string, std::string>& known) {
+    const SuiteSpec spec = load_suite(suite);
+    const Plan plan = make_plan(spec);
+    for (const auto& [variant, hash] : known) {
+      const auto found = std::find_if(plan.items[0].cases.begin(), plan.items[0].cases.end(),
+                                      [&](const Case& one) { return spec.variants[one.variant].name == variant; });
+      INFO(suite << " " << variant);
+      REQUIRE(found != plan.items[0].cases.end());
+      CHECK(found->hash.substr(0, 8) == hash);
+    }
+  };
+  check("smoke", {{"dense", "eb60f794"}, {"vorta", "6ab3192a"}});
+  check("devices", {{"cpu-float32", "dc9807a9"}, {"cuda-bfloat16", "d51dfc0a"}});
+  check("vbench-speedup", {{"dense", "9a6d77d3"}, {"vorta-pab", "c5131315"}, {"vorta-student", "02c682b8"}, {"teacache", "dc3de1f9"}});
+}
+
+TEST_CASE("variants have models, seeds, windows and rates of their own", "[harness][suite][plan]") {
+  json suite = valid_suite();
+  suite["variants"][1] = json::parse(R"({"name": "vorta", "model": "other", "seeds": [7],
+    "attention": {"name": "vorta", "options": {"window": [3, 1, 3], "reduction_rate": 0.25}}})");
+  const SuiteSpec spec = load(suite);
+  const Variant& vorta = spec.variant("vorta");
+  CHECK(spec.model_of(vorta) == "other");
+  CHECK(spec.model_of(spec.variant("dense")) == "m");
+  CHECK(vorta.attention.window == std::array<int64_t, 3>{3, 1, 3});
+  const json params = json::parse(variant_params(spec, vorta));
+  CHECK(params["model"] == "other");
+  CHECK(params["window"] == json{3, 1, 3});
+  CHECK(params["reduction_rate"] == 0.25);
+  CHECK_FALSE(json::parse(variant_params(spec, spec.variant("sliding"))).contains("window"));
+  const Plan plan = make_plan(spec);
+  CHECK(plan.case_count() == 15);
+  for (const PlanItem& item : plan.items) CHECK(item.cases.size() == (item.seed == 7 ? 3 : 2));
+  const auto refused = [&](const char* pointer, const char* words, auto edit) {
+    json wrong = suite;
+    edit(wrong["variants"]);
+    INFO(pointer);
+    CHECK_THROWS_WITH(load(wrong), Contains(std::string("#/variants/") + pointer) && Contains(words));
+  };
+  refused("1/seeds", "9 is none of the suite's", [](json& v) { v[1]["seeds"] = {9}; });
+  refused("1/seeds", "integers", [](json& v) { v[1]["seeds"] = {-1}; });
+  refused("0/seeds", "reference", [](json& v) { v[0]["seeds"] = {7}; });
+  refused("1/attention/options/window", "three whole numbers", [](json& v) { v[1]["attention"]["options"]["window"] = {3, 3}; });
+  refused("1/attention/options/reduction_rate", "vorta", [](json& v) { v[1]["attention"]["options"]["reduction_rate"] = 2; });
+  refused("2/attention/options/reduction_rate", "unknown", [](json& v) { v[2]["attention"]["options"]["reduction_rate"] = 0.5; });
+  refused("0/attention/options/window", "unknown", [](json& v) { v[0]["attention"]["options"]["window"] = {3, 3, 3}; });
+}
+
+TEST_CASE("what is wrong with a sweep's variant is said of the sweep", "[harness][suite]") {
+  json suite = valid_suite();
+  suite["sweep"] = json::parse(R"({"axes": {"attention": ["dense", "sliding"], "window": ["3x3x3"]}})");
+  CHECK_THROWS_WITH(load(suite), Contains("#/sweep (variant \"dense-window3x3x3\")/attention/options/window"));
+  suite["sweep"] = json::parse(R"({"axes": {"flow_shift": [0]}})");  // the schema wants more than the axis
+  CHECK_THROWS_WITH(load(suite), Contains("variant \"flow_shift0\""));
+  suite["sweep"] = json::parse(R"({"axes": {"seeds": [3], "steps": [4]}})");
+  const SuiteSpec spec = load(suite);
+  CHECK(spec.seeds == std::vector<uint64_t>{0, 7, 3});
+  CHECK(spec.variant("steps4").seeds == std::vector<uint64_t>{3});
 }
 
 TEST_CASE("--only keeps the reference beside what was asked", "[harness][plan]") {

@@ -195,7 +195,7 @@ class Demonstration:
             said = "; ".join(f"{f['variant']} `{f['quantity']}`: {f['words']}" for row in rows for f in row["regressed"])
             rounds = sorted({row["rounds"] for row in rows})
             lines.append(f"| {title} | {len(rows)} | {', '.join(f'{n} x {code}' for code, n in sorted(codes.items()))} | "
-                         f"{'-'.join(map(str, {rounds[0], rounds[-1]} if rounds else ''))} | {said or 'nothing'} |")
+                         f"{' to '.join(map(str, dict.fromkeys((rounds[0], rounds[-1])) if rounds else ''))} | {said or 'nothing'} |")
         (self.options.out / "demonstration.md").write_text("\n".join(lines) + "\n")
 
 
