@@ -171,7 +171,7 @@ def score(options, out, names, extra=()):
         command += ["--full_json_dir", str(listing)]
     run = subprocess.run(command, env=os.environ | {"VBENCH_CACHE_DIR": str(options.weights), "OMP_NUM_THREADS": str(options.threads)},
                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    details = json.loads((out / "speed_score_details.json").read_text())["dimensions"]
+    details = json.loads((out / "speed_score_details.json").read_text())[0]["dimensions"]
     missing = [name for name in names if details[name]["value"] is None]
     if missing:
         print(f"not scored: {', '.join(missing)}\n{run.stderr}", file=sys.stderr)

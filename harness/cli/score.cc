@@ -55,8 +55,11 @@ void print_pairs(const std::vector<FidelityResult>& fidelity) {
     const auto count = [&](auto&& test) { return std::count_if(result.pairs.begin(), result.pairs.end(), test); };
     const auto compared = count([](const FidelityPair& pair) { return pair.value.has_value(); });
     const auto failed = count([](const FidelityPair& pair) { return !pair.error.empty(); });
-    const std::string mean = result.mean() ? fmt::format("{:.6f} {}", *result.mean(), result.metric->unit) : "-";
-    fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}{}\n", result.metric->name, "to pair", mean, "", compared, failed, result.mean() ? "" : "  not measured");
+    const bool plain = result.metric->unit == "1";
+    const std::string unit = plain ? "" : fmt::format(" {}", result.metric->unit);
+    const std::string mean = result.mean() ? fmt::format("{:.6f}{}", *result.mean(), unit) : "-";
+    fmt::print("{:<24} {:<9} {:>10} {:>11} {:>7} {:>7}{}\n", result.metric->name, "to pair", mean, "", compared, failed,
+               result.mean() ? "" : "  not measured");
   }
 }
 
@@ -155,8 +158,10 @@ std::function<int()> add_score(CLI::App& sub) {
                  "temporal_flickering is scored on the static videos alone, copied to OUTPUT_PATH/filtered_videos; the scope: "
                  "temporal_flickering (the first five of each of its prompts), all, or a JSON list of file names");
   sub.add_option("--reference_path", run.reference_path, "Videos of the same names to compare with: differences pair by pair");
-  sub.add_option("--fidelity", run.fidelity, "With --reference_path: metrics between each pair (psnr, ssim, ms_ssim, lpips, clip_distance, dino_distance, "
-                 "warp_error; see `list metrics`); --dimension may then be left out")->take_all();
+  sub.add_option("--fidelity", run.fidelity,
+                 "With --reference_path: metrics between each pair (psnr, ssim, ms_ssim, lpips, clip_distance, dino_distance, "
+                 "warp_error; see `list metrics`); --dimension may then be left out")
+      ->take_all();
   sub.add_option("--load_ckpt_from_local", options->load_ckpt_from_local,
                  "Accepted as VBench's; weights always come from $VBENCH_CACHE_DIR, nothing is downloaded");
   sub.add_option("--name", run.name, "Name of the result files (default: results_DATE-TIME)");

@@ -68,7 +68,8 @@ DimensionPart read_dimension(const json& object) {
 }
 
 std::map<std::string, DimensionPart> read_dimensions(const fs::path& file) {
-  const json document = read_json_file(file);
+  json document = read_json_file(file);
+  if (document.is_array() && document.size() == 1) document = json(document.front());
   std::map<std::string, DimensionPart> parts;
   try {
     for (const auto& [name, object] : document.at("dimensions").items()) {

@@ -66,6 +66,7 @@ void write_pair_differences(const std::filesystem::path& file, const std::vector
   }
   Json json{{"dimensions", std::move(dimensions)}};
   if (!fidelity.empty()) json["fidelity"] = fidelity_json(fidelity);
+  json = Json::array({std::move(json)});  // no object, as score_files.h says
   write_file_atomically(file, json.dump(2, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n");
 }
 

@@ -86,13 +86,14 @@ Json details_json(const VideoList& list, const std::vector<DimensionResult>& res
   Json dimensions = Json::object();
   for (const DimensionResult& result : results) dimensions[std::string(result.dimension->name)] = dimension_details(result);
   const metrics::Totals totals = totals_of(results);
-  return Json{{"dimensions", std::move(dimensions)},
+  Json details{{"dimensions", std::move(dimensions)},
               {"totals", {{"profile", metrics::to_string(profile_of(results))},
                           {"quality_score", optional_json(totals.quality)},
                           {"semantic_score", optional_json(totals.semantic)},
                           {"total_score", optional_json(totals.total)}}},
               {"missing_videos", list.missing.size()},
               {"missing", list.missing}};
+  return Json::array({std::move(details)});  // VBench's scripts take every object among a folder's JSON files for scores
 }
 
 }  // namespace

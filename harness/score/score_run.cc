@@ -266,7 +266,7 @@ void make_folder(const fs::path& folder) {
 
 std::string journal_suffix(const Shard& shard) { return shard.count == 1 ? "" : fmt::format(".{}-of-{}", shard.index, shard.count); }
 
-ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name);
+ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name, const fs::path& results);
 
 }  // namespace
 
@@ -280,13 +280,13 @@ ScoreSummary score_videos(const ScoreRunOptions& options) {
   engine::open_device(options.device);  // one that is not there is said once
   make_folder(options.output_path);
   ScoreSummary summary, second;
-  if (!options.videos.dimensions.empty()) summary = score_folder(options, name);
+  if (!options.videos.dimensions.empty()) summary = score_folder(options, name, options.output_path);
   if (options.reference_path.empty()) return summary;
   if (!options.videos.dimensions.empty()) {
     ScoreRunOptions reference = options;
     reference.videos.videos_path = options.reference_path;
     if (!options.static_filter.empty()) make_folder(reference.output_path /= "reference");  // its own filtered videos
-    second = score_folder(reference, name + "_reference");
+    second = score_folder(reference, name, options.output_path / "reference" / name);  // where VBench's scripts do not look
     summary.failed += second.failed;
     summary.left_to_others += second.left_to_others;
     summary.files.insert(summary.files.end(), second.files.begin(), second.files.end());
@@ -303,7 +303,7 @@ ScoreSummary score_videos(const ScoreRunOptions& options) {
 
 namespace {
 
-ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name) {
+ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name, const fs::path& results) {
   const at::NoGradGuard no_grad;
   ScoreJournal journal(options.output_path, journal_suffix(options.shard));
   const ScorerWeights weights = ScorerWeights::from_environment();
@@ -317,7 +317,10 @@ ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& nam
     if (!summary.results.back().aggregate()) ++summary.unmeasured;
   }
   summary.preset = verdict_of(options.videos.preset, summary.results);
-  if (summary.left_to_others == 0) summary.files = write_score_files(options.output_path, name, list, summary.results);
+  if (summary.left_to_others == 0) {
+    make_folder(results);
+    summary.files = write_score_files(results, name, list, summary.results);
+  }
   return summary;
 }
 

@@ -48,8 +48,8 @@ struct ScoreSummary {
 
 /// Scores what is not in the journal of `output_path` yet, dimension after dimension; while a network works the next video
 /// is decoded. A video that cannot be scored is logged and left out, the rest goes on. With `static_filter`, temporal_flickering
-/// is scored on what static_filter.h keeps; with `reference_path`, that folder is scored as well (its files are named
-/// <name>_reference_...) and <name>_pair_differences.json is written, with the metrics `fidelity` of every pair. A shard that leaves work
+/// is scored on what static_filter.h keeps; with `reference_path`, that folder is scored as well (its files are in
+/// reference/<name>) and <name>_pair_differences.json is written, with the metrics `fidelity` of every pair. A shard that leaves work
 /// writes none of these files.
 /// @throws ConfigError and DataError for wrong options and lists, MachineError when the journal cannot be written.
 ScoreSummary score_videos(const ScoreRunOptions& options);

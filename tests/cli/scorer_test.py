@@ -6,10 +6,13 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
 BINARY = pathlib.Path(os.environ["VORTA_BENCH"]).resolve()
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PYTHON_HAS_TORCH = subprocess.run([sys.executable, "-c", "import numpy, torch"], capture_output=True, check=False).returncode == 0
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
 
 
@@ -70,13 +73,25 @@ class Scorers(unittest.TestCase):
         self.assertEqual(sorted(table["means"]), ["clean", "flicker 0.5", "flicker 1", "noise 0.5", "noise 1"])
         self.assertIn("raft-things.pth", table["not_measured"]["dynamic_degree"])
 
+    @unittest.skipUnless(PYTHON_HAS_TORCH, "needs a Python with torch and numpy")
+    def test_the_converter_says_what_it_cannot_convert_and_goes_on(self):
+        shutil.copy(GOLDEN / "checkpoints" / "not_a_checkpoint.pth", self.tmp / "text.pth")
+        shutil.copy(GOLDEN / "checkpoints" / "plain.pth", self.tmp / "plain.pth")
+        files = [self.tmp / name for name in ("text.pth", "absent.pth", "plain.pth")]
+        done = subprocess.run([sys.executable, ROOT / "metrics" / "convert_checkpoint.py", *files], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("text.pth] expected a checkpoint of torch.save, found something else", done.stderr)
+        self.assertIn("absent.pth] no such file", done.stderr)
+        self.assertIn("plain.pth.safetensors: 3 tensors", done.stdout)
+        self.assertTrue((self.tmp / "plain.pth.safetensors").exists())
+
     def test_all_is_what_the_mode_allows(self):
         (self.tmp / "clips").mkdir()
         shutil.copy(GOLDEN / "vbench" / "discs.mp4", self.tmp / "clips" / "discs.mp4")
         command = ["score", "--videos_path", self.tmp / "clips", "--dimension", "all", "--output_path", self.tmp / "out", "--name", "run"]
         done = call(*command, "--mode", "custom_input", VBENCH_CACHE_DIR=self.tmp, HOME=self.tmp)
         self.assertEqual(done.returncode, 1, done.stdout)  # some have no weights
-        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())["dimensions"]
+        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())[0]["dimensions"]
         self.assertEqual(len(details), 10)  # the other six need what VBench's list says of its prompts
         self.assertNotIn("scene", details)
         self.assertEqual([name for name, row in details.items() if row["value"] is not None], ["temporal_flickering"])
@@ -94,7 +109,7 @@ class Scorers(unittest.TestCase):
                     self.tmp / "out", "--name", "run", VBENCH_CACHE_DIR=self.tmp / "weights", HOME=self.tmp)
         self.assertNotEqual(done.returncode, 0, done.stdout)
         self.assertRegex(done.stdout, r"musiq_spaq_ckpt-358bb6af\.pth\] is not the official file: its SHA-256 is [0-9a-f]{64}, the official one begins with 358bb6af")
-        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())["dimensions"]["imaging_quality"]
+        details = json.loads((self.tmp / "out" / "run_score_details.json").read_text())[0]["dimensions"]["imaging_quality"]
         self.assertIsNone(details["value"])
         self.assertEqual([file["official_hash"] for file in details["weights"]], [False])
 

@@ -340,7 +340,9 @@ nlohmann::json dimension(double weight, double shift, int prompts, double noise,
 }
 
 std::string details(double first, double second, uint64_t seed = 1) {
-  return nlohmann::json{{"dimensions", {{"first", dimension(0.75, first, 12, 0.001, seed)}, {"second", dimension(0.25, second, 12, 0.001, seed + 50)}}}}.dump();
+  nlohmann::json object;
+  object["dimensions"] = {{"first", dimension(0.75, first, 12, 0.001, seed)}, {"second", dimension(0.25, second, 12, 0.001, seed + 50)}};
+  return nlohmann::json::array({object}).dump();
 }
 
 GateResult judged_scores(const Folder& folder, const std::string& base_text, const std::string& head_text) {

@@ -155,7 +155,7 @@ TEST_CASE("a video without a prompt fails alone, and a prompt without a video is
   const ScoreSummary summary = score_videos(options);
   CHECK(summary.failed == 1);
   CHECK(read_ordered(folder / "out" / "run_eval_results.json").at("temporal_flickering").at(1).size() == 1);
-  const auto details = read_ordered(folder / "out" / "run_score_details.json");
+  const auto details = read_ordered(folder / "out" / "run_score_details.json").at(0);
   CHECK(details.at("missing").at(0).get<std::string>().ends_with("v/c.mp4"));
   CHECK(details.at("missing_videos") == 1);
   CHECK(details.at("dimensions").at("temporal_flickering").at("failed").at(0).at("error").get<std::string>().find("b.mp4] has no prompt") !=
@@ -199,7 +199,7 @@ TEST_CASE("result files have VBench's layout, and bad files are left out", "[har
   const auto info = read_ordered(folder / "out" / "run_full_info.json");
   CHECK(info.size() == 2);
   CHECK(info.at(1).at("prompt_en") == "caf\u00e9");
-  const auto details = read_ordered(folder / "out" / "run_score_details.json").at("dimensions");
+  const auto details = read_ordered(folder / "out" / "run_score_details.json").at(0).at("dimensions");
   CHECK(details.at("temporal_flickering").at("videos").at(0).at("frames").size() == 5);
   CHECK(details.at("temporal_flickering").at("failed").at(0).at("error").get<std::string>().find("broken.mp4") != std::string::npos);
   CHECK(details.at("subject_consistency").at("not_measured").get<std::string>().find("dino_vitbase16_pretrain.pth") != std::string::npos);

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -148,7 +149,7 @@ TEST_CASE("a metric's record holds its profile, version, unit, direction, values
   const engine::TemporaryFolder folder;
   put_clips(folder / "v", {"a.mp4"});
   const ScoreSummary summary = score_videos(folder_run(folder / "v", folder / "out", {"temporal_flickering", "dynamic_degree"}));
-  const auto record = json_of(folder / "out" / "run_score_details.json").at("dimensions").at("temporal_flickering");
+  const auto record = json_of(folder / "out" / "run_score_details.json").at(0).at("dimensions").at("temporal_flickering");
   CHECK(record.at("profile") == "vbench");
   CHECK(record.at("version") == "vbench 0.1.5");
   CHECK(record.at("unit") == "1");
@@ -213,7 +214,7 @@ TEST_CASE("two folders of the same names give a difference a pair", "[harness][s
   options.reference_path = (folder / "dense").string();
   const ScoreSummary summary = score_videos(options);
   CHECK(summary.files.size() == 7);
-  const auto found = json_of(folder / "out" / "run_pair_differences.json").at("dimensions").at("temporal_flickering");
+  const auto found = json_of(folder / "out" / "run_pair_differences.json").at(0).at("dimensions").at("temporal_flickering");
   CHECK(found.at("pairs") == 2);
   CHECK(found.at("without_partner") == nlohmann::ordered_json({"c-0.mp4", "d-0.mp4"}));
   CHECK(found.at("items").at(0).at("difference") == 0.0);
@@ -222,6 +223,25 @@ TEST_CASE("two folders of the same names give a difference a pair", "[harness][s
   CHECK(second != 0.0);
   CHECK(found.at("mean_difference").get<double>() == Approx(second / 2));
   CHECK(found.at("standard_error").get<double>() == Approx(std::abs(second) / 2));
+  // VBench's script: every JSON file of the folder and of the folders in it that is an object holds {dimension: [score, ...]}.
+  std::map<std::string, double> read;
+  int64_t objects = 0;
+  const auto take = [&](const fs::path& file) {
+    const nlohmann::ordered_json json = json_of(file);
+    if (!json.is_object()) return;
+    ++objects;
+    for (const auto& [name, result] : json.items()) read[name] = result.at(0).get<double>();
+  };
+  for (const auto& entry : fs::directory_iterator(folder / "out")) {
+    if (entry.path().extension() == ".json") take(entry.path());
+    if (!entry.is_directory()) continue;
+    for (const auto& inner : fs::directory_iterator(entry.path())) {
+      if (inner.path().extension() == ".json") take(inner.path());
+    }
+  }
+  CHECK(objects == 1);
+  CHECK(read == std::map<std::string, double>{{"temporal_flickering", *summary.results[0].aggregate()}});
+  CHECK(json_of(folder / "out" / "reference" / "run" / "run_eval_results.json").at("temporal_flickering").at(1).size() == 3);
 }
 
 TEST_CASE("two folders of the same names are compared pair by pair by metrics of frames", "[harness][score]") {
@@ -242,7 +262,7 @@ TEST_CASE("two folders of the same names are compared pair by pair by metrics of
   const ScoreSummary summary = score_videos(options);
   CHECK(summary.failed == 4);
   CHECK(summary.unmeasured == 1);
-  const auto found = json_of(folder / "out" / "run_pair_differences.json").at("fidelity");
+  const auto found = json_of(folder / "out" / "run_pair_differences.json").at(0).at("fidelity");
   CHECK(found.at("psnr").at("mean") == 100.0);  // the ceiling, which the same frames have
   CHECK(found.at("psnr").at("unit") == "dB");
   CHECK(found.at("ssim").at("items") == nlohmann::ordered_json::parse(R"([{"video": "a.mp4", "value": 1.0}])"));
