@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace vorta::harness {
 namespace {
@@ -27,6 +28,17 @@ std::optional<double> harm_of(const Sides& sides, const std::string& quantity, d
   if (is_score(quantity)) return harm_sign(sides, quantity) * (head - base);
   if (!(base > 0.0) || !(head > 0.0)) return std::nullopt;
   return std::log(head / base);
+}
+
+// Whether only a profiled trial says it.
+bool is_observed(std::string_view quantity) {
+  constexpr std::string_view kFamilies[] = {"operator/", "fastest/", "kernel/", "calls/", "kernels"};
+  return std::any_of(std::begin(kFamilies), std::end(kFamilies), [&](std::string_view family) { return quantity.starts_with(family); });
+}
+
+bool has_observed_trials(const MeasuredRun& run, const std::string& variant) {
+  const auto of_variant = [&](const auto& row) { return row.variant == variant && is_observed(row.quantity); };
+  return std::any_of(run.values.begin(), run.values.end(), of_variant) || std::any_of(run.facts.begin(), run.facts.end(), of_variant);
 }
 
 }  // namespace
@@ -86,11 +98,22 @@ Finding blank_finding(const QuantityKey& key, const Check& check) {
   return finding;
 }
 
-Finding missing_finding(const QuantityKey& key, const Check& check) {
+Finding missing_finding(const Sides& sides, const QuantityKey& key, const Check& check) {
   Finding finding = blank_finding(key, check);
   finding.verdict = "missing";
   finding.outcome = Outcome::kRegression;
   finding.words = "the base has it, the head does not";
+  if (!is_observed(key.second)) return finding;
+  if (!has_observed_trials(sides.head, key.first)) {
+    finding.verdict = "incomparable";
+    finding.outcome = Outcome::kIncomparable;
+    finding.words = "the head made no observed trial of this variant";
+  } else if (check.margin && check.quantity.ends_with('*')) {
+    finding.verdict = "gone";
+    finding.outcome = Outcome::kPass;
+    finding.harmless = true;
+    finding.words = "the head does without it";
+  }
   return finding;
 }
 

@@ -155,6 +155,31 @@ TEST_CASE("a quality loss, a changed output, more calls and missing numbers are 
   CHECK(finding(judge(base, failing, policy(), 1), "vorta", "trials").outcome == Outcome::kRegression);
 }
 
+TEST_CASE("a head without observed trials is another measurement, not a regression", "[harness][gate]") {
+  const MeasuredRun base = make_run({}, "a");
+  MeasuredRun blind = make_run({.seed = 2}, "b");
+  std::erase_if(blind.values, [](const auto& value) { return value.quantity.starts_with("operator/"); });
+  std::erase_if(blind.facts, [](const auto& fact) { return fact.quantity.starts_with("calls/"); });
+  const GateResult result = judge(base, blind, policy(), 1);
+  CHECK(result.outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "vorta", kLinear).words.find("no observed trial") != std::string::npos);
+  CHECK(finding(result, "vorta", "calls/vorta::linear").outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "vorta", "time/step").outcome == Outcome::kPass);
+}
+
+TEST_CASE("an operator that the head does without is no regression, a call or a check by name that is missing is", "[harness][gate]") {
+  const MeasuredRun base = make_run({}, "a");
+  MeasuredRun fused = make_run({.seed = 2}, "b");
+  std::erase_if(fused.values, [](const auto& value) { return value.quantity == kLinear; });
+  CHECK(finding(judge(base, fused, policy(), 1), "vorta", kLinear).verdict == "gone");
+  CHECK(judge(base, fused, policy(), 1).outcome == Outcome::kPass);
+  Policy named = policy();
+  named.checks.push_back({.quantity = kLinear, .margin = 0.03});
+  CHECK(judge(base, fused, named, 1).outcome == Outcome::kRegression);
+  std::erase_if(fused.facts, [](const auto& fact) { return fact.quantity.starts_with("calls/"); });
+  CHECK(finding(judge(base, fused, policy(), 1), "vorta", "calls/vorta::linear").outcome == Outcome::kRegression);
+}
+
 TEST_CASE("what a check names in full is that check's alone", "[harness][gate]") {
   Policy named = policy();
   named.checks.push_back({.quantity = "score/quality/steady", .margin = 0.05, .on_inconclusive = OnInconclusive::kPass});
