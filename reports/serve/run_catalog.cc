@@ -103,10 +103,13 @@ json expected_trials(const Database& database, int64_t run, const json& suite) {
   if (!suite.contains("prompts") || !suite["prompts"].is_array()) return nullptr;
   std::map<std::string, int64_t> prompts;
   for (const json& prompt : suite["prompts"]) prompts.try_emplace(prompt.value("text", ""), static_cast<int64_t>(prompts.size()));
+  std::set<int64_t> seeds;
+  for (const json& seed : suite.value("seeds", json::array())) seeds.insert(seed.get<int64_t>());
   std::vector<std::pair<int64_t, int64_t>> items;  // prompt and seed
   Statement item = database.prepare("SELECT text, seed FROM item JOIN prompt USING (prompt_id)");
   while (item.step()) {
-    if (const auto found = prompts.find(item.text(0)); found != prompts.end()) items.emplace_back(found->second, item.integer(1));
+    const auto found = prompts.find(item.text(0));  // other runs in the same database have items of their own
+    if (found != prompts.end() && seeds.contains(item.integer(1))) items.emplace_back(found->second, item.integer(1));
   }
   const int64_t begun = one_number(database, run, "SELECT max(repeat) + 1 FROM trial WHERE run_id = ? AND role = 'timing'");
   const int64_t profiled = one_number(database, run, "SELECT max(repeat) + 1 FROM trial WHERE run_id = ? AND role = 'profile'");

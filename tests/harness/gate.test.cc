@@ -180,6 +180,27 @@ TEST_CASE("an operator that the head does without is no regression, a call or a 
   CHECK(finding(judge(base, fused, policy(), 1), "vorta", "calls/vorta::linear").outcome == Outcome::kRegression);
 }
 
+TEST_CASE("a policy's typing errors do not pass", "[harness][gate]") {
+  const MeasuredRun base = make_run({}, "a"), head = make_run({.seed = 2}, "b");
+  Policy typed = policy();
+  typed.source = "policy.json";
+  typed.environment = {"cpu"};
+  CHECK(judge(base, head, typed, 1).outcome == Outcome::kPass);
+  typed.checks.push_back({.quantity = "routes", .tolerance = 0.0});       // a suite may have none
+  typed.checks.push_back({.quantity = "kernel/*", .margin = 0.02});       // and a machine no GPU
+  CHECK(judge(base, head, typed, 1).outcome == Outcome::kPass);
+  typed.checks.push_back({.quantity = "time/stepp", .margin = 0.03, .line = 9});
+  const GateResult result = judge(base, head, typed, 1);
+  CHECK(result.outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "*", "time/stepp").words.find("did you mean 'time/step'") != std::string::npos);
+  CHECK(finding(result, "*", "time/stepp").line == 9);
+  typed.checks.back() = {.quantity = "time/step", .variant = "vortaa", .margin = 0.03};
+  CHECK(finding(judge(base, head, typed, 1), "vortaa", "time/step").words.find("did you mean 'vorta'") != std::string::npos);
+  typed.checks.pop_back();
+  typed.environment = {"cpuu"};
+  CHECK(finding(judge(base, head, typed, 1), "*", "environment/cpuu").words.find("did you mean 'cpu'") != std::string::npos);
+}
+
 TEST_CASE("what a check names in full is that check's alone", "[harness][gate]") {
   Policy named = policy();
   named.checks.push_back({.quantity = "score/quality/steady", .margin = 0.05, .on_inconclusive = OnInconclusive::kPass});

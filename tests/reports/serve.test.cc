@@ -129,6 +129,7 @@ TEST_CASE("progress counts what each variant runs on, and the rounds that were a
   for (const char* prompt : {"a", "b"}) {
     for (const int64_t seed : {0, 1}) items.push_back(store.ensure_item({prompt, "", "{}", seed}));
   }
+  store.ensure_item({"a", "", "{}", 7});  // of another run
   const CaseId dense = store.ensure_case(run, {"dense", "", "{}", 0});
   store.ensure_case(run, {"first", "", R"({"v": 1})", 1});
   store.ensure_case(run, {"odd", "", R"({"v": 2})", 2});
