@@ -54,6 +54,15 @@ Finding compare_fact(const Sides& sides, const QuantityKey& key, const Check& ch
   }
   finding.units = static_cast<int64_t>(common);
   if (common == 0) return missing_finding(sides, key, check);
+  const bool is_work = key.second.starts_with("flops/") || key.second.starts_with("density/");
+  if (changed > 0 && is_work && has_observed_trials(sides.base, key.first) != has_observed_trials(sides.head, key.first)) {
+    finding = blank_finding(key, check);
+    finding.deterministic = true;
+    finding.verdict = "incomparable";
+    finding.outcome = Outcome::kIncomparable;
+    finding.words = "measured on one side, predicted on the other, which made no observed trial";
+    return finding;
+  }
   if (changed == 0) finding.words = fmt::format("equal on {} item{}", common, common == 1 ? "" : "s");
   else if (!base.begin()->second->is_number) {
     finding.verdict = "changed";

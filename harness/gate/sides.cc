@@ -36,12 +36,12 @@ bool is_observed(std::string_view quantity) {
   return std::any_of(std::begin(kFamilies), std::end(kFamilies), [&](std::string_view family) { return quantity.starts_with(family); });
 }
 
+}  // namespace
+
 bool has_observed_trials(const MeasuredRun& run, const std::string& variant) {
   const auto of_variant = [&](const auto& row) { return row.variant == variant && is_observed(row.quantity); };
   return std::any_of(run.values.begin(), run.values.end(), of_variant) || std::any_of(run.facts.begin(), run.facts.end(), of_variant);
 }
-
-}  // namespace
 
 Sides sides_of(const MeasuredRun& base, const MeasuredRun& head, const Policy& policy) {
   const double confidence = 1.0 - (1.0 - policy.confidence) / static_cast<double>(policy.looks);
@@ -103,12 +103,13 @@ Finding missing_finding(const Sides& sides, const QuantityKey& key, const Check&
   finding.verdict = "missing";
   finding.outcome = Outcome::kRegression;
   finding.words = "the base has it, the head does not";
-  if (!is_observed(key.second)) return finding;
+  const bool is_memory = key.second.starts_with("memory/");  // some scopes are observed, some timed
+  if (!is_observed(key.second) && !is_memory) return finding;
   if (!has_observed_trials(sides.head, key.first)) {
     finding.verdict = "incomparable";
     finding.outcome = Outcome::kIncomparable;
     finding.words = "the head made no observed trial of this variant";
-  } else if (check.margin && check.quantity.ends_with('*')) {
+  } else if (!is_memory && check.margin && check.quantity.ends_with('*')) {
     finding.verdict = "gone";
     finding.outcome = Outcome::kPass;
     finding.harmless = true;

@@ -156,12 +156,19 @@ TEST_CASE("a quality loss, a changed output, more calls and missing numbers are 
 }
 
 TEST_CASE("a head without observed trials is another measurement, not a regression", "[harness][gate]") {
-  const MeasuredRun base = make_run({}, "a");
-  MeasuredRun blind = make_run({.seed = 2}, "b");
+  MeasuredRun base = make_run({}, "a"), blind = make_run({.seed = 2}, "b");
+  base.values.push_back({"vorta", "memory/tensor", "a", "a", 0, 100});
+  base.facts.push_back({"vorta", "flops/total", "", "100", true});
+  blind.facts.push_back({"vorta", "flops/total", "", "101", true});
   std::erase_if(blind.values, [](const auto& value) { return value.quantity.starts_with("operator/"); });
   std::erase_if(blind.facts, [](const auto& fact) { return fact.quantity.starts_with("calls/"); });
-  const GateResult result = judge(base, blind, policy(), 1);
+  Policy everything = policy();
+  everything.checks.push_back({.quantity = "memory/*", .margin = 0.02});
+  everything.checks.push_back({.quantity = "flops/*", .tolerance = 0.0});
+  const GateResult result = judge(base, blind, everything, 1);
   CHECK(result.outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "vorta", "memory/tensor").outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "vorta", "flops/total").words.find("predicted on the other") != std::string::npos);
   CHECK(finding(result, "vorta", kLinear).words.find("no observed trial") != std::string::npos);
   CHECK(finding(result, "vorta", "calls/vorta::linear").outcome == Outcome::kIncomparable);
   CHECK(finding(result, "vorta", "time/step").outcome == Outcome::kPass);
