@@ -57,6 +57,7 @@
     cell.append(run.expected ? done + " of " + run.expected : done + " trials");
     return cell;
   };
+  const shortCommit = (commit) => (/^[0-9a-f]{12,}$/.test(commit || "") ? commit.slice(0, 10) : commit || "");
   const showRuns = () => {
     const body = by("runs").querySelector("tbody");
     body.replaceChildren(...runs.map((run) => {
@@ -65,7 +66,7 @@
       if (!run.error) link.append(Object.assign(element("a", "report"), { href: "/runs/" + run.id + "/report.html" }));
       const last = run.error || (run.last ? run.last.variant + ", " + run.last.prompt + ", seed " + run.last.seed + " (" + run.last.role + ", " + run.last.status + ")" : "–");
       const machine = run.environment ? [run.environment.gpu || run.environment.cpu, run.environment.threads + " threads"].join(", ") : "–";
-      return row([run.id, run.suite || "–", element("td", word, className), run.error ? "–" : progress(run),
+      return row([run.id, run.suite || "–", shortCommit(run.commit) || "–", element("td", word, className), run.error ? "–" : progress(run),
                   element("td", String(trials(run, "failed")), trials(run, "failed") ? "number failed" : "number"), last, machine, when(run.started), link]);
     }));
     const live = runs.filter((run) => state(run)[0] === "running").length;
@@ -82,11 +83,13 @@
     fill(by("history-stage"), [...new Set(ofSuite.map((r) => r.stage))]);
     const value = by("history-value").value;
     const values = ofSuite.filter((r) => r.stage === by("history-stage").value && typeof r[value] === "number")
-      .map((r) => ({ ...r, at: new Date(r.started * 1000).toISOString(), line: r.variant + " " + r.environment, machine: r.environment.slice(0, 8) }));
+      .sort((a, b) => a.started - b.started)
+      .map((r) => ({ ...r, commit: shortCommit(r.commit) || "no commit", at: new Date(r.started * 1000).toISOString(), line: r.variant + " " + r.environment, machine: r.environment.slice(0, 8) }));
     await draw("history-chart", { width: 900, height: 280, data: { values }, mark: { type: "line", point: { size: 60 } }, encoding: {
-      x: { field: "at", type: "temporal", title: "run began" }, y: { field: value, type: "quantitative", title: value === "speedup" ? "speed-up" : "median seconds" },
+      x: by("history-along").value === "commit" ? { field: "commit", type: "ordinal", title: "commit, oldest first", sort: [...new Set(values.map((v) => v.commit))], axis: { labelAngle: -45 } }
+                                                : { field: "at", type: "temporal", title: "run began" }, y: { field: value, type: "quantitative", title: value === "speedup" ? "speed-up" : "median seconds" },
       color: { field: "variant", type: "nominal", title: null }, shape: { field: "machine", type: "nominal", title: "environment" }, detail: { field: "line" },
-      tooltip: ["id", "variant", "version", "machine", { field: value, format: ".4g" }].map((t) => (typeof t === "string" ? { field: t } : t)) } });
+      tooltip: ["id", "commit", "variant", "version", "machine", { field: value, format: ".4g" }].map((t) => (typeof t === "string" ? { field: t } : t)) } });
   };
 
   const reports = new Map();
@@ -143,7 +146,7 @@
     if (!runs.some((run) => !run.error)) return;
     await Promise.all([showHistory(), showComparison(), showProfile()]);
   };
-  for (const id of ["history-suite", "history-stage", "history-value"]) by(id).addEventListener("change", guarded(showHistory));
+  for (const id of ["history-suite", "history-stage", "history-value", "history-along"]) by(id).addEventListener("change", guarded(showHistory));
   for (const id of ["compare-base", "compare-head"]) by(id).addEventListener("change", guarded(showComparison));
   by("profile-run").addEventListener("change", guarded(showProfile));
   by("profile-variant").addEventListener("change", guarded(showProfile));

@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 
 #include "engine/base/json_io.h"
+#include "engine/base/nearest.h"
 #include "harness/gate/sides.h"
 
 namespace vorta::harness {
@@ -25,12 +28,37 @@ Finding whole(std::string variant, std::string quantity, Outcome outcome, std::s
   return finding;
 }
 
+std::string no_key(const nlohmann::json& identity, const std::string& key) {
+  std::vector<std::string> known;
+  for (const auto& [name, value] : identity.items()) known.push_back(name);
+  return "neither run says it: " + unknown_name_message("key of an environment", key, std::move(known));
+}
+
+// A check by name that found nothing would pass unseen, mistyped or not measured. Families (a star) may be empty, and what
+// is always called the same is no typing error: a suite may have no routes.
+std::optional<Finding> unmatched(const Sides& sides, const Check& check) {
+  if (check.quantity.ends_with('*') || check.quantity.find('/') == std::string::npos || check.min_share > 0) return std::nullopt;
+  std::set<std::string> variants, quantities;
+  for (const MeasuredRun* run : {&sides.base, &sides.head}) {
+    for (const auto& [variant, hash] : run->case_hashes) variants.insert(variant);
+    for (const auto& value : run->values) quantities.insert(value.quantity);
+    for (const auto& fact : run->facts) quantities.insert(fact.quantity);
+  }
+  const bool any = std::any_of(variants.begin(), variants.end(), [&](const std::string& name) { return matches(check.variant, name); });
+  const std::string why = any ? unknown_name_message("quantity", check.quantity, {quantities.begin(), quantities.end()})
+                              : unknown_name_message("variant", check.variant, {variants.begin(), variants.end()});
+  Finding finding = whole(check.variant, check.quantity, Outcome::kIncomparable, "neither run has it: " + why);
+  finding.line = check.line;
+  return finding;
+}
+
 // What must agree before numbers mean anything.
 void check_frame(const MeasuredRun& base, const MeasuredRun& head, const Policy& policy, std::vector<Finding>& out) {
   const auto before = parse_json(base.line.identity_json, "environment"), now = parse_json(head.line.identity_json, "environment");
   for (const std::string& key : policy.environment) {
     const auto a = before.value(key, nlohmann::json()), b = now.value(key, nlohmann::json());
     if (a != b) out.push_back(whole("*", "environment/" + key, Outcome::kIncomparable, fmt::format("base {}, head {}", a.dump(), b.dump())));
+    else if (a.is_null() && !policy.source.empty()) out.push_back(whole("*", "environment/" + key, Outcome::kIncomparable, no_key(now, key)));
   }
   const std::string gpu = now.contains("gpu") ? now["gpu"].dump() : "";
   if (!policy.requires_gpu.empty() && gpu.find(policy.requires_gpu) == std::string::npos) {
@@ -85,8 +113,11 @@ GateResult judge(const MeasuredRun& base, const MeasuredRun& head, const Policy&
   check_frame(base, head, policy, result.findings);
   const Sides sides = sides_of(base, head, policy);
   for (const Check& check : policy.checks) {
+    const size_t before = result.findings.size();
     if (check.margin) check_noisy(sides, check, result.findings);
     else check_deterministic(sides, check, result.findings);
+    if (policy.source.empty() || result.findings.size() > before) continue;  // no file: the default policy fits any run
+    if (auto finding = unmatched(sides, check)) result.findings.push_back(std::move(*finding));
   }
   accept(result.findings, policy, accepted);
   if (result.findings.empty()) {

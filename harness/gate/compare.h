@@ -26,7 +26,7 @@ struct Finding {
   std::optional<double> harm, low, high;
   std::optional<double> p_adjusted, detectable, noise_floor;
   int64_t units = 0;
-  std::string verdict;               // better, worse, equivalent, inconclusive; same, changed; missing
+  std::string verdict;               // better, worse, equivalent, inconclusive; same, changed; missing, gone, incomparable
   bool harmless = false;             // noisy: harm of the margin is excluded
   Outcome outcome = Outcome::kPass;
   std::string words;                 // one sentence with the numbers

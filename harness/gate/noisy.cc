@@ -164,7 +164,7 @@ void check_noisy(const Sides& sides, const Check& check, std::vector<Finding>& o
     if (!looks_at(sides.policy, check, key.first, key.second)) continue;
     if (!sides.base.case_hashes.contains(key.first) || !sides.head.case_hashes.contains(key.first)) continue;
     if (!is_large(sides, key, check)) continue;
-    if (!sides.head_values.contains(key)) out.push_back(missing_finding(key, check));
+    if (!sides.head_values.contains(key)) out.push_back(missing_finding(sides, key, check));
     else if (sides.base_values.contains(key)) family.push_back(measure(sides, key, check));
   }
   decide(family, check, sides, out);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace vorta::harness {
 namespace {
@@ -29,7 +30,18 @@ std::optional<double> harm_of(const Sides& sides, const std::string& quantity, d
   return std::log(head / base);
 }
 
+// Whether only a profiled trial says it.
+bool is_observed(std::string_view quantity) {
+  constexpr std::string_view kFamilies[] = {"operator/", "fastest/", "kernel/", "calls/", "kernels"};
+  return std::any_of(std::begin(kFamilies), std::end(kFamilies), [&](std::string_view family) { return quantity.starts_with(family); });
+}
+
 }  // namespace
+
+bool has_observed_trials(const MeasuredRun& run, const std::string& variant) {
+  const auto of_variant = [&](const auto& row) { return row.variant == variant && is_observed(row.quantity); };
+  return std::any_of(run.values.begin(), run.values.end(), of_variant) || std::any_of(run.facts.begin(), run.facts.end(), of_variant);
+}
 
 Sides sides_of(const MeasuredRun& base, const MeasuredRun& head, const Policy& policy) {
   const double confidence = 1.0 - (1.0 - policy.confidence) / static_cast<double>(policy.looks);
@@ -86,11 +98,23 @@ Finding blank_finding(const QuantityKey& key, const Check& check) {
   return finding;
 }
 
-Finding missing_finding(const QuantityKey& key, const Check& check) {
+Finding missing_finding(const Sides& sides, const QuantityKey& key, const Check& check) {
   Finding finding = blank_finding(key, check);
   finding.verdict = "missing";
   finding.outcome = Outcome::kRegression;
   finding.words = "the base has it, the head does not";
+  const bool is_memory = key.second.starts_with("memory/");  // some scopes are observed, some timed
+  if (!is_observed(key.second) && !is_memory) return finding;
+  if (!has_observed_trials(sides.head, key.first)) {
+    finding.verdict = "incomparable";
+    finding.outcome = Outcome::kIncomparable;
+    finding.words = "the head made no observed trial of this variant";
+  } else if (!is_memory && check.margin && check.quantity.ends_with('*')) {
+    finding.verdict = "gone";
+    finding.outcome = Outcome::kPass;
+    finding.harmless = true;
+    finding.words = "the head does without it";
+  }
   return finding;
 }
 

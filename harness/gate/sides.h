@@ -35,7 +35,11 @@ std::vector<ClusteredValue> pairs_of(const Sides& sides, const QuantityKey& key,
 std::optional<double> noise_of(const Sides& sides, const QuantityKey& key, PairUnit unit);
 
 Finding blank_finding(const QuantityKey& key, const Check& check);
-Finding missing_finding(const QuantityKey& key, const Check& check);
+/// Whether a run has observed (profiled) trials of a variant: operators, kernels or calls of it.
+bool has_observed_trials(const reports::MeasuredRun& run, const std::string& variant);
+/// Of a quantity that only the base has: a regression, unless it comes from observed trials and the head made none of the
+/// variant, which is another measurement (incomparable).
+Finding missing_finding(const Sides& sides, const QuantityKey& key, const Check& check);
 
 /// Checks with a margin. Holm over everything that one check looks at: a rule with a star finds harm by chance no more often
 /// than one without.

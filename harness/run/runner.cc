@@ -233,7 +233,7 @@ class Runner {
         for (int64_t repeat = 0; repeat < done_rounds_; ++repeat) {
           const auto state = count(rows_.key(one, TrialRole::kTiming, repeat));
           if (!state) continue;
-          for (const auto& score : store_.scores_of(state->id)) out.missing_scores += score.value ? 0 : 1;
+          for (const auto& score : store_.scores_of(state->id)) out.missing_scores += score.value || score.detail.starts_with(reports::kNotCompared) ? 0 : 1;
         }
       }
     }

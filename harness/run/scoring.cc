@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/run/scoring.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "engine/base/error.h"
@@ -65,6 +67,10 @@ std::vector<std::string> missing_comparisons(const SuiteSpec& spec, const std::v
 
 std::vector<reports::ScoreRow> score_against(const std::vector<std::string>& names, const at::Tensor& frames,
                                              const at::Tensor& reference) {
+  if (frames.sizes() != reference.sizes()) {
+    return failed_scores(names, fmt::format("{}{} frames of {}x{} against {} of {}x{}", reports::kNotCompared, frames.size(0), frames.size(2),
+                                            frames.size(3), reference.size(0), reference.size(2), reference.size(3)));
+  }
   std::vector<reports::ScoreRow> rows;
   for (const std::string& name : names) rows.push_back(score(metrics::find_metric(name), frames, reference));
   return rows;

@@ -19,8 +19,7 @@ namespace {
 
 constexpr double kTenth = 0.1;
 
-constexpr std::string_view kOk =
-    "t.run_id = (SELECT run_id FROM run ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1) AND t.status = 'ok'";
+std::string ok(int64_t run) { return fmt::format("t.run_id = {} AND t.status = 'ok'", run); }
 
 Audit judged(std::string name, std::string promise, int64_t looked_at, const std::vector<std::string>& broken) {
   Audit audit{std::move(name), std::move(promise), AuditOutcome::kNotMeasured, "nothing to look at"};
@@ -32,12 +31,12 @@ Audit judged(std::string name, std::string promise, int64_t looked_at, const std
 }
 
 // Trials whose rows of steps are not exactly the steps of their configuration (or those that it says it times).
-Audit steps_executed(const Database& database) {
+Audit steps_executed(const Database& database, int64_t run) {
   Statement query = database.prepare(fmt::format(
       "SELECT variant, coalesce(nullif(json_extract(params_json, '$.timed_steps'), 0), json_extract(params_json, '$.steps')), "
       "(SELECT count(DISTINCT step) FROM sample s WHERE s.trial_id = t.trial_id AND stage = 'step' AND host_ns > 0) FROM trial t "
       "JOIN case_row USING (case_id) WHERE {} AND role = 'timing'",
-      kOk));
+      ok(run)));
   int64_t trials = 0;
   std::vector<std::string> broken;
   while (query.step()) {
@@ -49,11 +48,11 @@ Audit steps_executed(const Database& database) {
   return judged("steps executed", "every step that is reported was executed and timed", trials, broken);
 }
 
-Audit same_output(const Database& database, std::string_view roles, std::string name, std::string promise) {
+Audit same_output(const Database& database, int64_t run, std::string_view roles, std::string name, std::string promise) {
   Statement query = database.prepare(fmt::format(
       "SELECT variant, text, count(DISTINCT output_sha256), count(*), count(DISTINCT role) FROM trial t JOIN case_row USING (case_id) JOIN item "
       "USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role IN ({}) AND output_sha256 <> '' GROUP BY t.case_id, t.item_id",
-      kOk, roles));
+      ok(run), roles));
   const bool two_roles = roles.find(',') != std::string_view::npos;
   int64_t items = 0;
   std::vector<std::string> broken;
@@ -78,13 +77,13 @@ double coin_tail(std::size_t hits, std::size_t throws) {
 
 // Something that outlives a generation (an embedding, a latent, a graph) would show in later rounds of the same item in
 // the same process, and in most items alike: a sign test over them tells it from a machine that was busy for a while.
-Audit no_memory(const Database& database) {
+Audit no_memory(const Database& database, int64_t run) {
   constexpr double kAlpha = 0.05;
   constexpr std::size_t kFewestItems = 5;  // below, not even all items together reach kAlpha
   Statement query = database.prepare(fmt::format(
       "SELECT variant, item_id || ' ' || owner, host_ns FROM trial t JOIN sample USING (trial_id) JOIN case_row USING (case_id) WHERE {} AND "
       "role = 'timing' AND stage = 'e2e' ORDER BY variant, item_id, repeat",
-      kOk));
+      ok(run)));
   std::map<std::string, std::map<std::string, std::vector<double>>> times;
   while (query.step()) times[query.text(0)][query.text(1)].push_back(static_cast<double>(query.integer(2)));
   int64_t variants = 0;
@@ -106,10 +105,11 @@ Audit no_memory(const Database& database) {
                 variants, broken);
 }
 
-Audit planned_work(const Database& database) {
+Audit planned_work(const Database& database, int64_t run) {
   Statement query = database.prepare(
-      "SELECT variant, predicted, measured FROM prediction p JOIN case_row USING (case_id) WHERE p.run_id = (SELECT run_id FROM run ORDER BY "
-      "started_unix_ns DESC, run_id DESC LIMIT 1) AND quantity = 'flops/attention' AND measured IS NOT NULL");
+      "SELECT variant, predicted, measured FROM prediction p JOIN case_row USING (case_id) WHERE p.run_id = ? AND "
+      "quantity = 'flops/attention' AND measured IS NOT NULL");
+  query.bind(run);
   int64_t variants = 0;
   std::vector<std::string> broken;
   while (query.step()) {
@@ -123,13 +123,13 @@ Audit planned_work(const Database& database) {
 
 // Items with the same variants share Latin squares. In whole squares the counts are equal; an unfinished one may differ by one
 // square's row.
-Audit balanced_order(const Database& database) {
+Audit balanced_order(const Database& database, int64_t run) {
   Statement query = database.prepare(fmt::format(
       "WITH members AS (SELECT DISTINCT item_id, repeat, case_id FROM trial t WHERE {0} AND role = 'timing' ORDER BY case_id), "
       "squares AS (SELECT item_id, repeat, group_concat(case_id) AS square, count(*) AS places FROM members GROUP BY 1, 2) "
       "SELECT square, places, variant, position, count(*) FROM trial t JOIN case_row USING (case_id) JOIN squares USING (item_id, repeat) "
       "WHERE {0} AND role = 'timing' AND position >= 0 GROUP BY square, variant, position",
-      kOk));
+      ok(run)));
   std::map<std::pair<std::string, std::string>, std::vector<int64_t>> counts;  // square and variant: by place
   while (query.step()) {
     auto& places = counts[{query.text(0), query.text(2)}];
@@ -149,12 +149,12 @@ Audit balanced_order(const Database& database) {
 }
 
 // A configuration that names its frames is held to them; else all videos of a run must have as many.
-Audit whole_videos(const Database& database) {
+Audit whole_videos(const Database& database, int64_t run) {
   Statement query = database.prepare(fmt::format(
       "SELECT variant, text, t.frames, coalesce(nullif(json_extract(params_json, '$.frames'), 0), (SELECT max(u.frames) FROM trial u JOIN case_row w "
       "USING (case_id) WHERE u.run_id = t.run_id AND coalesce(json_extract(w.params_json, '$.frames'), 0) = 0)) FROM trial t JOIN case_row USING "
       "(case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role = 'timing' AND t.frames >= 0",
-      kOk));
+      ok(run)));
   int64_t videos = 0;
   std::vector<std::string> broken;
   while (query.step()) {
@@ -167,11 +167,11 @@ Audit whole_videos(const Database& database) {
   return judged("whole videos", "no video has fewer frames than was asked for", videos, broken);
 }
 
-Audit alone_on_gpu(const Database& database) {
+Audit alone_on_gpu(const Database& database, int64_t run) {
   Statement query = database.prepare(fmt::format(
       "SELECT variant, role, (SELECT min(CASE name WHEN '' THEN 'a process' ELSE name END) FROM gpu_other_process o WHERE o.trial_id = t.trial_id) "
       "FROM trial t JOIN case_row USING (case_id) JOIN gpu_power USING (trial_id) WHERE {}",
-      kOk));
+      ok(run)));
   int64_t trials = 0;
   std::vector<std::string> broken;
   while (query.step()) {
@@ -201,21 +201,23 @@ std::vector<Audit> audit_run(const fs::path& path) {
   if (database.schema() < kHistorySchema)
     throw DataError(file.string(),
                     "is too old to be audited: it holds no outputs and places (`db migrate` does not add them)");
-  return audit_newest_run(database);
+  Statement newest = database.prepare("SELECT run_id FROM run ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1");
+  newest.step();
+  return audit_of(database, newest.integer(0));
 }
 
-std::vector<Audit> audit_newest_run(const Database& database) {
+std::vector<Audit> audit_of(const Database& database, int64_t run) {
   std::vector<Audit> audits{
-      steps_executed(database),
-      same_output(database, "'timing'", "rounds agree", "all rounds of an item give the same frames"),
-      same_output(database, "'timing', 'profile'", "modes agree",
+      steps_executed(database, run),
+      same_output(database, run, "'timing'", "rounds agree", "all rounds of an item give the same frames"),
+      same_output(database, run, "'timing', 'profile'", "modes agree",
                   "an observed trial gives the frames of the timed and scored ones"),
-      no_memory(database),
-      planned_work(database),
-      balanced_order(database)};
+      no_memory(database, run),
+      planned_work(database, run),
+      balanced_order(database, run)};
   if (database.schema() < kOthersSchema) return audits;
-  audits.insert(audits.begin() + 1, whole_videos(database));
-  audits.push_back(alone_on_gpu(database));
+  audits.insert(audits.begin() + 1, whole_videos(database, run));
+  audits.push_back(alone_on_gpu(database, run));
   return audits;
 }
 

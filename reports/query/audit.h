@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -26,7 +27,7 @@ struct Audit {
 /// between (caches were reset); a prompt seen before is no faster by over a tenth; executed operations are the plan's
 /// within a tenth; each variant took each place in the order alike; nobody else used the GPU.
 std::vector<Audit> audit_run(const std::filesystem::path& database);
-/// The same of an open database of kHistorySchema or later that holds a run.
-std::vector<Audit> audit_newest_run(const Database& database);
+/// The same of a run (its number) of an open database of kHistorySchema or later.
+std::vector<Audit> audit_of(const Database& database, int64_t run);
 
 }  // namespace vorta::reports

@@ -45,15 +45,17 @@ Facts facts_of(const std::string& json_text, const std::string& where) {
   return facts;
 }
 
-// Of a database with many runs, the newest one is reported. Returns its number.
-int64_t read_run(const Database& database, Report& report) {
+// The run of this key, or the newest one. Returns its number.
+int64_t read_run(const Database& database, std::string_view key, Report& report) {
+  const std::string wanted = key.empty() ? "?1 = ''" : database.schema() >= kHistorySchema ? "run_key = ?1" : "suite_hash = ?1";
   Statement query = database.prepare(
       "SELECT suite, title, tool_version, notes, started_unix_ns, coalesce(ended_unix_ns, (SELECT max(ended_unix_ns) FROM "
       "trial t WHERE t.run_id = run.run_id), started_unix_ns), resumed_count, ended_unix_ns IS NOT NULL, reference_variant, "
-      "model_json, identity_json, volatile_json, run_id FROM run JOIN environment USING (environment_id) ORDER BY started_unix_ns "
-      "DESC, run_id DESC LIMIT 1");
+      "model_json, identity_json, volatile_json, run_id FROM run JOIN environment USING (environment_id) WHERE " + wanted +
+      " ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1");
   const std::string where = database.path().string();
-  if (!query.step()) throw DataError(where, "holds no run yet");
+  query.bind(key);
+  if (!query.step()) throw DataError(where, key.empty() ? "holds no run yet" : fmt::format("holds no run {}", key));
   report.suite = query.text(0);
   report.title = query.text(1);
   report.tool_version = query.text(2);
@@ -171,8 +173,8 @@ ItemResult& item_result(Variant& variant, int64_t item) {
 void read_scores(const Database& database, int64_t case_id, Variant& variant) {
   Statement query = database.prepare(newest(
       "SELECT item_id, metric_key, avg(value), count(*) - count(value) FROM newest JOIN metric_score USING (trial_id) WHERE "
-      "case_id = ? AND newest.status = 'ok' GROUP BY item_id, metric_key"));
-  query.bind(case_id);
+      "case_id = ? AND newest.status = 'ok' AND NOT (value IS NULL AND substr(metric_score.detail, 1, ?) = ?) GROUP BY item_id, metric_key"));
+  query.bind(case_id).bind(static_cast<int64_t>(kNotCompared.size())).bind(kNotCompared);
   while (query.step()) {
     variant.scores[query.text(1)].failed += query.integer(3);
     if (const auto value = query.optional_number(2))
@@ -310,16 +312,17 @@ void add_other_processes(Report& report) {
         fmt::format("Not alone on the GPU during {} trials: {}. Their times are those of a shared GPU.", trials, who));
 }
 
-void read_audits(const Database& database, Report& report) {
+void read_audits(const Database& database, int64_t run, Report& report) {
   if (database.schema() < kHistorySchema) return;
-  report.audits = audit_newest_run(database);
+  report.audits = audit_of(database, run);
   const auto is_measured = [](const Audit& audit) { return audit.outcome != AuditOutcome::kNotMeasured; };
   if (std::none_of(report.audits.begin(), report.audits.end(), is_measured)) report.audits.clear();
   for (const Audit& audit : report.audits) {
     if (audit.outcome == AuditOutcome::kBroken)
       report.warnings.push_back(fmt::format("Audit \"{}\" is broken: {}.", audit.name, audit.words));
   }
-  Statement reason = database.prepare("SELECT stop_reason FROM run ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1");
+  Statement reason = database.prepare("SELECT stop_reason FROM run WHERE run_id = ?");
+  reason.bind(run);
   if (reason.step()) report.stop_reason = reason.text(0);
 }
 
@@ -427,18 +430,18 @@ std::string stage_title(const std::string& stage) {
   return found == kTitles.end() ? stage : found->second;
 }
 
-Report read_report(const std::filesystem::path& path) {
+Report read_report(const std::filesystem::path& path, std::string_view run_key) {
   std::error_code ignored;
   const std::filesystem::path file = std::filesystem::is_directory(path, ignored) ? path / "run.sqlite" : path;
   const Database database(file, OpenMode::kReadOnly);
   Report report;
   report.folder = file.parent_path();
-  const int64_t run = read_run(database, report);
+  const int64_t run = read_run(database, run_key, report);
   read_definitions(database, run, report);
   read_variants(database, run, report);
   add_warnings(report);
   add_other_processes(report);
-  read_audits(database, report);
+  read_audits(database, run, report);
   report.claims = evaluate_claims(read_claims(database, run), report);
   return report;
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -109,9 +110,9 @@ struct Report {
   std::vector<Audit> audits;  ///< Ways in which the run could fool its reader; empty where nothing could be looked at.
 };
 
-/// Reads run.sqlite (or the folder that holds it), read-only. DataError when it is no result database, is newer than
-/// this program, or holds no run.
-Report read_report(const std::filesystem::path& database);
+/// Reads run.sqlite (or the folder that holds it), read-only. `run_key`: which of many runs; empty: the newest. DataError
+/// when it is no result database, is newer than this program, or holds no such run.
+Report read_report(const std::filesystem::path& database, std::string_view run_key = {});
 
 /// Text of a claim's or table's stage: "denoise" -> "denoising".
 std::string stage_title(const std::string& stage);

@@ -39,10 +39,10 @@ bool WrittenReports::all_well() const {
 }
 
 WrittenReports write_reports(const std::filesystem::path& database, const std::filesystem::path& out_dir,
-                             const std::vector<std::string>& formats) {
+                             const std::vector<std::string>& formats, std::string_view run_key) {
   std::vector<const Renderer*> chosen;
   for (const auto& format : formats) chosen.push_back(&find_entry(renderers(), "report format", format));
-  const Report report = read_report(database);
+  const Report report = read_report(database, run_key);
   std::error_code code;
   std::filesystem::create_directories(out_dir, code);
   if (code) throw DataError(out_dir.string(), fmt::format("cannot be made: {}", code.message()));

@@ -90,6 +90,9 @@ class Site {
         response.set_content(json{{"error", error.what()}}.dump(-1, ' ', false, json::error_handler_t::replace), kJson);
       }
     });
+    server.set_error_handler([](const Request&, Response& response) {
+      if (response.body.empty() && response.status == 404) say_not_found(response, "nothing has this address");
+    });
     add_page(server);
     server.Get("/api/runs", [this](const Request&, Response& response) {
       json all = json::array();
@@ -101,7 +104,7 @@ class Site {
     server.Get(R"(/runs/([^/]+)/report\.(json|html))", [this](const Request& request, Response& response) {
       const std::optional<CatalogEntry> entry = find(request.matches[1]);
       if (!entry) return say_not_found(response, "no run of that name");
-      const Report report = read_report(entry->database);
+      const Report report = read_report(entry->database, entry->run_key);
       if (request.matches[2] == "json") return send_json(response, report_json(report));
       response.set_content(render_html(report, {.out_dir = entry->database.parent_path()}), "text/html; charset=utf-8");
     });

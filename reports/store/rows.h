@@ -158,6 +158,9 @@ struct MetricDefRow {
 };
 
 /// A score of a trial's frames; `value` absent means that scoring failed, `detail` says why.
+/// How the detail of a score begins that has no value and lacks none: frames of two sizes have no difference.
+inline constexpr std::string_view kNotCompared = "not compared: ";
+
 struct ScoreRow {
   std::string metric_key;
   std::optional<double> value;

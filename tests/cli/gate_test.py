@@ -222,6 +222,22 @@ class Gate(unittest.TestCase):
             self.assertEqual(own, same)
             self.assertNotEqual(own, other)
 
+    def test_sizes_are_not_compared_and_reports_choose_their_run(self):
+        """Frames of two sizes have no PSNR, which fails nothing; of two runs in one database each has its report."""
+        sweep = dict(SUITE, name="sizes", variants=SUITE["variants"][:1], prompts=SUITE["prompts"][:1],
+                     measurement={"warmup": 0, "trials": 1, "profile": False}, sweep={"axes": {"resolution": ["32x48"]}})
+        (self.tmp / "sizes.json").write_text(json.dumps(sweep))
+        self.assertIn("0 scores missing", self.call("run", "--suite", "sizes.json", "--out", "sizes"))
+        with sqlite3.connect(self.tmp / "sizes" / "run.sqlite") as database:
+            details = database.execute("SELECT detail FROM metric_score WHERE value IS NULL").fetchall()
+        self.assertEqual(details, [("not compared: 13 frames of 32x48 against 13 of 64x96",)])
+        self.call("db", "merge", "two.sqlite", "one", "sizes")
+        first, second = (line.split()[0] for line in self.call("db", "runs", "two.sqlite").strip().splitlines())
+        for key, suite in ((first, "tiny"), (second, "sizes")):
+            self.call("report", "two.sqlite", "--run", key, "--out", "which", "--format", "json")
+            self.assertEqual(json.loads((self.tmp / "which" / "report.json").read_text())["suite"], suite)
+        self.call("report", "two.sqlite", "--run", "none", "--out", "which", code=2)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -155,6 +155,59 @@ TEST_CASE("a quality loss, a changed output, more calls and missing numbers are 
   CHECK(finding(judge(base, failing, policy(), 1), "vorta", "trials").outcome == Outcome::kRegression);
 }
 
+TEST_CASE("a head without observed trials is another measurement, not a regression", "[harness][gate]") {
+  MeasuredRun base = make_run({}, "a"), blind = make_run({.seed = 2}, "b");
+  base.values.push_back({"vorta", "memory/tensor", "a", "a", 0, 100});
+  base.facts.push_back({"vorta", "flops/total", "", "100", true});
+  blind.facts.push_back({"vorta", "flops/total", "", "101", true});
+  std::erase_if(blind.values, [](const auto& value) { return value.quantity.starts_with("operator/"); });
+  std::erase_if(blind.facts, [](const auto& fact) { return fact.quantity.starts_with("calls/"); });
+  Policy everything = policy();
+  everything.checks.push_back({.quantity = "memory/*", .margin = 0.02});
+  everything.checks.push_back({.quantity = "flops/*", .tolerance = 0.0});
+  const GateResult result = judge(base, blind, everything, 1);
+  CHECK(result.outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "vorta", "memory/tensor").outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "vorta", "flops/total").words.find("predicted on the other") != std::string::npos);
+  CHECK(finding(result, "vorta", kLinear).words.find("no observed trial") != std::string::npos);
+  CHECK(finding(result, "vorta", "calls/vorta::linear").outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "vorta", "time/step").outcome == Outcome::kPass);
+}
+
+TEST_CASE("an operator that the head does without is no regression, a call or a check by name that is missing is", "[harness][gate]") {
+  const MeasuredRun base = make_run({}, "a");
+  MeasuredRun fused = make_run({.seed = 2}, "b");
+  std::erase_if(fused.values, [](const auto& value) { return value.quantity == kLinear; });
+  CHECK(finding(judge(base, fused, policy(), 1), "vorta", kLinear).verdict == "gone");
+  CHECK(judge(base, fused, policy(), 1).outcome == Outcome::kPass);
+  Policy named = policy();
+  named.checks.push_back({.quantity = kLinear, .margin = 0.03});
+  CHECK(judge(base, fused, named, 1).outcome == Outcome::kRegression);
+  std::erase_if(fused.facts, [](const auto& fact) { return fact.quantity.starts_with("calls/"); });
+  CHECK(finding(judge(base, fused, policy(), 1), "vorta", "calls/vorta::linear").outcome == Outcome::kRegression);
+}
+
+TEST_CASE("a policy's typing errors do not pass", "[harness][gate]") {
+  const MeasuredRun base = make_run({}, "a"), head = make_run({.seed = 2}, "b");
+  Policy typed = policy();
+  typed.source = "policy.json";
+  typed.environment = {"cpu"};
+  CHECK(judge(base, head, typed, 1).outcome == Outcome::kPass);
+  typed.checks.push_back({.quantity = "routes", .tolerance = 0.0});       // a suite may have none
+  typed.checks.push_back({.quantity = "kernel/*", .margin = 0.02});       // and a machine no GPU
+  CHECK(judge(base, head, typed, 1).outcome == Outcome::kPass);
+  typed.checks.push_back({.quantity = "time/stepp", .margin = 0.03, .line = 9});
+  const GateResult result = judge(base, head, typed, 1);
+  CHECK(result.outcome == Outcome::kIncomparable);
+  CHECK(finding(result, "*", "time/stepp").words.find("did you mean 'time/step'") != std::string::npos);
+  CHECK(finding(result, "*", "time/stepp").line == 9);
+  typed.checks.back() = {.quantity = "time/step", .variant = "vortaa", .margin = 0.03};
+  CHECK(finding(judge(base, head, typed, 1), "vortaa", "time/step").words.find("did you mean 'vorta'") != std::string::npos);
+  typed.checks.pop_back();
+  typed.environment = {"cpuu"};
+  CHECK(finding(judge(base, head, typed, 1), "*", "environment/cpuu").words.find("did you mean 'cpu'") != std::string::npos);
+}
+
 TEST_CASE("what a check names in full is that check's alone", "[harness][gate]") {
   Policy named = policy();
   named.checks.push_back({.quantity = "score/quality/steady", .margin = 0.05, .on_inconclusive = OnInconclusive::kPass});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <httplib.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -9,8 +10,12 @@
 #include <thread>
 
 #include "engine/base/error.h"
+#include "reports/query/report.h"
 #include "reports/serve/run_catalog.h"
 #include "reports/serve/server.h"
+#include "reports/store/database.h"
+#include "reports/store/maintain.h"
+#include "reports/store/run_store.h"
 #include "tests/reports/sample_run.h"
 #include "tests/support/catch.h"
 
@@ -77,9 +82,64 @@ TEST_CASE("the server shows runs, their reports and their files, and nothing els
   CHECK(client.Get(base + "/files/../run.sqlite")->status == 404);
   CHECK(client.Get(base + "/files/%2e%2e/%2e%2e/etc/passwd")->status == 404);
   CHECK(client.Get("/runs/none/report.json")->status == 404);
+  CHECK(nlohmann::json::parse(client.Get("/no/such/page")->body).contains("error"));
   CHECK(client.Get("/api/runs", {{"Host", "results.example.org"}})->status == 403);
   CHECK(client.Get("/api/runs", {{"Host", "[::1]:8765"}})->status == 200);
   CHECK(client.Post("/api/runs", "", "text/plain")->status == 405);
+}
+
+TEST_CASE("every run of a history is in the catalogue, with its commit and its own report", "[reports][serve]") {
+  tests::TempFolder folder;
+  const auto file = tests::make_sample_run(folder.path());
+  const auto second = folder.path() / "second.sqlite";
+  publish_database(file, second);
+  Database(second, OpenMode::kPublish)
+      .execute("UPDATE run SET run_key = 'second-key', started_unix_ns = started_unix_ns + 1000000000, title = 'Second', build_json = "
+               "'{\"commit\":\"abc\"}'; UPDATE trial SET trial_key = '2' || trial_key");
+  std::filesystem::create_directories(folder.path() / "all");
+  merge_databases(folder.path() / "all/history.sqlite", {file, second});
+  const auto runs = find_runs({folder.path() / "all"});
+  REQUIRE(runs.size() == 2);
+  CHECK(runs[1].id == "all-history-cond-key");
+  const auto first_status = run_status(runs[0]), second_status = run_status(runs[1]);
+  CHECK(first_status.at("title") != "Second");
+  CHECK(first_status.at("commit") == "");
+  CHECK(second_status.at("title") == "Second");
+  CHECK(second_status.at("commit") == "abc");
+  CHECK(first_status.at("trials") == second_status.at("trials"));
+  CHECK(read_report(runs[0].database, runs[0].run_key).title != "Second");
+  CHECK(read_report(runs[1].database, "second-key").title == "Second");
+  CHECK(read_report(runs[1].database).title == "Second");  // the newest
+  CHECK_THROWS_AS(read_report(runs[1].database, "third"), DataError);
+  const auto history = run_history(runs);
+  CHECK(std::count_if(history.begin(), history.end(), [](const auto& row) { return row.at("commit") == "abc"; }) * 2 ==
+        static_cast<std::ptrdiff_t>(history.size()));
+}
+
+TEST_CASE("progress counts what each variant runs on, and the rounds that were asked for", "[reports][serve]") {
+  tests::TempFolder folder;
+  const auto file = folder.path() / "run.sqlite";
+  RunStore store = RunStore::open_or_create(file);
+  RunRow row{.suite = "s", .title = "S"};
+  row.suite_json = R"({"prompts": [{"text": "a"}, {"text": "b"}], "seeds": [0, 1], "measurement": {"trials": 2},
+    "variants": [{"name": "dense"}, {"name": "first", "prompts": 1}, {"name": "odd", "seeds": [1], "profile": false}]})";
+  row.argv_json = row.model_json = "{}";
+  const RunId run = store.begin_run(row, {.identity_json = "{}", .volatile_json = "{}"}).id;
+  std::vector<ItemId> items;
+  for (const char* prompt : {"a", "b"}) {
+    for (const int64_t seed : {0, 1}) items.push_back(store.ensure_item({prompt, "", "{}", seed}));
+  }
+  store.ensure_item({"a", "", "{}", 7});  // of another run
+  const CaseId dense = store.ensure_case(run, {"dense", "", "{}", 0});
+  store.ensure_case(run, {"first", "", R"({"v": 1})", 1});
+  store.ensure_case(run, {"odd", "", R"({"v": 2})", 2});
+  store.ensure_case(run, {"dense-9-steps", "", R"({"control_for": "first, odd"})", 3});
+  store.ensure_case(run, {"dense-again", "", R"({"control_for": "dense"})", 4});
+  const auto expected = [&] { return run_status(find_runs({file}).at(0)).at("expected").get<int64_t>(); };
+  CHECK(expected() == 2 * (4 + 2 + 2 + 4 + 2) + 2);
+  store.begin_trial({run, dense, items[0], TrialRole::kTiming, 4});  // --rounds 5, each with its profile
+  store.begin_trial({run, dense, items[0], TrialRole::kProfile, 4});
+  CHECK(expected() == 5 * (4 + 2 + 2 + 4 + 2) + 5 * 2);
 }
 
 TEST_CASE("the catalogue names each database once and says what it cannot read", "[reports][serve]") {
