@@ -25,8 +25,8 @@ struct WrittenReports {
 std::vector<std::string> report_formats();
 
 /// Reads `database` (run.sqlite, or the folder that holds it) and writes report.<format> files into `out_dir`.
-/// `run_key`: which of many runs; empty: the newest. ConfigError on an unknown format, DataError on a bad database or an
-/// unwritable folder.
+/// `run_key`: which of many runs; empty: the newest. ConfigError on an unknown format, DataError on a bad database or
+/// an unwritable folder.
 WrittenReports write_reports(const std::filesystem::path& database, const std::filesystem::path& out_dir,
                              const std::vector<std::string>& formats, std::string_view run_key = {});
 

@@ -109,7 +109,7 @@ double DenseAttention::flops(const AttentionSize& size, const LayerStep&) const 
 }
 
 std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry,
-                                                                              CoresetKeys keys) {
+                                                                       CoresetKeys keys) {
   std::array<std::unique_ptr<AttentionBackend>, kBranches> branches;
   const auto branch = [&](Branch which) -> auto& { return branches[static_cast<size_t>(which)]; };
   branch(Branch::kDense) = std::make_unique<DenseAttention>();

@@ -48,15 +48,15 @@ class AttentionBackend {
   virtual ~AttentionBackend() = default;
   virtual std::string_view name() const = 0;
 
-  /// Prepares index tables for the video tokens of `grid` and, behind them, `text_tokens` that see and are seen by every
-  /// token; cheap when that is what is already planned. ConfigError, naming the grid, the window and the nearest sizes that
-  /// work, when the grid cannot be cut as the geometry asks.
+  /// Prepares index tables for the video tokens of `grid` and, behind them, `text_tokens` that see and are seen by
+  /// every token; cheap when that is what is already planned. ConfigError, naming the grid, the window and the nearest
+  /// sizes that work, when the grid cannot be cut as the geometry asks.
   virtual void plan(const VideoGrid& grid, int64_t text_tokens = 0) = 0;
 
   /// The order of video tokens in which this backend reads fastest on a GPU.
   virtual TokenOrder preferred_order() const { return std::nullopt; }
-  /// Video tokens lie in `order`, raster order unless this is called; text stays behind them; a plan follows. InternalError
-  /// where only raster order will do.
+  /// Video tokens lie in `order`, raster order unless this is called; text stays behind them; a plan follows.
+  /// InternalError where only raster order will do.
   virtual void set_order(const TokenOrder& order);
 
   /// q, k, v: [B, N, L + S, D] after norm and RoPE, any strides with D contiguous -> [B, N, L + S, D], same dtype.
@@ -79,13 +79,13 @@ class AttentionBackend {
 /// Which tensor chooses the coreset of the keys and values. Queries always choose their own.
 enum class CoresetKeys {
   kOfQueries,  // the queries' choice: Wan
-  kOwn,        // the keys': HunyuanVideo
+  kOwn,  // the keys': HunyuanVideo
 };
 
 /// What a backend may need; each row of the table says in its description what it requires.
 struct AttentionOptions {
   std::optional<AttentionGeometry> geometry;  // sliding, coreset, vorta
-  std::shared_ptr<const RouteTable> routes;   // vorta
+  std::shared_ptr<const RouteTable> routes;  // vorta
   CoresetKeys coreset_keys = CoresetKeys::kOfQueries;  // coreset, vorta: the model's, see VideoDit
 };
 

@@ -49,7 +49,8 @@ void note_sdpa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   note_attention(fmt::format("sdpa/{}", name_of(static_cast<at::SDPBackend>(at::_fused_sdp_choice(q, k, v)))));
 }
 
-at::Tensor TalliedAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const LayerStep& where) {
+at::Tensor TalliedAttention::run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                 const LayerStep& where) {
   const Hearing open(calls_);
   return inner_->run(q, k, v, where);
 }

@@ -54,7 +54,7 @@ class SlidingTileAttention final : public AttentionBackend {
     int64_t queries = 0;
     int64_t keys = 0;
     IndexTable query_index;  // [groups * queries] rows, text behind the video
-    IndexTable key_index;    // [groups * keys] likewise
+    IndexTable key_index;  // [groups * keys] likewise
   };
   at::Tensor run_batch(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Batch& batch) const;
 
@@ -65,8 +65,8 @@ class SlidingTileAttention final : public AttentionBackend {
   TokenOrder order_;
   std::vector<Batch> batches_;
   AttentionGroups kernel_groups_;  // the same pattern for the kernel
-  IndexTable places_;        // [L + S]: place of each row in the batches' concatenated outputs
-  int64_t pairs_ = 0;        // visible query-key pairs
+  IndexTable places_;  // [L + S]: place of each row in the batches' concatenated outputs
+  int64_t pairs_ = 0;  // visible query-key pairs
   bool covers_all_ = false;  // every query sees every key
 };
 
@@ -105,12 +105,12 @@ class CoresetAttention final : public AttentionBackend {
   int64_t text_tokens_ = 0;
   TokenOrder order_;
   CoresetLayout layout_;
-  IndexTable member_index_;     // [G * members] rows
-  IndexTable margin_members_;   // [m] members without the center
-  IndexTable margin_tokens_;    // [G, m] rows
-  IndexTable center_tokens_;    // [G] rows
-  IndexTable pooled_rows_;      // [L] pooled row behind each token of a selection: pooled, then merged
-  CoresetWindows windows_;      // the same windows for the kernel
+  IndexTable member_index_;  // [G * members] rows
+  IndexTable margin_members_;  // [m] members without the center
+  IndexTable margin_tokens_;  // [G, m] rows
+  IndexTable center_tokens_;  // [G] rows
+  IndexTable pooled_rows_;  // [L] pooled row behind each token of a selection: pooled, then merged
+  CoresetWindows windows_;  // the same windows for the kernel
 };
 
 /// VORTA at inference: every head takes the branch of the route table; heads of one branch run together.
@@ -135,13 +135,14 @@ class RoutedAttention final : public AttentionBackend {
   AttentionGeometry geometry_;
   std::shared_ptr<const RouteTable> table_;
   std::vector<LayerRoutes> routes_;  // [steps * layers]
-  IndexTable head_ids_;              // int32: the lists of routes_, one behind the other
+  IndexTable head_ids_;  // int32: the lists of routes_, one behind the other
   std::vector<std::array<int64_t, kBranches>> head_starts_;  // [steps * layers] where each list starts there
   std::array<std::unique_ptr<AttentionBackend>, kBranches> branches_;
 };
 
 /// The three branches of one geometry, indexed by Branch.
-std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry, CoresetKeys keys);
+std::array<std::unique_ptr<AttentionBackend>, kBranches> make_branches(const AttentionGeometry& geometry,
+                                                                       CoresetKeys keys);
 /// InternalError unless q, k, v are [B, N, L + S, D] of the planned grid and text.
 void check_qkv(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const VideoGrid& grid,
                int64_t text_tokens);

@@ -31,10 +31,15 @@ void CoresetAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
   margin_members_ = IndexTable(margin);
   center_tokens_ = IndexTable(table.select(1, layout_.center).contiguous());
   margin_tokens_ = IndexTable(table.index_select(1, margin));
-  pooled_rows_ = IndexTable(at::cat({at::arange(layout_.pooled_tokens(), at::kLong),
-                                     every.repeat_interleave(layout_.margin() - kept)}));
-  windows_ = {groups, members, layout_.center, kept, IndexTable(member_tokens.to(at::kInt)),
-              all_pairs(layout_.pooled_tokens() + text_tokens), text_tokens};
+  pooled_rows_ = IndexTable(
+      at::cat({at::arange(layout_.pooled_tokens(), at::kLong), every.repeat_interleave(layout_.margin() - kept)}));
+  windows_ = {groups,
+              members,
+              layout_.center,
+              kept,
+              IndexTable(member_tokens.to(at::kInt)),
+              all_pairs(layout_.pooled_tokens() + text_tokens),
+              text_tokens};
   grid_ = grid;
   text_tokens_ = text_tokens;
 }
@@ -106,8 +111,8 @@ at::Tensor CoresetAttention::run(const at::Tensor& q, const at::Tensor& k, const
 
 double CoresetAttention::density(const LayerStep&) const {
   VORTA_CHECK(member_index_.defined(), "plan() comes before density()");
-  const double share = static_cast<double>(layout_.pooled_tokens() + text_tokens_) /
-                       static_cast<double>(grid_.tokens() + text_tokens_);
+  const double share =
+      static_cast<double>(layout_.pooled_tokens() + text_tokens_) / static_cast<double>(grid_.tokens() + text_tokens_);
   return share * share;
 }
 

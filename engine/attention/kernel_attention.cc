@@ -117,7 +117,8 @@ bool launch(const GroupedAttentionArgs& args) {
   describe(record, "vorta::grouped_attention", args);
   const auto bytes = static_cast<int64_t>(kernels::grouped_attention_workspace(args));
   const at::Tensor workspace = at::empty({bytes}, at::kByte);  // ATen aligns to 64 bytes
-  note_attention(std::string("grouped_attention/") + kernels::first_supporting(kernels::grouped_attention_variants(), args)->name);
+  note_attention(std::string("grouped_attention/") +
+                 kernels::first_supporting(kernels::grouped_attention_variants(), args)->name);
   return ran(kernels::grouped_attention(args, workspace.data_ptr()), "grouped_attention");
 }
 
@@ -221,9 +222,7 @@ at::Tensor survivor_map(const at::Tensor& order, const CoresetWindows& windows) 
   return at::cat({survivors, text.expand({order.size(0), order.size(1), -1})}, 2);
 }
 
-kernels::RowMap row_map(const at::Tensor& map) {
-  return {map.const_data_ptr<int32_t>(), map.stride(0), map.stride(1)};
-}
+kernels::RowMap row_map(const at::Tensor& map) { return {map.const_data_ptr<int32_t>(), map.stride(0), map.stride(1)}; }
 
 }  // namespace
 
@@ -242,13 +241,15 @@ bool kernel_coreset_pooled(const HeadCall& call, const CoresetWindows& windows, 
   const double all = packed * static_cast<double>(windows.video_tokens()) / static_cast<double>(q.size(2));
   const auto pooled_now = [&] {
     at::RecordFunction record(at::RecordScope::FUNCTION);
-    describe(record, "vorta::coreset_pool", selections * flops_of(selection), selections * all + (6 - selections) * packed);
+    describe(record, "vorta::coreset_pool", selections * flops_of(selection),
+             selections * all + (6 - selections) * packed);
     return pool_survivors(call, windows, keys, q, k, v, order);
   };
   if (!pooled_now()) return false;
   note_attention("coreset_pool/cuda");
   at::Tensor attended = at::empty_like(q);
-  if (!kernel_grouped_attention({q, k, v, attended}, windows.survivors)) attended = dense_attention(q, k, v).contiguous();
+  if (!kernel_grouped_attention({q, k, v, attended}, windows.survivors))
+    attended = dense_attention(q, k, v).contiguous();
   at::RecordFunction record(at::RecordScope::FUNCTION);
   describe(record, "vorta::coreset_unpool", 0.0, all + packed);
   const bool back = ran(kernels::coreset_unpool({selection, view_of(attended), view_of(call.out)}), "coreset_unpool");

@@ -13,10 +13,10 @@
 
 namespace vorta::engine {
 
-// The bridge to kernels/grouped_attention, kernels/coreset_selection and kernels/coreset_pool. The attentions write the heads of `call` and
-// return true, or write nothing and return false when the kernel does not apply (gradients are recorded, another device
-// or dtype, a head dim it does not take, a CPU without the instructions): the caller's ATen composition, which is the
-// definition, then does the work.
+// The bridge to kernels/grouped_attention, kernels/coreset_selection and kernels/coreset_pool. The attentions write the
+// heads of `call` and return true, or write nothing and return false when the kernel does not apply (gradients are
+// recorded, another device or dtype, a head dim it does not take, a CPU without the instructions): the caller's ATen
+// composition, which is the definition, then does the work.
 
 /// An uninitialised [B, N, L, D] like q over [B, L, N, D] memory, so that merging the heads afterwards costs nothing.
 at::Tensor empty_token_major(const at::Tensor& q);
@@ -35,7 +35,7 @@ struct AttentionGroups {
   std::vector<kernels::QueryGroup> groups;
   std::vector<kernels::RowRange> ranges;
   std::vector<int32_t> query_tokens;  // [L] token of each row that a group counts; empty: the row itself
-  std::vector<int32_t> key_tokens;    // [L] token of each row that a range counts; empty: the row itself
+  std::vector<int32_t> key_tokens;  // [L] token of each row that a range counts; empty: the row itself
   mutable std::optional<HopperPlan> hopper = {};  // made by the first call on such a GPU
 };
 /// Every query sees every key.
@@ -48,11 +48,11 @@ struct CoresetWindows {
   int64_t members = 0;
   int64_t center = 0;
   int64_t kept = 0;
-  IndexTable member_tokens;   // [groups * members] int32
+  IndexTable member_tokens;  // [groups * members] int32
   AttentionGroups survivors;  // all pairs of K + S rows
-  int64_t text = 0;           // S: tokens behind the windows', which all survive
+  int64_t text = 0;  // S: tokens behind the windows', which all survive
 
-  int64_t video_tokens() const { return groups * members; }      // L
+  int64_t video_tokens() const { return groups * members; }  // L
   int64_t video_survivors() const { return groups * (1 + kept); }  // K
 };
 

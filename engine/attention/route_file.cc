@@ -30,7 +30,8 @@ class RouteFile {
     require_size("/heads", heads_);
     const json& rows = list("/steps");
     const auto count = static_cast<int64_t>(rows.size());
-    if (count != 1 && count != steps) fail("/steps", fmt::format("expected {} steps, or 1 for all, found {}", steps, count));
+    if (count != 1 && count != steps)
+      fail("/steps", fmt::format("expected {} steps, or 1 for all, found {}", steps, count));
     RouteTable table{steps, layers_, heads_, {}};
     for (int64_t step = 0; step < steps; ++step) add_step(count == 1 ? 0 : step, table);
     return table;
@@ -44,7 +45,8 @@ class RouteFile {
   void require_size(const std::string& pointer, int64_t size) const {
     const json::json_pointer at(pointer);
     const json found = root_.contains(at) ? root_.at(at) : json();
-    if (!found.is_number_integer() || found.get<int64_t>() != size) fail(pointer, fmt::format("expected {}, found {}", size, found.dump()));
+    if (!found.is_number_integer() || found.get<int64_t>() != size)
+      fail(pointer, fmt::format("expected {}, found {}", size, found.dump()));
   }
 
   const json& list(const std::string& pointer) const {
@@ -65,7 +67,8 @@ class RouteFile {
       if (!fits) fail(fmt::format("{}/{}", pointer, layer), fmt::format("expected {} letters", heads_));
       for (const char letter : heads.get_ref<const std::string&>()) {
         const auto branch = kLetters.find(letter);
-        if (branch == std::string_view::npos) fail(fmt::format("{}/{}", pointer, layer), "expected the letters d, c and s alone");
+        if (branch == std::string_view::npos)
+          fail(fmt::format("{}/{}", pointer, layer), "expected the letters d, c and s alone");
         table.routes.push_back(static_cast<uint8_t>(branch));
       }
     }
@@ -85,7 +88,8 @@ std::string route_file_text(const RouteTable& table) {
     json layers = json::array();
     for (int64_t layer = 0; layer < table.layers; ++layer) {
       std::string heads;
-      for (int64_t head = 0; head < table.heads; ++head) heads += kLetters[static_cast<size_t>(table.at(step, layer, head))];
+      for (int64_t head = 0; head < table.heads; ++head)
+        heads += kLetters[static_cast<size_t>(table.at(step, layer, head))];
       layers.push_back(heads);
     }
     steps.push_back(layers);

@@ -55,9 +55,10 @@ RouteTable routes_by_fractions(int64_t steps, int64_t layers, int64_t heads, con
 
 std::string tau_note(double tau) {
   if (tau * 3.0 >= 1.0) return {};
-  return fmt::format("tau = {} has no effect: the best of three branch scores is never below 1/3; use a tau above 1/3 "
-                     "to send uncertain heads to dense attention (above 1: all heads)",
-                     tau);
+  return fmt::format(
+      "tau = {} has no effect: the best of three branch scores is never below 1/3; use a tau above 1/3 "
+      "to send uncertain heads to dense attention (above 1: all heads)",
+      tau);
 }
 
 RouteTable make_routes(const Router& router, const at::Tensor& embeddings, double tau) {

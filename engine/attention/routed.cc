@@ -71,9 +71,8 @@ at::Tensor RoutedAttention::run(const at::Tensor& q, const at::Tensor& k, const 
     if (static_cast<int64_t>(heads.size()) == table_->heads) return branches_[e]->run(q, k, v, where);
     if (branches_[e]->run_heads({q, k, v, out, heads, ids + head_starts_[at][e]})) continue;
     const at::Tensor index = all_ids.narrow(0, head_starts_[at][e], static_cast<int64_t>(heads.size())).to(at::kLong);
-    out.index_copy_(
-        1, index,
-        branches_[e]->run(take_heads(q, index), take_heads(k, index), take_heads(v, index), where));
+    out.index_copy_(1, index,
+                    branches_[e]->run(take_heads(q, index), take_heads(k, index), take_heads(v, index), where));
   }
   return out;
 }

@@ -19,9 +19,10 @@ at::Tensor take(const std::map<std::string, at::Tensor>& tensors, const std::str
                 const std::vector<int64_t>& shape) {
   const auto found = tensors.find(key);
   if (found == tensors.end()) {
-    throw DataError(source, fmt::format("the routers lack \"{}\" ({} tensors are there); every layer of the model needs "
-                                        "its router",
-                                        key, tensors.size()));
+    throw DataError(source,
+                    fmt::format("the routers lack \"{}\" ({} tensors are there); every layer of the model needs "
+                                "its router",
+                                key, tensors.size()));
   }
   const at::Tensor& tensor = found->second;
   if (tensor.sizes() != at::IntArrayRef(shape)) {
@@ -41,8 +42,7 @@ at::Tensor take(const std::map<std::string, at::Tensor>& tensors, const std::str
 }  // namespace
 
 std::string RouterSize::key(int64_t layer, std::string_view part) const {
-  const std::string block =
-      blocks.empty() ? fmt::format("blocks.{}", layer) : blocks.at(static_cast<size_t>(layer));
+  const std::string block = blocks.empty() ? fmt::format("blocks.{}", layer) : blocks.at(static_cast<size_t>(layer));
   return fmt::format("{}.router.linear.{}", block, part);
 }
 

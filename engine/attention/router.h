@@ -27,8 +27,8 @@ struct RouterSize {
 };
 
 /// One small linear layer a transformer block: timestep embedding -> scores of the three branches for each head.
-/// Published format: `<block>.router.linear.weight` [3N, M] and `.bias` [3N]; output feature 3 * head + branch. Blocks are
-/// `blocks.{i}` of Wan, `transformer_blocks.{i}` and then `single_transformer_blocks.{i}` of HunyuanVideo.
+/// Published format: `<block>.router.linear.weight` [3N, M] and `.bias` [3N]; output feature 3 * head + branch. Blocks
+/// are `blocks.{i}` of Wan, `transformer_blocks.{i}` and then `single_transformer_blocks.{i}` of HunyuanVideo.
 class Router {
  public:
   /// Takes `tensors` as they are (same handles, so that a trainer can update them). DataError naming `source` and the
@@ -46,15 +46,15 @@ class Router {
  private:
   RouterSize size_;
   std::vector<at::Tensor> weights_;  // [3N, M] a layer
-  std::vector<at::Tensor> biases_;   // [3N] a layer
+  std::vector<at::Tensor> biases_;  // [3N] a layer
 };
 
 /// What `<exp_dir>/config.json` says about a router checkpoint, and where its weights lie.
 struct RouterCheckpoint {
-  std::string model_name;             // class name of the transformer
+  std::string model_name;  // class name of the transformer
   std::string pretrained_model_path;  // informative, may be empty
-  std::string revision;               // informative, may be empty
-  Size3 train_video_size{};           // pixels: frames, height, width
+  std::string revision;  // informative, may be empty
+  Size3 train_video_size{};  // pixels: frames, height, width
   AttentionGeometry geometry;
   std::filesystem::path router_file;  // <exp_dir>/ckpt/<step>/router.pt; empty in a config that was parsed alone
   int64_t step = 0;
@@ -65,7 +65,8 @@ RouterCheckpoint read_router_config(const std::filesystem::path& config_json);
 /// Writes what read_router_config reads.
 void write_router_config(const std::filesystem::path& config_json, const RouterCheckpoint& checkpoint);
 /// read_router_config and the choice of `resume`: "latest" takes the highest `ckpt/step-NNNNNN`, otherwise a path
-/// relative to `<exp_dir>/ckpt`, or to exp_dir itself ("step-000100", "ckpt/step-000100"). DataError lists what is there.
+/// relative to `<exp_dir>/ckpt`, or to exp_dir itself ("step-000100", "ckpt/step-000100"). DataError lists what is
+/// there.
 RouterCheckpoint open_router_checkpoint(const std::filesystem::path& exp_dir, const std::string& resume = "latest");
 
 }  // namespace vorta::engine

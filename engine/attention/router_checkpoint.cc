@@ -61,7 +61,8 @@ Size3 read_video_size(ObjectReader& reader) {
   constexpr std::string_view kKey = "train_video_size";
   const nlohmann::json* value = reader.value(kKey);
   Size3 size{};
-  if (value == nullptr || !value->is_array() || value->size() != 3) reader.fail(kKey, "expected [frames, height, width]");
+  if (value == nullptr || !value->is_array() || value->size() != 3)
+    reader.fail(kKey, "expected [frames, height, width]");
   for (size_t i = 0; i < 3; ++i) {
     if (!(*value)[i].is_number_integer() || (*value)[i].get<int64_t>() < 1) {
       reader.fail(kKey, "expected three positive integers (frames, height, width)");

@@ -16,8 +16,8 @@ namespace {
 /// Gathered keys and values of one dense call stay below this, so that batching groups never costs much memory.
 constexpr int64_t kGatherBytes = int64_t{64} << 20;
 
-/// The groups for the kernel: queries group by group, keys in tile order, where neighbouring tiles are one range. All are
-/// rows.
+/// The groups for the kernel: queries group by group, keys in tile order, where neighbouring tiles are one range. All
+/// are rows.
 AttentionGroups kernel_groups(const std::vector<TileGroup>& groups, const std::vector<int64_t>& keys) {
   AttentionGroups out;
   out.key_tokens.assign(keys.begin(), keys.end());
@@ -38,7 +38,9 @@ AttentionGroups kernel_groups(const std::vector<TileGroup>& groups, const std::v
   return out;
 }
 
-void append(std::vector<int64_t>& to, const std::vector<int64_t>& from) { to.insert(to.end(), from.begin(), from.end()); }
+void append(std::vector<int64_t>& to, const std::vector<int64_t>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
 
 /// Text is seen by every group, and is a group of its own that sees all keys.
 void add_text(std::vector<TileGroup>& groups, const std::vector<int64_t>& text, const std::vector<int64_t>& all_keys) {
@@ -88,7 +90,8 @@ void SlidingTileAttention::plan(const VideoGrid& grid, int64_t text_tokens) {
     const auto query_count = static_cast<int64_t>(size.first);
     const auto key_count = static_cast<int64_t>(size.second);
     pairs_ += count * query_count * key_count;
-    batches_.push_back({count, query_count, key_count, IndexTable(index_tensor(queries)), IndexTable(index_tensor(keys))});
+    batches_.push_back(
+        {count, query_count, key_count, IndexTable(index_tensor(queries)), IndexTable(index_tensor(keys))});
   }
   places_ = IndexTable(index_tensor(inverse_order(places)));
   kernel_groups_ = kernel_groups(groups, key_order);
@@ -112,9 +115,9 @@ at::Tensor SlidingTileAttention::run_batch(const at::Tensor& q, const at::Tensor
     const int64_t g = std::min(chunk, batch.groups - first);
     const at::Tensor query_index = batch.query_index.on(q.device()).narrow(0, first * batch.queries, g * batch.queries);
     const at::Tensor key_index = batch.key_index.on(q.device()).narrow(0, first * batch.keys, g * batch.keys);
-    const at::Tensor out = dense_attention(split(take_tokens(q, query_index), batch.queries),
-                                           split(take_tokens(k, key_index), batch.keys),
-                                           split(take_tokens(v, key_index), batch.keys));
+    const at::Tensor out =
+        dense_attention(split(take_tokens(q, query_index), batch.queries), split(take_tokens(k, key_index), batch.keys),
+                        split(take_tokens(v, key_index), batch.keys));
     outputs.push_back(out.transpose(1, 2).reshape({b, g * batch.queries, n, d}));
   }
   return outputs.size() == 1 ? outputs.front() : at::cat(outputs, 1);  // [B, groups * queries, N, D]

@@ -108,11 +108,12 @@ CoresetLayout coreset_layout(const VideoGrid& grid, const Size3& window, double 
   const double surviving = static_cast<double>(layout.members) * (1.0 - reduction_rate);
   layout.kept = static_cast<int64_t>(std::trunc(surviving)) - 1;
   if (layout.kept < 0 || layout.kept > layout.margin()) {
-    throw ConfigError("lowres_reduction_rate",
-                      fmt::format("a reduction rate of {} leaves {} of the {} tokens of a coreset window {}; at least 1 "
-                                  "must stay: use a rate between 0 and {:.4g}",
-                                  reduction_rate, layout.kept + 1, layout.members, to_string(window),
-                                  1.0 - 1.0 / static_cast<double>(layout.members)));
+    throw ConfigError(
+        "lowres_reduction_rate",
+        fmt::format("a reduction rate of {} leaves {} of the {} tokens of a coreset window {}; at least 1 "
+                    "must stay: use a rate between 0 and {:.4g}",
+                    reduction_rate, layout.kept + 1, layout.members, to_string(window),
+                    1.0 - 1.0 / static_cast<double>(layout.members)));
   }
   layout.member_tokens = tile_order(grid, window);
   return layout;

@@ -17,9 +17,9 @@ std::vector<int64_t> tile_order(const VideoGrid& grid, const Size3& tile);
 /// Raster token of each row.
 std::vector<int64_t> row_tokens(const VideoGrid& grid, const TokenOrder& order);
 
-/// Tiles [first, last] that a query tile sees along one axis of `tiles` tiles: the window's half is rounded down on each
-/// side (so an even window is one wider than it says) and its center is clamped so that it stays inside; an axis with
-/// fewer tiles than the window is seen whole.
+/// Tiles [first, last] that a query tile sees along one axis of `tiles` tiles: the window's half is rounded down on
+/// each side (so an even window is one wider than it says) and its center is clamped so that it stays inside; an axis
+/// with fewer tiles than the window is seen whole.
 struct TileRange {
   int64_t first = 0;
   int64_t last = 0;

@@ -13,8 +13,7 @@ std::string located(std::string_view where, std::string_view message) { return f
 ConfigError::ConfigError(std::string_view where, std::string_view message)
     : std::runtime_error(located(where, message)) {}
 
-DataError::DataError(std::string_view where, std::string_view message)
-    : std::runtime_error(located(where, message)) {}
+DataError::DataError(std::string_view where, std::string_view message) : std::runtime_error(located(where, message)) {}
 
 MachineError::MachineError(std::string_view where, std::string_view message)
     : std::runtime_error(located(where, message)) {}

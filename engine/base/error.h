@@ -36,7 +36,7 @@ class InternalError : public std::logic_error {
 }  // namespace vorta
 
 /// Throws InternalError when `condition` is false. For conditions that only a bug can break.
-#define VORTA_CHECK(condition, message) \
-  do {                                  \
+#define VORTA_CHECK(condition, message)                                               \
+  do {                                                                                \
     if (!(condition)) ::vorta::fail_check(__FILE__, __LINE__, #condition, (message)); \
   } while (false)

@@ -45,7 +45,8 @@ class StrictParse {
 // nlohmann quotes what it last read; a file that is not UTF-8 must not put its bytes on the terminal.
 std::string printable(std::string_view text) {
   std::string out;
-  for (const unsigned char c : text) out += c >= 0x20 && c < 0x7f ? std::string(1, static_cast<char>(c)) : fmt::format("\\x{:02x}", c);
+  for (const unsigned char c : text)
+    out += c >= 0x20 && c < 0x7f ? std::string(1, static_cast<char>(c)) : fmt::format("\\x{:02x}", c);
   return out;
 }
 

@@ -39,7 +39,8 @@ std::string unknown_name_message(std::string_view kind, std::string_view name, s
   known = nearest_first(name, std::move(known));
   if (known.empty()) return fmt::format("unknown {} '{}'", kind, name);
   if (known.size() > 8) known.resize(8);
-  return fmt::format("unknown {} '{}'; did you mean '{}'? known: {}", kind, name, known.front(), fmt::join(known, ", "));
+  return fmt::format("unknown {} '{}'; did you mean '{}'? known: {}", kind, name, known.front(),
+                     fmt::join(known, ", "));
 }
 
 }  // namespace vorta

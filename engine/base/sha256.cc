@@ -38,7 +38,8 @@ Constants make_constants() {
 void compress(std::array<uint32_t, 8>& state, const unsigned char* block, const Constants& constants) {
   std::array<uint32_t, 64> w{};
   for (std::size_t i = 0; i < 16; ++i) {
-    w[i] = uint32_t{block[4 * i]} << 24 | uint32_t{block[4 * i + 1]} << 16 | uint32_t{block[4 * i + 2]} << 8 | block[4 * i + 3];
+    w[i] = uint32_t{block[4 * i]} << 24 | uint32_t{block[4 * i + 1]} << 16 | uint32_t{block[4 * i + 2]} << 8 |
+           block[4 * i + 3];
   }
   for (std::size_t i = 16; i < 64; ++i) {
     const uint32_t s0 = std::rotr(w[i - 15], 7) ^ std::rotr(w[i - 15], 18) ^ (w[i - 15] >> 3);
@@ -57,10 +58,13 @@ void compress(std::array<uint32_t, 8>& state, const unsigned char* block, const 
   for (std::size_t i = 0; i < 8; ++i) state[i] += add[i];
 }
 
-// The same with the instructions that processors have for it, four rounds at a time: five times as fast, and weights have gigabytes.
-__attribute__((target("sha,sse4.1,ssse3"))) void compress_many(std::array<uint32_t, 8>& state, std::string_view blocks, const Constants& constants) {
+// The same with the instructions that processors have for it, four rounds at a time: five times as fast, and weights
+// have gigabytes.
+__attribute__((target("sha,sse4.1,ssse3"))) void compress_many(std::array<uint32_t, 8>& state, std::string_view blocks,
+                                                               const Constants& constants) {
   const auto word = [&](std::size_t i) { return static_cast<int>(state[i]); };
-  __m128i abef = _mm_set_epi32(word(0), word(1), word(4), word(5)), cdgh = _mm_set_epi32(word(2), word(3), word(6), word(7));
+  __m128i abef = _mm_set_epi32(word(0), word(1), word(4), word(5)),
+          cdgh = _mm_set_epi32(word(2), word(3), word(6), word(7));
   const __m128i big_endian = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
   for (std::size_t at = 0; at < blocks.size(); at += 64) {
     const __m128i abef_before = abef, cdgh_before = cdgh;

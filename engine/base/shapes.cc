@@ -23,14 +23,13 @@ bool is_number(const std::string& text) { return text.find_first_not_of("0123456
 
 }  // namespace
 
-std::string to_string(const VideoGrid& grid) {
-  return fmt::format("{}x{}x{}", grid.frames, grid.height, grid.width);
-}
+std::string to_string(const VideoGrid& grid) { return fmt::format("{}x{}x{}", grid.frames, grid.height, grid.width); }
 
 void ShapeBinder::bind(std::span<const int64_t> sizes, std::string_view name, std::string_view letters) {
   const auto parts = split_letters(letters);
   if (parts.size() != sizes.size()) {
-    throw InternalError(subject_, fmt::format("{} must be [{}], has shape [{}]", name, letters, fmt::join(sizes, ", ")));
+    throw InternalError(subject_,
+                        fmt::format("{} must be [{}], has shape [{}]", name, letters, fmt::join(sizes, ", ")));
   }
   for (std::size_t axis = 0; axis < parts.size(); ++axis) {
     const int64_t size = sizes[axis];

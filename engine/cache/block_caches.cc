@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // First-block cache (ParaAttention) and its generalisation DBCache (cache-dit): the first blocks are always computed;
 // while their residual hardly changes, the blocks behind them are replaced by what they added before, or its
-// extrapolation (TaylorSeer), and the last blocks are computed again as a correction. A step mask says beforehand at which
-// steps that may happen, or must.
+// extrapolation (TaylorSeer), and the last blocks are computed again as a correction. A step mask says beforehand at
+// which steps that may happen, or must.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
@@ -50,9 +50,11 @@ class BlockCache final : public StepCache {
     reset();
     mask_ = options_.mask.empty() ? StepMask() : step_mask(options_.mask, schedule.steps(), where_ + "/step_mask");
     warmup_ = options_.warmup;
-    if (!mask_.empty()) warmup_ = std::min<int64_t>(warmup_, std::find(mask_.begin(), mask_.end(), false) - mask_.begin());
+    if (!mask_.empty())
+      warmup_ = std::min<int64_t>(warmup_, std::find(mask_.begin(), mask_.end(), false) - mask_.begin());
     // What is left of a step's work where it is reused.
-    const double rest = static_cast<double>(options_.first_blocks + options_.last_blocks) / static_cast<double>(schedule.layers);
+    const double rest =
+        static_cast<double>(options_.first_blocks + options_.last_blocks) / static_cast<double>(schedule.layers);
     State state;
     std::vector<StepShares> least;
     StepMask computed;
@@ -63,7 +65,8 @@ class BlockCache final : public StepCache {
       least.push_back(reuse ? StepShares{rest, rest, rest} : StepShares{});
     }
     if (options_.mask_decides) return {std::move(least), to_string(computed)};
-    return {std::nullopt, mask_.empty() ? "decides while sampling" : "decides while sampling at the dots of " + to_string(mask_),
+    return {std::nullopt,
+            mask_.empty() ? "decides while sampling" : "decides while sampling at the dots of " + to_string(mask_),
             std::move(least)};
   }
   void reset() override {
@@ -79,8 +82,7 @@ class BlockCache final : public StepCache {
     State& state = states_[pass];
     const int64_t layers = stack.layers(), behind = layers - options_.last_blocks;
     at::Tensor h = hidden;
-    for (int64_t layer = 0; layer < options_.first_blocks; ++layer)
-      h = stack.block(layer, h);
+    for (int64_t layer = 0; layer < options_.first_blocks; ++layer) h = stack.block(layer, h);
     const at::Tensor residual = h - hidden;
     const double change =
         state.front.defined() ? relative_l1(residual, state.front) : std::numeric_limits<double>::infinity();
@@ -92,13 +94,11 @@ class BlockCache final : public StepCache {
       h = h + state.middle.at(step);
     } else {
       const at::Tensor before = h;
-      for (int64_t layer = options_.first_blocks; layer < behind; ++layer)
-        h = stack.block(layer, h);
+      for (int64_t layer = options_.first_blocks; layer < behind; ++layer) h = stack.block(layer, h);
       if (state.middle.empty()) state.middle = Extrapolation(options_.taylor_order);
       state.middle.add(h - before, step);
     }
-    for (int64_t layer = behind; layer < layers; ++layer)
-      h = stack.block(layer, h);
+    for (int64_t layer = behind; layer < layers; ++layer) h = stack.block(layer, h);
     CacheCall call{step, pass, std::vector<BlockAction>(static_cast<size_t>(layers), BlockAction::kComputed), change};
     if (reuse)
       std::fill(call.blocks.begin() + options_.first_blocks, call.blocks.begin() + behind, BlockAction::kCached);
@@ -150,7 +150,8 @@ void read_mask(ObjectReader& reader, BlockCacheOptions& read) {
   const std::string policy = reader.string("mask_policy", "dynamic");
   if (policy != "dynamic" && policy != "static") reader.fail("mask_policy", "expected dynamic or static");
   read.mask_decides = policy == "static";
-  if (read.mask_decides && read.mask.empty()) reader.fail("mask_policy", "expected a \"step_mask\" beside static, found none");
+  if (read.mask_decides && read.mask.empty())
+    reader.fail("mask_policy", "expected a \"step_mask\" beside static, found none");
 }
 
 // 0 in the file means no limit.
@@ -183,7 +184,8 @@ std::unique_ptr<StepCache> make_dual_block_cache(const nlohmann::json& options, 
   if (read.threshold >= 1) read.threshold = std::numeric_limits<double>::infinity();  // as published: no test at all
   read.warmup = reader.integer("warmup", 8);
   read.warmup_interval = reader.integer("warmup_interval", 1);
-  if (read.warmup < 1 || read.warmup_interval < 1) reader.fail("warmup", "expected at least 1 step, and warmup_interval likewise");
+  if (read.warmup < 1 || read.warmup_interval < 1)
+    reader.fail("warmup", "expected at least 1 step, and warmup_interval likewise");
   read_mask(reader, read);
   read.most_cached = read_limit(reader, "most_cached");
   read.most_continuous = read_limit(reader, "most_continuous");

@@ -55,8 +55,8 @@ class Extrapolation {
 using StepMask = std::vector<bool>;
 std::string to_string(const StepMask& computed);
 std::vector<StepShares> shares_of(const StepMask& computed);
-/// Of `text`: slow, medium, fast or ultra, for any number of steps that such a mask is published for, or an X (computed) or
-/// a dot for every step. ConfigError otherwise.
+/// Of `text`: slow, medium, fast or ultra, for any number of steps that such a mask is published for, or an X
+/// (computed) or a dot for every step. ConfigError otherwise.
 StepMask step_mask(const std::string& text, int64_t steps, const std::string& where);
 
 /// Whole-stack reuse by a mask that is known before sampling: hidden + the residual of the last computed step, or its

@@ -40,14 +40,15 @@ Record find_record(const std::string& family, const std::string& source, std::st
   const auto found = published.find(source);
   if (found != published.end()) return {*found, "published calibration " + source};
   std::vector<std::string> known;
-  for (const auto& [name, record] : published.items())
-    known.push_back(name);
+  for (const auto& [name, record] : published.items()) known.push_back(name);
   throw ConfigError(
       where, unknown_name_message("calibration", source, known) + "; a file of `vorta-bench calibrate` ends in .json");
 }
 
 CalibratedModel read_model(ObjectReader& reader) {
-  return {.layers = reader.integer("layers", 0), .width = reader.integer("width", 0), .channels = reader.integer("channels", 0)};
+  return {.layers = reader.integer("layers", 0),
+          .width = reader.integer("width", 0),
+          .channels = reader.integer("channels", 0)};
 }
 
 void say_model(const CalibratedModel& model, json& record) {
@@ -108,8 +109,7 @@ json to_json(const TeaCalibration& c) {
 }
 
 json to_json(const MagCalibration& c) {
-  json record{
-      {"cache", "magcache"}, {"positive", c.positive}, {"negative", c.negative}, {"inclusive", c.inclusive}};
+  json record{{"cache", "magcache"}, {"positive", c.positive}, {"negative", c.negative}, {"inclusive", c.inclusive}};
   say_model(c.model, record);
   return record;
 }
@@ -119,12 +119,14 @@ void require_same_model(const CalibratedModel& calibrated, const CacheSchedule& 
     const char* words;
     int64_t calibrated, found;
   };
-  for (const Fact& fact : {Fact{"layers", calibrated.layers, schedule.layers}, Fact{"channels a token", calibrated.width, schedule.width},
-                           Fact{"latent channels", calibrated.channels, schedule.channels}}) {
+  for (const Fact& fact :
+       {Fact{"layers", calibrated.layers, schedule.layers}, Fact{"channels a token", calibrated.width, schedule.width},
+        Fact{"latent channels", calibrated.channels, schedule.channels}}) {
     if (fact.calibrated == 0 || fact.found == 0 || fact.calibrated == fact.found) continue;
-    throw ConfigError(where, fmt::format("expected a calibration of a model of {1} {0}, found one of {2}: calibrate this model "
-                                         "(`vorta-bench calibrate`)",
-                                         fact.words, fact.found, fact.calibrated));
+    throw ConfigError(
+        where, fmt::format("expected a calibration of a model of {1} {0}, found one of {2}: calibrate this model "
+                           "(`vorta-bench calibrate`)",
+                           fact.words, fact.found, fact.calibrated));
   }
 }
 

@@ -17,8 +17,7 @@ namespace {
 
 double polynomial(const std::vector<double>& coefficients, double x) {
   double value = 0;
-  for (const double c : coefficients)
-    value = value * x + c;
+  for (const double c : coefficients) value = value * x + c;
   return value;
 }
 
@@ -27,8 +26,7 @@ std::vector<double> least_squares(const std::vector<double>& x, const std::vecto
   const double scale = *std::max_element(x.begin(), x.end());
   const at::Tensor scaled = at::tensor(x, at::kDouble) / scale;
   std::vector<at::Tensor> powers;
-  for (int64_t power = degree; power >= 0; --power)
-    powers.push_back(scaled.pow(power));
+  for (int64_t power = degree; power >= 0; --power) powers.push_back(scaled.pow(power));
   const at::Tensor solved = at::linalg_pinv(at::stack(powers, 1)).matmul(at::tensor(y, at::kDouble));
   std::vector<double> coefficients;
   for (int64_t i = 0; i <= degree; ++i) {
@@ -55,9 +53,7 @@ int64_t CalibrationRecorder::state_bytes(const CacheSizes& s) const {
   return 3 * s.batch * s.tokens * s.width * s.element_bytes;
 }
 
-at::Tensor CalibrationRecorder::run_blocks(BlockStack& stack,
-                                           const at::Tensor& hidden,
-                                           int64_t step,
+at::Tensor CalibrationRecorder::run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step,
                                            GuidancePass pass) {
   State& before = states_[static_cast<size_t>(pass)];
   const at::Tensor signal = stack.signal(signal_, hidden);
@@ -94,8 +90,7 @@ TeaFit fit_teacache(const CalibrationRecorder& recorder, CacheSignal signal, int
   fit.calibration.model = recorder.model();
   fit.calibration.steps = recorder.steps();
   double mean = 0, rest = 0, all = 0;
-  for (const double value : y)
-    mean += value / static_cast<double>(y.size());
+  for (const double value : y) mean += value / static_cast<double>(y.size());
   for (size_t i = 0; i < y.size(); ++i) {
     rest += std::pow(y[i] - polynomial(fit.calibration.coefficients, x[i]), 2);
     all += std::pow(y[i] - mean, 2);
@@ -119,8 +114,7 @@ MagCalibration fit_magcache(const CalibrationRecorder& recorder) {
       sums[static_cast<size_t>(change.step)] += change.ratio;
       counts[static_cast<size_t>(change.step)] += 1;
     }
-    for (size_t i = 0; i < steps; ++i)
-      sums[i] = counts[i] > 0 ? sums[i] / counts[i] : 1;
+    for (size_t i = 0; i < steps; ++i) sums[i] = counts[i] > 0 ? sums[i] / counts[i] : 1;
     return sums;
   };
   if (recorder.changes().empty()) throw ConfigError("calibrate", "expected at least 2 steps");

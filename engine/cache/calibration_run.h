@@ -46,7 +46,7 @@ class CalibrationRecorder final : public StepCache {
 
 struct TeaFit {
   TeaCalibration calibration;
-  double r2 = 0;      // explained share of the outputs' variance
+  double r2 = 0;  // explained share of the outputs' variance
   double lowest = 0;  // of the polynomial on the domain; negative: it is clamped to 0 in use
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // EasyCache (Zhou et al., arXiv 2507.02860): the output's relative change is predicted from the input's since the step
-// before and the last ratio of both; whole forwards are skipped while the sum of predictions is small. Ratios are of two
-// computed forwards, however many were skipped between them. The positive pass decides for both.
+// before and the last ratio of both; whole forwards are skipped while the sum of predictions is small. Ratios are of
+// two computed forwards, however many were skipped between them. The positive pass decides for both.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
@@ -15,9 +15,7 @@
 namespace vorta::engine {
 namespace {
 
-double mean_abs(const at::Tensor& x) {
-  return x.to(at::kFloat).abs().mean().item<double>();
-}
+double mean_abs(const at::Tensor& x) { return x.to(at::kFloat).abs().mean().item<double>(); }
 
 class EasyCache final : public StepCache {
  public:
@@ -50,9 +48,7 @@ class EasyCache final : public StepCache {
   bool decides_alike() const override { return false; }
   int64_t state_bytes(const CacheSizes& s) const override { return 3 * s.latent_numel * s.element_bytes; }
 
-  at::Tensor run_model(const at::Tensor& latents,
-                       const std::function<at::Tensor()>& forward,
-                       int64_t step,
+  at::Tensor run_model(const at::Tensor& latents, const std::function<at::Tensor()>& forward, int64_t step,
                        GuidancePass pass) override {
     State& state = states_[pass];
     if (pass != GuidancePass::kNegative) decide(latents, state, step);

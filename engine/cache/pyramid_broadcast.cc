@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pyramid Attention Broadcast (Zhao et al., arXiv 2408.12588): the output of a part of a block is kept and given back
-// for the next range - 1 steps, inside a window of the schedule, one for all parts or one for each. Counters and outputs are
-// kept by guidance pass.
+// for the next range - 1 steps, inside a window of the schedule, one for all parts or one for each. Counters and
+// outputs are kept by guidance pass.
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/cache/caches.h"
@@ -62,9 +62,11 @@ struct BlockRange {
   int64_t count(int64_t layers) const { return std::max<int64_t>(0, end(layers) - first); }
 };
 
-BlockRange read_blocks(ObjectReader& reader, const std::string& first, const std::string& last, const BlockRange& fallback) {
+BlockRange read_blocks(ObjectReader& reader, const std::string& first, const std::string& last,
+                       const BlockRange& fallback) {
   const BlockRange blocks{reader.integer(first, fallback.first), reader.integer(last, fallback.last)};
-  if (blocks.first < 0 || blocks.last < -1) reader.fail(first, "expected blocks from 0; the last may be -1, the model's last");
+  if (blocks.first < 0 || blocks.last < -1)
+    reader.fail(first, "expected blocks from 0; the last may be -1, the model's last");
   return blocks;
 }
 

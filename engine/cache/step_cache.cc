@@ -46,8 +46,7 @@ at::Tensor StepCache::run_model(const at::Tensor&, const std::function<at::Tenso
 
 at::Tensor BlockStack::all_blocks(const at::Tensor& hidden) {
   at::Tensor h = hidden;
-  for (int64_t layer = 0; layer < layers(); ++layer)
-    h = block(layer, h);
+  for (int64_t layer = 0; layer < layers(); ++layer) h = block(layer, h);
   return h;
 }
 
@@ -61,12 +60,9 @@ void StepCache::note_computed(int64_t step, GuidancePass pass, int64_t layers) {
   record({step, pass, std::vector<BlockAction>(static_cast<size_t>(layers), BlockAction::kComputed), 0});
 }
 
-std::span<const RegistryEntry<StepCacheFactory>> step_caches() {
-  return kCaches;
-}
+std::span<const RegistryEntry<StepCacheFactory>> step_caches() { return kCaches; }
 
-std::unique_ptr<StepCache> make_step_cache(std::string_view name,
-                                           const nlohmann::json& options,
+std::unique_ptr<StepCache> make_step_cache(std::string_view name, const nlohmann::json& options,
                                            std::string_view where) {
   if (!options.is_object()) throw ConfigError(where, fmt::format("expected an object, found {}", options.type_name()));
   return find_entry(step_caches(), "cache", name).make(options, where);
@@ -106,15 +102,13 @@ at::Tensor Extrapolation::at(int64_t step) const {
 
 std::string to_string(const StepMask& computed) {
   std::string text;
-  for (const bool one : computed)
-    text += one ? 'X' : '.';
+  for (const bool one : computed) text += one ? 'X' : '.';
   return text;
 }
 
 std::vector<StepShares> shares_of(const StepMask& computed) {
   std::vector<StepShares> shares;
-  for (const bool one : computed)
-    shares.push_back(one ? StepShares{} : StepShares{0, 0, 0});
+  for (const bool one : computed) shares.push_back(one ? StepShares{} : StepShares{0, 0, 0});
   return shares;
 }
 

@@ -80,16 +80,18 @@ struct StepShares {
 struct CachePlan {
   std::optional<std::vector<StepShares>> steps;
   std::string note;  // worth a line of the log: a mask, steps outside a fitted range
-  /// Of a cache that decides while sampling: the work if it reuses wherever its options let it, which none does less than.
+  /// Of a cache that decides while sampling: the work if it reuses wherever its options let it, which none does less
+  /// than.
   std::vector<StepShares> least = {};
 };
 
-/// What became of a block in one forward. kBroadcast: some of its parts were computed, the others given back. kCached: what
-/// it adds was replaced by what was kept. kSkipped: so was the whole forward, embeddings and head included.
+/// What became of a block in one forward. kBroadcast: some of its parts were computed, the others given back. kCached:
+/// what it adds was replaced by what was kept. kSkipped: so was the whole forward, embeddings and head included.
 enum class BlockAction : uint8_t { kComputed, kBroadcast, kCached, kSkipped };
 /// By BlockAction, as the store, logs and reports write them.
 inline constexpr std::string_view kBlockLetters = "Xpc.";
-/// One letter for a forward: the block's where all are alike, else p where parts were given back and c where blocks were.
+/// One letter for a forward: the block's where all are alike, else p where parts were given back and c where blocks
+/// were.
 char forward_letter(std::string_view blocks);
 
 /// One forward as it was: what happened to every block, and the number the decision was made on.
@@ -126,9 +128,7 @@ class StepCache {
   virtual int64_t state_bytes(const CacheSizes& sizes) const = 0;
 
   /// A whole forward: latents [B, C, T, H, W] -> velocity, through `forward` or without it.
-  virtual at::Tensor run_model(const at::Tensor& latents,
-                               const std::function<at::Tensor()>& forward,
-                               int64_t step,
+  virtual at::Tensor run_model(const at::Tensor& latents, const std::function<at::Tensor()>& forward, int64_t step,
                                GuidancePass pass);
   /// All blocks: hidden [B, L, M] -> [B, L, M].
   virtual at::Tensor run_blocks(BlockStack& stack, const at::Tensor& hidden, int64_t step, GuidancePass pass);
@@ -153,8 +153,7 @@ using StepCacheFactory = std::unique_ptr<StepCache> (*)(const nlohmann::json& op
 
 /// The family's table: none, pab, teacache, first_block, dbcache, taylorseer, easycache, magcache.
 std::span<const RegistryEntry<StepCacheFactory>> step_caches();
-std::unique_ptr<StepCache> make_step_cache(std::string_view name,
-                                           const nlohmann::json& options,
+std::unique_ptr<StepCache> make_step_cache(std::string_view name, const nlohmann::json& options,
                                            std::string_view where);
 
 }  // namespace vorta::engine

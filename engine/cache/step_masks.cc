@@ -27,11 +27,26 @@ struct NamedRuns {
 };
 
 const std::vector<NamedRuns>& named_runs() {
-  static const std::vector<NamedRuns> kRuns{
-      {"slow", {{8, 3, 3, 2, 1, 1}, {1, 2, 2, 2, 3}}, {{4, 2, 2, 2, 1}, {1, 1, 1, 1}}, {{5, 2, 1}, {1}}, {{5, 1, 1}, {1}}},
-      {"medium", {{6, 2, 2, 2, 2, 1}, {1, 3, 3, 3, 3}}, {{4, 2, 1, 1, 1}, {1, 1, 2, 2}}, {{5, 1, 1}, {1, 1}}, {{4, 1, 1}, {1, 1}}},
-      {"fast", {{6, 1, 1, 1, 1, 1}, {1, 3, 4, 5, 4}}, {{3, 1, 1, 1, 1}, {1, 2, 2, 3}}, {{4, 1, 1}, {1, 2}}, {{3, 1, 1}, {1, 2}}},
-      {"ultra", {{4, 1, 1, 1, 1}, {2, 5, 6, 7}}, {{2, 1, 1, 1, 1}, {1, 2, 3, 3}}, {{3, 1, 1}, {2, 2}}, {{2, 1, 1}, {2, 2}}}};
+  static const std::vector<NamedRuns> kRuns{{"slow",
+                                             {{8, 3, 3, 2, 1, 1}, {1, 2, 2, 2, 3}},
+                                             {{4, 2, 2, 2, 1}, {1, 1, 1, 1}},
+                                             {{5, 2, 1}, {1}},
+                                             {{5, 1, 1}, {1}}},
+                                            {"medium",
+                                             {{6, 2, 2, 2, 2, 1}, {1, 3, 3, 3, 3}},
+                                             {{4, 2, 1, 1, 1}, {1, 1, 2, 2}},
+                                             {{5, 1, 1}, {1, 1}},
+                                             {{4, 1, 1}, {1, 1}}},
+                                            {"fast",
+                                             {{6, 1, 1, 1, 1, 1}, {1, 3, 4, 5, 4}},
+                                             {{3, 1, 1, 1, 1}, {1, 2, 2, 3}},
+                                             {{4, 1, 1}, {1, 2}},
+                                             {{3, 1, 1}, {1, 2}}},
+                                            {"ultra",
+                                             {{4, 1, 1, 1, 1}, {2, 5, 6, 7}},
+                                             {{2, 1, 1, 1, 1}, {1, 2, 3, 3}},
+                                             {{3, 1, 1}, {2, 2}},
+                                             {{2, 1, 1}, {2, 2}}}};
   return kRuns;
 }
 
@@ -41,7 +56,9 @@ constexpr int64_t kRunSteps = 28;
 void grow(StepRuns& runs, int64_t steps) {
   const StepRuns start = runs;
   const double share = static_cast<double>(steps) / kRunSteps * 0.5;
-  const auto longer = [&](int64_t by) { return std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(by) * share)); };
+  const auto longer = [&](int64_t by) {
+    return std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(by) * share));
+  };
   while (runs.steps() < steps) {
     for (size_t i = 0; i < start.reused.size() && runs.steps() < steps; ++i) {
       runs.computed[i] += longer(start.computed[i]);
@@ -67,8 +84,9 @@ StepMask named_mask(const NamedRuns& named, int64_t steps, const std::string& wh
   if (steps == 6) runs = {{3, 1}, {2}};
   if (steps == 4) runs = {{2, 1}, {1}};
   if (steps < 8 && steps != 6 && steps != 4) {
-    throw ConfigError(where, fmt::format("mask \"{}\" is known for 4, 6 and from 8 steps on, found {}; give X and . for each step",
-                                         named.name, steps));
+    throw ConfigError(
+        where, fmt::format("mask \"{}\" is known for 4, 6 and from 8 steps on, found {}; give X and . for each step",
+                           named.name, steps));
   }
   if (steps > kRunSteps) grow(runs, steps);
   cut(runs, steps);
@@ -88,9 +106,11 @@ StepMask step_mask(const std::string& text, int64_t steps, const std::string& wh
     if (text == named.name) return named_mask(named, steps, where);
   }
   if (text.find_first_not_of("X.") != std::string::npos)
-    throw ConfigError(where, fmt::format("expected slow, medium, fast, ultra, or X and . for each step, found \"{}\"", text));
+    throw ConfigError(where,
+                      fmt::format("expected slow, medium, fast, ultra, or X and . for each step, found \"{}\"", text));
   if (static_cast<int64_t>(text.size()) != steps || text.front() != 'X')
-    throw ConfigError(where, fmt::format("expected one letter for each of the {} steps, the first an X, found \"{}\"", steps, text));
+    throw ConfigError(
+        where, fmt::format("expected one letter for each of the {} steps, the first an X, found \"{}\"", steps, text));
   StepMask mask;
   for (const char letter : text) mask.push_back(letter == 'X');
   return mask;

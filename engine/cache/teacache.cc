@@ -31,8 +31,9 @@ struct TeaOptions {
 // Neither has a default: the threshold belongs to the calibration, and that to a model.
 void require_both(ObjectReader& reader, std::string_view where) {
   if (reader.has("threshold") || reader.has("calibration")) return;
-  throw ConfigError(where, "expected \"threshold\" (a number) and \"calibration\" (a published one's name, or a file that "
-                           "`vorta-bench calibrate teacache` made), found neither");
+  throw ConfigError(where,
+                    "expected \"threshold\" (a number) and \"calibration\" (a published one's name, or a file that "
+                    "`vorta-bench calibrate teacache` made), found neither");
 }
 
 TeaOptions read_options(const nlohmann::json& options, std::string_view where) {
@@ -85,8 +86,7 @@ class Accumulator {
     }
     const double x = options_->outside == Outside::kRaw ? change : std::clamp(change, c.low, c.high);
     double value = 0;
-    for (const double coefficient : c.coefficients)
-      value = value * x + coefficient;
+    for (const double coefficient : c.coefficients) value = value * x + coefficient;
     return options_->outside == Outside::kRaw ? value : std::max(value, 0.0);
   }
 

@@ -88,8 +88,8 @@ class Mp4Encoder {
     codec_->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_BITEXACT;
     check(av_opt_set(codec_->priv_data, "preset", options.preset, 0), "accept the preset");
     check(av_opt_set_double(codec_->priv_data, "crf", options.crf, 0), "accept the crf");
-    // x264's AVX-512 macroblock tree reads memory that nobody wrote (seen in build 164: every encoding differs), and its
-    // other variants round differently; this selects the portable one of the functions that may differ.
+    // x264's AVX-512 macroblock tree reads memory that nobody wrote (seen in build 164: every encoding differs), and
+    // its other variants round differently; this selects the portable one of the functions that may differ.
     check(av_opt_set(codec_->priv_data, "x264-params", "cpu-independent=1", 0), "accept its parameters");
     check(avcodec_open2(codec_.get(), codec, nullptr), "start");
   }

@@ -37,8 +37,11 @@ void set_matrix(SwsContext* scaler, int space, bool full_range) {
   int *source = nullptr, *target = nullptr;
   int source_full = 0, target_full = 0, brightness = 0, contrast = 0, saturation = 0;
   // Fails for RGB sources, which have no matrix.
-  if (sws_getColorspaceDetails(scaler, &source, &source_full, &target, &target_full, &brightness, &contrast, &saturation) < 0) return;
-  sws_setColorspaceDetails(scaler, matrix, full_range ? 1 : source_full, target, target_full, brightness, contrast, saturation);
+  if (sws_getColorspaceDetails(scaler, &source, &source_full, &target, &target_full, &brightness, &contrast,
+                               &saturation) < 0)
+    return;
+  sws_setColorspaceDetails(scaler, matrix, full_range ? 1 : source_full, target, target_full, brightness, contrast,
+                           saturation);
 }
 
 }  // namespace

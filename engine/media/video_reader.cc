@@ -107,7 +107,8 @@ class VideoReader {
     sws_scale(scaler_.get(), decoded.data, decoded.linesize, 0, decoded.height, rgb_->data, rgb_->linesize);
     const auto row_bytes = static_cast<std::size_t>(3 * out_.width);
     uint8_t* to = out_.frame(out_.count);
-    for (int64_t y = 0; y < out_.height; ++y, to += row_bytes) std::memcpy(to, rgb_->data[0] + y * rgb_->linesize[0], row_bytes);
+    for (int64_t y = 0; y < out_.height; ++y, to += row_bytes)
+      std::memcpy(to, rgb_->data[0] + y * rgb_->linesize[0], row_bytes);
     ++out_.count;
   }
 
@@ -126,15 +127,16 @@ class VideoReader {
     // Growing would copy all frames so far; what an index promises is not believed beyond this.
     constexpr int64_t kMostReserved = int64_t{1} << 28;
     const int64_t most = options_.max_frames > 0 ? options_.max_frames : kMostReserved / out_.frame_bytes();
-    const int64_t frames = std::clamp<int64_t>(stream_->nb_frames, 0, std::min(most, kMostReserved / out_.frame_bytes()));
+    const int64_t frames =
+        std::clamp<int64_t>(stream_->nb_frames, 0, std::min(most, kMostReserved / out_.frame_bytes()));
     out_.rgb.reserve(static_cast<std::size_t>(frames * out_.frame_bytes()));
   }
 
   // Containers with an index say how many frames there are; a file cut at its end is otherwise read as a shorter one.
   void check_complete() const {
     if (full() || stream_->nb_frames <= 0 || out_.count >= stream_->nb_frames) return;
-    throw DataError(path_, fmt::format("is cut off: its index lists {} frames, {} could be read", stream_->nb_frames,
-                                       out_.count));
+    throw DataError(
+        path_, fmt::format("is cut off: its index lists {} frames, {} could be read", stream_->nb_frames, out_.count));
   }
 
   std::string path_;

@@ -19,7 +19,8 @@ void BlockTensors::add(JointLinear& joint) {
 }
 
 void BlockTensors::add_exact(LinearWeights& linear) {
-  for (at::Tensor* tensor : {&linear.weight, &linear.bias, &linear.scales, &linear.down, &linear.up}) all.push_back(tensor);
+  for (at::Tensor* tensor : {&linear.weight, &linear.bias, &linear.scales, &linear.down, &linear.up})
+    all.push_back(tensor);
 }
 
 BlockHome::BlockHome(const Placement& placement) : quantization_(placement.quantization) {

@@ -25,14 +25,14 @@ struct BlockTensors {
   void add_exact(LinearWeights& linear);
 };
 
-/// Where a model's blocks live, as its placement wishes: on the device, or in the host's memory, from where each visits the
-/// device for its turn. Blocks stay where they are in memory once they have visited.
+/// Where a model's blocks live, as its placement wishes: on the device, or in the host's memory, from where each visits
+/// the device for its turn. Blocks stay where they are in memory once they have visited.
 class BlockHome {
  public:
   /// InternalError for 8-bit or streamed blocks while grad mode is on: weights that are trained stay as they are.
   explicit BlockHome(const Placement& placement);
-  /// Takes in the next block, just made on the device: its products become 8-bit there, then its tensors move to the host.
-  /// Whatever is done to weights is so done alike, wherever they live.
+  /// Takes in the next block, just made on the device: its products become 8-bit there, then its tensors move to the
+  /// host. Whatever is done to weights is so done alike, wherever they live.
   void settle(const BlockTensors& block);
   /// Puts the tensors of `layer` where `list` says; they stay until another layer's are asked for.
   void visit(int64_t layer, const std::function<BlockTensors()>& list);

@@ -41,7 +41,8 @@ at::Tensor LinearWeights::gelu(const at::Tensor& x) const {
 }
 
 LinearWeights take_linear(const WeightReader& reader, std::string_view name, int64_t out, int64_t in) {
-  LinearWeights weights{reader.take(fmt::format("{}.weight", name), {out, in}), reader.take(fmt::format("{}.bias", name), {out})};
+  LinearWeights weights{reader.take(fmt::format("{}.weight", name), {out, in}),
+                        reader.take(fmt::format("{}.bias", name), {out})};
   const std::string module(name);
   if (!reader.has(module + kLoraRank)) return weights;
   const int64_t rank = reader.take(module + kLoraRank, {}).item<int64_t>();
@@ -92,9 +93,7 @@ at::Tensor TokenRows::ordered(const at::Tensor& x) const {
   return order_ ? x.index_select(1, tokens_.on(x.device())) : x;
 }
 
-at::Tensor TokenRows::raster(const at::Tensor& x) const {
-  return order_ ? x.index_select(1, rows_.on(x.device())) : x;
-}
+at::Tensor TokenRows::raster(const at::Tensor& x) const { return order_ ? x.index_select(1, rows_.on(x.device())) : x; }
 
 at::Tensor patches_of(const at::Tensor& latents, const Size3& patch) {
   const int64_t b = latents.size(0), c = latents.size(1);
@@ -105,7 +104,8 @@ at::Tensor patches_of(const at::Tensor& latents, const Size3& patch) {
 }
 
 RandomInit::RandomInit(at::Generator generator, const Placement& placement)
-    : generator_(std::move(generator)), placement_(placement),
+    : generator_(std::move(generator)),
+      placement_(placement),
       home_(placement.blocks == Residence::kHost ? at::Device(at::kCPU) : placement.device) {}
 
 void RandomInit::affine(const std::string& name, std::vector<int64_t> shape) {
@@ -123,7 +123,8 @@ void RandomInit::normal(const std::string& name, std::vector<int64_t> shape, dou
 }
 
 void RandomInit::constant(const std::string& name, int64_t size, double value) {
-  tensors_[name] = at::full({size}, value, at::TensorOptions().dtype(placement_.dtype).device(placement_.device)).to(home_);
+  tensors_[name] =
+      at::full({size}, value, at::TensorOptions().dtype(placement_.dtype).device(placement_.device)).to(home_);
 }
 
 }  // namespace vorta::engine

@@ -57,8 +57,8 @@ class TokenRows {
   RopeTable rope_;
 };
 
-/// latents [B, C, T, H, W] -> patches [B, L, C*p_t*p_h*p_w] of the token grid in raster order: a convolution whose stride
-/// is its kernel is one matrix product with these.
+/// latents [B, C, T, H, W] -> patches [B, L, C*p_t*p_h*p_w] of the token grid in raster order: a convolution whose
+/// stride is its kernel is one matrix product with these.
 at::Tensor patches_of(const at::Tensor& latents, const Size3& patch);
 
 /// Parameters with PyTorch's default initialisation, where `placement` says.

@@ -40,7 +40,8 @@ Size3 read_axes(ObjectReader& reader, Size3 fallback) {
 }
 
 /// Consumes a key that may only be absent, null or `neutral`.
-void refuse_other_than(ObjectReader& reader, std::string_view key, const nlohmann::json& neutral, std::string_view why) {
+void refuse_other_than(ObjectReader& reader, std::string_view key, const nlohmann::json& neutral,
+                       std::string_view why) {
   const nlohmann::json* value = reader.value(key);
   if (value == nullptr || *value == neutral) return;
   reader.fail(key, fmt::format("expected {}, found {}: {}", neutral.dump(), value->dump(), why));

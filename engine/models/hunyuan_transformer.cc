@@ -62,16 +62,17 @@ struct HunyuanTransformer::Impl {
   JointHeads dual_heads(const DualBlockWeights& w, const at::Tensor& video, const at::Tensor& text) const;
   JointHeads single_heads(const SingleBlockWeights& w, const at::Tensor& x, int64_t video_tokens) const;
   at::Tensor attend(const JointHeads& heads, int64_t layer, const LayerAttention& attention) const;
-  at::Tensor dual_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer, const LayerAttention& attention,
-                        const PartHook& hook) const;
-  at::Tensor single_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer, const LayerAttention& attention,
-                          const PartHook& hook) const;
+  at::Tensor dual_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer,
+                        const LayerAttention& attention, const PartHook& hook) const;
+  at::Tensor single_block(const HunyuanEmbedded& e, const at::Tensor& hidden, int64_t layer,
+                          const LayerAttention& attention, const PartHook& hook) const;
   at::Tensor head(const HunyuanEmbedded& e, const at::Tensor& hidden) const;
 };
 
 void HunyuanTransformer::Impl::prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device) {
   if (rows && rows->is_for(grid, order, device)) return;
-  rows = std::make_shared<const TokenRows>(grid, order, make_rope(grid, config.rope_axes_dim, config.rope_theta), device);
+  rows =
+      std::make_shared<const TokenRows>(grid, order, make_rope(grid, config.rope_axes_dim, config.rope_theta), device);
 }
 
 /// number [B] -> [B, M].
@@ -137,12 +138,14 @@ HunyuanEmbedded HunyuanTransformer::Impl::embed(const DitInputs& inputs, const V
 at::Tensor HunyuanTransformer::Impl::joined_heads(const at::Tensor& video, const at::Tensor& video_weight,
                                                   const at::Tensor& text, const at::Tensor& text_weight) const {
   if (at::GradMode::is_enabled()) {
-    return at::cat({head_rms_norm(video, video_weight, kNormEps, &rows->rope()), head_rms_norm(text, text_weight, kNormEps, nullptr)}, 1)
+    return at::cat({head_rms_norm(video, video_weight, kNormEps, &rows->rope()),
+                    head_rms_norm(text, text_weight, kNormEps, nullptr)},
+                   1)
         .transpose(1, 2);
   }
   const int64_t l = video.size(1), s = text.size(1);
-  const at::Tensor all = at::empty({video.size(0), l + s, config.num_attention_heads, config.attention_head_dim},
-                                   video.options());
+  const at::Tensor all =
+      at::empty({video.size(0), l + s, config.num_attention_heads, config.attention_head_dim}, video.options());
   head_rms_norm(video, video_weight, kNormEps, &rows->rope(), all.narrow(1, 0, l));
   if (s > 0) head_rms_norm(text, text_weight, kNormEps, nullptr, all.narrow(1, l, s));
   return all.transpose(1, 2);
@@ -183,16 +186,18 @@ at::Tensor HunyuanTransformer::Impl::dual_block(const HunyuanEmbedded& e, const 
   at::Tensor x = hidden.narrow(1, 0, l), c = hidden.narrow(1, l, s);
   const at::Tensor attended = through_hook(hook, BlockPart::kSelfAttention, [&] {
     RECORD_USER_SCOPE("vorta::self_attention");
-    const at::Tensor out = attend(dual_heads(w, modulated_layer_norm(x, mx[0], mx[1], kNormEps),
-                                             modulated_layer_norm(c, mc[0], mc[1], kNormEps)),
-                                  layer, attention);
+    const at::Tensor out = attend(
+        dual_heads(w, modulated_layer_norm(x, mx[0], mx[1], kNormEps), modulated_layer_norm(c, mc[0], mc[1], kNormEps)),
+        layer, attention);
     return at::cat({w.video.out(out.narrow(1, 0, l)), w.text.out(out.narrow(1, l, s))}, 1);
   });
   x = gated_residual(x, attended.narrow(1, 0, l), mx[2]);
   c = gated_residual(c, attended.narrow(1, l, s), mc[2]);
   const at::Tensor fed = through_hook(hook, BlockPart::kFeedForward, [&] {
     RECORD_USER_SCOPE("vorta::ffn");
-    const auto feed = [](const StreamWeights& stream, const at::Tensor& y) { return stream.ffn_out(stream.ffn_in.gelu(y)); };
+    const auto feed = [](const StreamWeights& stream, const at::Tensor& y) {
+      return stream.ffn_out(stream.ffn_in.gelu(y));
+    };
     return at::cat({feed(w.video, modulated_layer_norm(x, mx[3], mx[4], kNormEps)),
                     feed(w.text, modulated_layer_norm(c, mc[3], mc[4], kNormEps))},
                    1);

@@ -14,8 +14,8 @@
 namespace vorta::engine {
 
 /// The HunyuanVideo text-to-video transformer (diffusers' HunyuanVideoTransformer3DModel, v0.33.1; image-conditioned
-/// variants are refused): dual-stream blocks, then single-stream blocks, over [video, text]. Text tokens that do not count
-/// are dropped after the refiner: nothing that counts ever sees them.
+/// variants are refused): dual-stream blocks, then single-stream blocks, over [video, text]. Text tokens that do not
+/// count are dropped after the refiner: nothing that counts ever sees them.
 class HunyuanTransformer final : public VideoDit {
  public:
   /// Keeps the tensors' handles when grad mode is on (training); otherwise may fuse them. DataError names missing,

@@ -60,10 +60,12 @@ struct StreamNames {
   const char* out;
   const char* ffn;
 };
-constexpr StreamNames kVideo{"norm1.linear", {"attn.to_q", "attn.to_k", "attn.to_v"}, "attn.norm_q.weight",
-                             "attn.norm_k.weight", "attn.to_out.0", "ff"};
-constexpr StreamNames kText{"norm1_context.linear", {"attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"},
-                            "attn.norm_added_q.weight", "attn.norm_added_k.weight", "attn.to_add_out", "ff_context"};
+constexpr StreamNames kVideo{"norm1.linear",       {"attn.to_q", "attn.to_k", "attn.to_v"},
+                             "attn.norm_q.weight", "attn.norm_k.weight",
+                             "attn.to_out.0",      "ff"};
+constexpr StreamNames kText{"norm1_context.linear",     {"attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"},
+                            "attn.norm_added_q.weight", "attn.norm_added_k.weight",
+                            "attn.to_add_out",          "ff_context"};
 
 StreamWeights take_stream(const WeightReader& reader, const StreamNames& names, const HunyuanConfig& config) {
   const int64_t dim = config.inner_dim(), mlp = config.mlp_dim();
@@ -144,7 +146,8 @@ at::Tensor SplitLinear::of_rest(const at::Tensor& x) const {
   return linear(x, whole.weight.narrow(1, first_width, whole.weight.size(1) - first_width), whole.bias);
 }
 
-HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightReader& reader, const Placement& placement) {
+HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightReader& reader,
+                                    const Placement& placement) {
   const int64_t dim = config.inner_dim();
   const Size3 p = config.patch();
   HunyuanWeights weights;
@@ -152,7 +155,8 @@ HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightRea
                    reader.take("x_embedder.proj.bias", {dim})};
   const WeightReader condition = reader.scope("time_text_embed");
   weights.time = take_embedder(condition, "timestep_embedder", dim, kHunyuanFrequencies);
-  if (config.guidance_embeds) weights.guidance = take_embedder(condition, "guidance_embedder", dim, kHunyuanFrequencies);
+  if (config.guidance_embeds)
+    weights.guidance = take_embedder(condition, "guidance_embedder", dim, kHunyuanFrequencies);
   weights.pooled = take_embedder(condition, "text_embedder", dim, config.pooled_projection_dim);
   const WeightReader context = reader.scope("context_embedder");
   weights.refiner_time = take_embedder(context, "time_text_embed.timestep_embedder", dim, kHunyuanFrequencies);

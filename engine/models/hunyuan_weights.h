@@ -70,12 +70,15 @@ struct HunyuanWeights {
   LinearWeights norm_out;  // [2 M, M]: scale, shift
   LinearWeights out;
 
-  /// The weights of `layer` on the device, dual-stream blocks first; streamed ones stay until another layer is asked for.
+  /// The weights of `layer` on the device, dual-stream blocks first; streamed ones stay until another layer is asked
+  /// for.
   const DualBlockWeights& dual_block(int64_t layer) const;
   const SingleBlockWeights& single_block(int64_t layer) const;
 };
 
-/// DataError names missing, unknown and misshapen keys. Fuses, quantizes and streams blocks only while grad mode is off.
-HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightReader& reader, const Placement& placement);
+/// DataError names missing, unknown and misshapen keys. Fuses, quantizes and streams blocks only while grad mode is
+/// off.
+HunyuanWeights read_hunyuan_weights(const HunyuanConfig& config, const WeightReader& reader,
+                                    const Placement& placement);
 
 }  // namespace vorta::engine

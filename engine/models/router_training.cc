@@ -16,8 +16,8 @@ LayerObserver collector(KeepHidden keep, std::vector<at::Tensor>& hidden) {
 
 }  // namespace
 
-RouterForward forward_router(VideoDit& model, const Router& router, MixedAttention& mixed,
-                             const DitInputs& inputs, KeepHidden keep) {
+RouterForward forward_router(VideoDit& model, const Router& router, MixedAttention& mixed, const DitInputs& inputs,
+                             KeepHidden keep) {
   const at::Tensor& latents = inputs.latents;
   mixed.plan(model.token_grid({latents.size(2), latents.size(3), latents.size(4)}),
              model.text_in_sequence() ? valid_text_tokens(inputs.text) : 0);

@@ -22,7 +22,7 @@ struct RouterForward {
 enum class KeepHidden { kNo, kYes };
 
 /// Plans `mixed` for the inputs. The router sees model.timestep_embedding(timestep) without gradients to it.
-RouterForward forward_router(VideoDit& model, const Router& router, MixedAttention& mixed,
-                             const DitInputs& inputs, KeepHidden keep = KeepHidden::kNo);
+RouterForward forward_router(VideoDit& model, const Router& router, MixedAttention& mixed, const DitInputs& inputs,
+                             KeepHidden keep = KeepHidden::kNo);
 
 }  // namespace vorta::engine

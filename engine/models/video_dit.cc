@@ -21,14 +21,15 @@ std::unique_ptr<VideoDit> load_wan(const std::filesystem::path& dir, const Place
   const std::filesystem::path config = dir / "config.json";
   const WanTransformerConfig parsed = parse_wan_config(read_json_file(config), config.string() + "#");
   TensorMap weights = origin == WeightOrigin::kRandom
-                                ? WanTransformer::random_weights(parsed, generator_on(placement.device, 0), placement)
-                                : read_weight_folder(dir);
+                          ? WanTransformer::random_weights(parsed, generator_on(placement.device, 0), placement)
+                          : read_weight_folder(dir);
   if (edit) edit(weights);
   return std::make_unique<WanTransformer>(parsed, weights, dir.string(), placement, precision);
 }
 
-std::unique_ptr<VideoDit> load_hunyuan(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin,
-                                       const WeightEdit& edit, DitPrecision /*all of it has one dtype*/) {
+std::unique_ptr<VideoDit> load_hunyuan(const std::filesystem::path& dir, const Placement& placement,
+                                       WeightOrigin origin, const WeightEdit& edit,
+                                       DitPrecision /*all of it has one dtype*/) {
   const std::filesystem::path config = dir / "config.json";
   const HunyuanConfig parsed = parse_hunyuan_config(read_json_file(config), config.string() + "#");
   TensorMap weights = origin == WeightOrigin::kRandom
@@ -96,8 +97,8 @@ RouterSize router_size(const VideoDit& model) {
 
 std::span<const RegistryEntry<VideoDitFactory>> video_dits() { return kModels; }
 
-std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement, WeightOrigin origin,
-                                         const WeightEdit& edit, DitPrecision precision) {
+std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement,
+                                         WeightOrigin origin, const WeightEdit& edit, DitPrecision precision) {
   const std::filesystem::path config = dir / "config.json";
   const nlohmann::json json = read_json_file(config);
   const auto name = json.is_object() ? json.find("_class_name") : json.end();

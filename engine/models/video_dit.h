@@ -49,7 +49,7 @@ struct TextCondition {
       : tokens(std::move(features)), mask(std::move(valid)), pooled(std::move(summary)) {}
 
   at::Tensor tokens;  // [B, S, text_dim]
-  at::Tensor mask;    // [B, S], not 0 where a token counts; undefined: all do
+  at::Tensor mask;  // [B, S], not 0 where a token counts; undefined: all do
   at::Tensor pooled;  // [B, pooled_dim]; undefined for models that take none
 };
 /// How many tokens of each text count. InternalError when the batch's texts differ in that: tokens of video and text in
@@ -58,15 +58,15 @@ int64_t valid_text_tokens(const TextCondition& text);
 
 /// What one forward works on.
 struct DitInputs {
-  at::Tensor latents;   // [B, C, T, H, W]
+  at::Tensor latents;  // [B, C, T, H, W]
   at::Tensor timestep;  // [B], int64 or float, 0..1000
-  TextCondition text;   // of B samples; of P for one sample where text stays out of the sequence: see VideoDit::forward
+  TextCondition text;  // of B samples; of P for one sample where text stays out of the sequence: see VideoDit::forward
   double guidance = 1;  // told to models with an embedded guidance, ignored by others
   TokenOrder order = {};  // in which the blocks see the video tokens
 };
 
-/// One self-attention call as the model sees it: q, k, v [B, N, L + S, D] of `layer` -> the same; S is 0 for models that
-/// keep text out of the sequence.
+/// One self-attention call as the model sees it: q, k, v [B, N, L + S, D] of `layer` -> the same; S is 0 for models
+/// that keep text out of the sequence.
 using LayerAttention =
     std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer)>;
 /// Sees the hidden state [B, L + S, M] after each layer.
@@ -75,8 +75,8 @@ using LayerObserver = std::function<void(int64_t layer, const at::Tensor& hidden
 /// How one forward is to be computed.
 struct ForwardContext {
   AttentionBackend& attention;  // does every self attention
-  int64_t step = 0;             // LayerStep::step, and the cache's
-  StepCache* cache = nullptr;   // null: every block is computed
+  int64_t step = 0;  // LayerStep::step, and the cache's
+  StepCache* cache = nullptr;  // null: every block is computed
   GuidancePass pass = GuidancePass::kPositive;
   double guidance = 1;  // DitInputs::guidance
   bool reorder = false;  // blocks may see video tokens in attention.preferred_order(): faster on a GPU
@@ -103,12 +103,14 @@ class VideoDit {
   /// modify them in place.
   at::Tensor forward(const at::Tensor& latents, const at::Tensor& timestep, const TextCondition& text,
                      const ForwardContext& context);
-  /// Makes what forwards need to know of a grid of tokens and their order ahead of the first one, which otherwise does it.
+  /// Makes what forwards need to know of a grid of tokens and their order ahead of the first one, which otherwise does
+  /// it.
   virtual void prepare(const VideoGrid& tokens, const TokenOrder& order) = 0;
   /// What `prepare` made last, which forwards read beside weights and inputs; whoever repeats a forward keeps it.
   virtual std::shared_ptr<const void> tables() const = 0;
   /// Up to and including the output projection: patch space [B, L, P].
-  at::Tensor forward_patches(const DitInputs& inputs, const LayerAttention& attention, const LayerObserver& observer = {});
+  at::Tensor forward_patches(const DitInputs& inputs, const LayerAttention& attention,
+                             const LayerObserver& observer = {});
   /// Patch space [B, L, P] of token grid `tokens` -> [B, C, T, H, W].
   virtual at::Tensor unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const = 0;
   /// The pass refers to the model and to `attention`.
@@ -152,20 +154,21 @@ RouterSize router_size(const VideoDit& model);
 /// Which parameters keep fp32 in a bf16 model.
 enum class DitPrecision {
   kInference,  // those that diffusers keeps: Wan's time embedder, scale_shift_tables and norm2
-  kUniform,    // none, as the published router training casts models
+  kUniform,  // none, as the published router training casts models
 };
 
 /// Changes weights between their file and the model: LoRA. Absent: none.
 using WeightEdit = std::function<void(TensorMap& weights)>;
 
 using VideoDitFactory = std::unique_ptr<VideoDit> (*)(const std::filesystem::path& dir, const Placement& placement,
-                                                     WeightOrigin origin, const WeightEdit& edit, DitPrecision precision);
+                                                      WeightOrigin origin, const WeightEdit& edit,
+                                                      DitPrecision precision);
 
 /// The family's table, keyed by the "_class_name" of a transformer folder's config.json.
 std::span<const RegistryEntry<VideoDitFactory>> video_dits();
-/// Loads `dir` (config.json and, where they come from files, weights), for training where grad mode is on. ConfigError for
-/// an unknown class or config, DataError for the weights. ConfigError also for a quantization or a residence of its blocks
-/// that the model lacks.
+/// Loads `dir` (config.json and, where they come from files, weights), for training where grad mode is on. ConfigError
+/// for an unknown class or config, DataError for the weights. ConfigError also for a quantization or a residence of its
+/// blocks that the model lacks.
 std::unique_ptr<VideoDit> load_video_dit(const std::filesystem::path& dir, const Placement& placement,
                                          WeightOrigin origin = WeightOrigin::kFiles, const WeightEdit& edit = {},
                                          DitPrecision precision = DitPrecision::kInference);

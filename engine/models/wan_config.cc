@@ -66,7 +66,8 @@ WanTransformerConfig parse_wan_config(const nlohmann::json& json, std::string_vi
     refuse_unless_null(reader, key);
   }
   reader.finish();
-  if (config.attention_head_dim % 2 != 0) reader.fail("attention_head_dim", "expected an even number (RoPE turns pairs)");
+  if (config.attention_head_dim % 2 != 0)
+    reader.fail("attention_head_dim", "expected an even number (RoPE turns pairs)");
   if (config.freq_dim % 2 != 0) reader.fail("freq_dim", "expected an even number (cosines and sines)");
   if (!(config.eps > 0)) reader.fail("eps", "expected a positive number");
   return config;

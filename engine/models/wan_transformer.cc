@@ -22,8 +22,8 @@
 namespace vorta::engine {
 namespace {
 
-/// Keys and values of a text for every layer, [B, N, S, D] each, kept while the same text comes again. A layer makes its
-/// own when it first needs them: streamed blocks then visit once.
+/// Keys and values of a text for every layer, [B, N, S, D] each, kept while the same text comes again. A layer makes
+/// its own when it first needs them: streamed blocks then visit once.
 struct KnownText {
   at::Tensor text;
   at::Tensor embedded;                               // [B, S, M]
@@ -68,7 +68,8 @@ at::Tensor WanTransformer::Impl::split_heads(const at::Tensor& x) const {
 
 void WanTransformer::Impl::prepare_rows(const VideoGrid& grid, const TokenOrder& order, at::Device device) {
   if (rows && rows->is_for(grid, order, device)) return;
-  rows = std::make_shared<const TokenRows>(grid, order, make_rope(grid, config.attention_head_dim, config.rope_max_seq_len), device);
+  rows = std::make_shared<const TokenRows>(grid, order,
+                                           make_rope(grid, config.attention_head_dim, config.rope_max_seq_len), device);
 }
 
 at::Tensor WanTransformer::Impl::embed_patches(const at::Tensor& latents) const {
@@ -108,7 +109,8 @@ void WanTransformer::Impl::prepare_text(const at::Tensor& text) {
   texts[0].text = reusable ? text : at::Tensor();
 }
 
-at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t layer, const LayerAttention& attend) const {
+at::Tensor WanTransformer::Impl::self_attention(const at::Tensor& x, int64_t layer,
+                                                const LayerAttention& attend) const {
   RECORD_USER_SCOPE("vorta::self_attention");
   const WanAttentionWeights& w = weights.block(layer).self_attention;
   const std::vector<at::Tensor> qkv = w.joint(x);  // 3 x [B, L, M]
@@ -196,7 +198,9 @@ Embedded WanTransformer::Impl::embed(const DitInputs& inputs, const VideoGrid& t
   return embedded;
 }
 
-at::Tensor WanTransformer::Impl::time_projection(const at::Tensor& temb) const { return weights.time_proj(at::silu(temb)); }
+at::Tensor WanTransformer::Impl::time_projection(const at::Tensor& temb) const {
+  return weights.time_proj(at::silu(temb));
+}
 
 at::Tensor WanTransformer::unpatchify(const at::Tensor& patches, const VideoGrid& tokens) const {
   const Size3& p = impl_->config.patch_size;

@@ -45,10 +45,9 @@ class WanTransformer : public VideoDit {
   std::string_view class_name() const override { return "WanTransformer3DModel"; }
   const WanTransformerConfig& config() const;
 
-  /// All tensors of a model, initialised as diffusers does (default Linear and Conv init; scale_shift_tables normal with
-  /// deviation 1/sqrt(M); norms one), where `placement` says, with a generator of that device.
-  static std::map<std::string, at::Tensor> random_weights(const WanTransformerConfig& config,
-                                                          at::Generator generator,
+  /// All tensors of a model, initialised as diffusers does (default Linear and Conv init; scale_shift_tables normal
+  /// with deviation 1/sqrt(M); norms one), where `placement` says, with a generator of that device.
+  static std::map<std::string, at::Tensor> random_weights(const WanTransformerConfig& config, at::Generator generator,
                                                           const Placement& placement = c10::ScalarType::Float);
 
  private:

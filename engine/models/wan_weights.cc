@@ -116,8 +116,7 @@ void init_block(RandomInit& init, const std::string& prefix, const WanTransforme
 }  // namespace
 
 std::map<std::string, at::Tensor> WanTransformer::random_weights(const WanTransformerConfig& config,
-                                                                 at::Generator generator,
-                                                                 const Placement& placement) {
+                                                                 at::Generator generator, const Placement& placement) {
   const at::NoGradGuard no_grad;
   const int64_t dim = config.inner_dim();
   const Size3& p = config.patch_size;

@@ -52,7 +52,8 @@ struct WanWeightSource {
   DitPrecision precision = DitPrecision::kInference;
 };
 
-/// DataError names missing, unknown and misshapen keys. Fuses, quantizes and streams blocks only while grad mode is off.
+/// DataError names missing, unknown and misshapen keys. Fuses, quantizes and streams blocks only while grad mode is
+/// off.
 WanWeights read_wan_weights(const WanTransformerConfig& config, const WanWeightSource& source);
 
 }  // namespace vorta::engine

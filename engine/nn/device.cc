@@ -24,8 +24,10 @@ void load_cuda_half() {
   }
   const auto library = std::filesystem::path(here.dli_fname).parent_path() / "libtorch_cuda.so";
   if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
-    throw MachineError("--device cuda", fmt::format("cannot load {} (the CUDA libraries that it needs are wheels beside torch's, "
-                                                    "which a set-up without a GPU leaves out): {}", library.string(), dlerror()));
+    throw MachineError("--device cuda",
+                       fmt::format("cannot load {} (the CUDA libraries that it needs are wheels beside torch's, "
+                                   "which a set-up without a GPU leaves out): {}",
+                                   library.string(), dlerror()));
   }
 }
 

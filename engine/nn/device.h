@@ -9,8 +9,8 @@
 
 namespace vorta::engine {
 
-/// The device that `name` means: cpu; cuda, GPU `index`, which loads libtorch_cuda.so from beside libtorch_cpu.so; auto,
-/// GPU 0 where one is and can be used, else the CPU (with a warning when a GPU is there and cannot be used).
+/// The device that `name` means: cpu; cuda, GPU `index`, which loads libtorch_cuda.so from beside libtorch_cpu.so;
+/// auto, GPU 0 where one is and can be used, else the CPU (with a warning when a GPU is there and cannot be used).
 /// @throws MachineError when "cuda" or GPU `index` is not to be had, ConfigError for another name.
 at::Device open_device(const std::string& name, int64_t index = 0);
 

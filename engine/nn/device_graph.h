@@ -8,8 +8,8 @@
 
 namespace vorta::engine {
 
-/// Work of a GPU that was recorded once and is launched as a whole (a CUDA graph): the host then queues one launch instead
-/// of hundreds. It reads and writes the memory it was recorded with.
+/// Work of a GPU that was recorded once and is launched as a whole (a CUDA graph): the host then queues one launch
+/// instead of hundreds. It reads and writes the memory it was recorded with.
 class DeviceGraph {
  public:
   ~DeviceGraph();
@@ -34,9 +34,9 @@ class GraphRecorder {
   explicit GraphRecorder(at::Device device);
   ~GraphRecorder();
 
-  /// Runs `work` once as it is, so that libraries and tables make what they make at first use, then once more to record it.
-  /// It must not wait for the device, copy between it and pageable memory, or decide by values on the device; tensors that
-  /// it reads must live as long as the graph. InternalError when it did; what `work` throws.
+  /// Runs `work` once as it is, so that libraries and tables make what they make at first use, then once more to record
+  /// it. It must not wait for the device, copy between it and pageable memory, or decide by values on the device;
+  /// tensors that it reads must live as long as the graph. InternalError when it did; what `work` throws.
   std::unique_ptr<DeviceGraph> record(const std::function<at::Tensor()>& work);
 
  private:

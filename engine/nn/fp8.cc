@@ -26,10 +26,13 @@ bool on_tensor_cores(const at::Tensor& x, const at::Tensor& weight) {
 
 }  // namespace
 
-bool multiplies_fp8(at::Device device) { return device.is_cuda() && kernels::cuda_device().usable() && kernels::cuda_device().major >= 9; }
+bool multiplies_fp8(at::Device device) {
+  return device.is_cuda() && kernels::cuda_device().usable() && kernels::cuda_device().major >= 9;
+}
 
 Fp8Rows quantize_rows(const at::Tensor& x) {
-  const at::Tensor largest = at::linalg_vector_norm(x, std::numeric_limits<double>::infinity(), at::IntArrayRef{-1}, /*keepdim=*/true, at::kFloat);
+  const at::Tensor largest = at::linalg_vector_norm(x, std::numeric_limits<double>::infinity(), at::IntArrayRef{-1},
+                                                    /*keepdim=*/true, at::kFloat);
   // No quotient exceeds 448 by more than its rounding, which e4m3 rounds back: nothing saturates.
   const at::Tensor scales = (largest / kLargest).clamp_min(kSmallestScale);
   return {(x / scales).to(at::kFloat8_e4m3fn), scales};
@@ -42,7 +45,8 @@ at::Tensor fp8_linear(const at::Tensor& x, const at::Tensor& weight, const at::T
   at::Tensor out;
   if (on_tensor_cores(x, weight)) {
     const std::optional<at::Tensor> added = bias.defined() ? std::optional(bias) : std::nullopt;
-    out = at::_scaled_mm(rows.values, weight.t(), rows.scales, out_scales, added, std::nullopt, at::kBFloat16, /*use_fast_accum=*/true);
+    out = at::_scaled_mm(rows.values, weight.t(), rows.scales, out_scales, added, std::nullopt, at::kBFloat16,
+                         /*use_fast_accum=*/true);
   } else {
     out = at::linear(rows.values.to(at::kFloat), weight.to(at::kFloat)) * rows.scales * out_scales;
     if (bias.defined()) out = out + bias;

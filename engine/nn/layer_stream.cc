@@ -75,7 +75,8 @@ int64_t LayerStream::State::largest() const {
 // Whatever still reads the visitor's bytes was given to the computing stream before this call.
 void LayerStream::State::send(Visitor& visitor, int64_t index) {
   const HostLayer& layer = layers[static_cast<size_t>(index)];
-  if (!visitor.bytes.defined()) visitor.bytes = at::empty({largest()}, at::TensorOptions().dtype(at::kByte).device(device));
+  if (!visitor.bytes.defined())
+    visitor.bytes = at::empty({largest()}, at::TensorOptions().dtype(at::kByte).device(device));
   const at::Tensor there = visitor.bytes.narrow(0, 0, layer.bytes.numel());
   if (copies) {
     c10::Event left(device.type());
@@ -128,7 +129,8 @@ const std::vector<at::Tensor>& LayerStream::visit(int64_t layer) {
 }
 
 void LayerStream::leave() {
-  const bool away = std::none_of(state_->visitors.begin(), state_->visitors.end(), [](const Visitor& v) { return v.bytes.defined(); });
+  const bool away = std::none_of(state_->visitors.begin(), state_->visitors.end(),
+                                 [](const Visitor& v) { return v.bytes.defined(); });
   if (away) return;
   synchronize(state_->device);  // the allocator knows nothing of the copies' stream
   state_->visitors = {};

@@ -11,8 +11,8 @@
 namespace vorta::engine {
 
 /// Weights of layers that wait in the host's memory and visit the device in turn. The device holds two layers: the one
-/// at work and the one that comes next, which is copied meanwhile. On a GPU the host's memory is pinned and copies have a
-/// stream of their own, so they cost no time where a layer computes longer than it is copied. On the CPU the same
+/// at work and the one that comes next, which is copied meanwhile. On a GPU the host's memory is pinned and copies have
+/// a stream of their own, so they cost no time where a layer computes longer than it is copied. On the CPU the same
 /// visits are plain copies. Results are those of weights that stay on the device, bit for bit. Not thread-safe.
 class LayerStream {
  public:
@@ -32,7 +32,7 @@ class LayerStream {
   void leave();
 
   int64_t layers() const;
-  int64_t host_bytes() const;    // of all layers
+  int64_t host_bytes() const;  // of all layers
   int64_t device_bytes() const;  // of both visitors
 
  private:

@@ -83,7 +83,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 
 at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, const RopeTable& table) {
   const int64_t head_dim = 2 * table.cos64.size(1);
-  if (const auto out = kernel_rms_norm(x, weight, eps, table.cos32, table.sin32)) return out->unflatten(-1, {-1, head_dim});
+  if (const auto out = kernel_rms_norm(x, weight, eps, table.cos32, table.sin32))
+    return out->unflatten(-1, {-1, head_dim});
   return apply_rope(rms_norm(x, weight, eps).unflatten(-1, {-1, head_dim}), table);
 }
 

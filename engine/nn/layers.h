@@ -40,8 +40,8 @@ NormedResidual residual_modulated_norm(const at::Tensor& x, const at::Tensor& y,
 NormedResidual residual_affine_norm(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate,
                                     const at::Tensor& weight, const at::Tensor& bias, double eps);
 
-/// x * rsqrt(mean(x^2) + eps) over the last axis in fp32, rounded to the weight's dtype, times weight [M]. Over the whole
-/// M-wide vector: Wan normalises all heads together.
+/// x * rsqrt(mean(x^2) + eps) over the last axis in fp32, rounded to the weight's dtype, times weight [M]. Over the
+/// whole M-wide vector: Wan normalises all heads together.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 /// rms_norm, then the heads rotated by the table (its D wide): x [B, L, M] -> [B, L, N, D].

@@ -21,10 +21,12 @@ using kernels::BFloat16Bits;
 // A profiler, if one listens, sees a kernel as one operator and its traffic: operands and results once each.
 class StatedTraffic {
  public:
-  StatedTraffic(const char* name, std::initializer_list<const at::Tensor*> tensors) : record_(at::RecordScope::FUNCTION) {
+  StatedTraffic(const char* name, std::initializer_list<const at::Tensor*> tensors)
+      : record_(at::RecordScope::FUNCTION) {
     if (!record_.isActive()) return;
     double bytes = 0;
-    for (const at::Tensor* x : tensors) bytes += static_cast<double>(x->numel()) * static_cast<double>(x->element_size());
+    for (const at::Tensor* x : tensors)
+      bytes += static_cast<double>(x->numel()) * static_cast<double>(x->element_size());
     const std::array<c10::IValue, 2> work{0.0, bytes};
     record_.before(name, c10::ArrayRef<const c10::IValue>(work.data(), work.size()));
   }
@@ -133,15 +135,14 @@ std::optional<NormedResidual> kernel_residual_norm(const at::Tensor& x, const at
   return out;
 }
 
-std::optional<at::Tensor> kernel_linear(const at::Tensor& x,
-                                        const at::Tensor& weight,
-                                        const at::Tensor& bias,
+std::optional<at::Tensor> kernel_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                         bool gelu) {
   if (x.dim() == 2) {
     const auto out = kernel_linear(x.unsqueeze(0), weight, bias, gelu);
     return out ? std::optional(out->squeeze(0)) : std::nullopt;
   }
-  if (!x.is_cpu() || !rows_of_bfloat16(x) || !contiguous_bfloat16(weight) || (bias.defined() && !contiguous_bfloat16(bias))) {
+  if (!x.is_cpu() || !rows_of_bfloat16(x) || !contiguous_bfloat16(weight) ||
+      (bias.defined() && !contiguous_bfloat16(bias))) {
     return std::nullopt;
   }
   const at::Tensor out = at::empty({x.size(0), x.size(1), weight.size(0)}, x.options());

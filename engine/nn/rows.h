@@ -9,8 +9,8 @@
 
 namespace vorta::engine {
 
-// Cheap gathers: each works on whole rows through index_select over dimension 0, the only gather of ATen whose CPU kernel
-// copies rows (advanced indexing is twenty times slower at 64-element rows). All are differentiable.
+// Cheap gathers: each works on whole rows through index_select over dimension 0, the only gather of ATen whose CPU
+// kernel copies rows (advanced indexing is twenty times slower at 64-element rows). All are differentiable.
 
 /// A [n] int64 CPU tensor of the values.
 at::Tensor index_tensor(const std::vector<int64_t>& values);

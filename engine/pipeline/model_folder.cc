@@ -40,7 +40,8 @@ std::string component_class(ObjectReader& reader, std::string_view key) {
 
 void require_file(const fs::path& path, std::string_view why) {
   std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) throw DataError(path.string(), fmt::format("expected {}, found no file", why));
+  if (!fs::is_regular_file(path, ignored))
+    throw DataError(path.string(), fmt::format("expected {}, found no file", why));
 }
 
 void check_components(ObjectReader& reader, const PipelineFamily& family) {
@@ -85,7 +86,8 @@ std::vector<fs::path> embedded_candidates() {
 GenerationDefaults read_generation_defaults(const fs::path& model_dir) {
   std::error_code ignored;
   GenerationDefaults defaults;
-  if (fs::is_regular_file(model_dir / "model_index.json", ignored)) defaults = find_pipeline_family(model_dir).defaults();
+  if (fs::is_regular_file(model_dir / "model_index.json", ignored))
+    defaults = find_pipeline_family(model_dir).defaults();
   const fs::path path = model_dir / "vorta_defaults.json";
   if (!fs::exists(path, ignored)) return defaults;
   const nlohmann::json json = read_json_file(path);
@@ -125,7 +127,8 @@ ModelFolder open_model_folder(const fs::path& dir, TextSource text) {
   require_file(folder.vae / "config.json", "the VAE's configuration");
   if (text == TextSource::kGiven) return folder;
   for (const PipelinePart& part : family.parts) {
-    if (part.key.starts_with("text_encoder")) require_file(dir / part.key / "config.json", "a text encoder's configuration");
+    if (part.key.starts_with("text_encoder"))
+      require_file(dir / part.key / "config.json", "a text encoder's configuration");
   }
   return folder;
 }
@@ -145,7 +148,8 @@ fs::path find_embedded_model() {
     if (is_model(dir)) return dir;
     looked += "\n  " + dir.string();
   }
-  throw DataError("embedded model", "expected model_index.json in one of these folders (or give --model DIR):" + looked);
+  throw DataError("embedded model",
+                  "expected model_index.json in one of these folders (or give --model DIR):" + looked);
 }
 
 }  // namespace vorta::engine

@@ -29,7 +29,8 @@ struct GenerationDefaults {
 /// ConfigError with the JSON pointer on an unknown key or a wrong value.
 GenerationDefaults read_generation_defaults(const std::filesystem::path& model_dir);
 
-/// Where a generation's text features come from: the folder's encoders, or the caller (a request's own, or random ones).
+/// Where a generation's text features come from: the folder's encoders, or the caller (a request's own, or random
+/// ones).
 enum class TextSource { kEncoder, kGiven };
 
 /// Where the parts of a diffusers pipeline folder lie.
@@ -41,8 +42,8 @@ struct ModelFolder {
   std::filesystem::path vae;
 };
 
-/// Reads and checks `dir`/model_index.json. DataError when the folder or a part of it is not there, ConfigError for a class
-/// that a text-to-video pipeline of this kind does not have; the message says what is missing.
+/// Reads and checks `dir`/model_index.json. DataError when the folder or a part of it is not there, ConfigError for a
+/// class that a text-to-video pipeline of this kind does not have; the message says what is missing.
 ModelFolder open_model_folder(const std::filesystem::path& dir, TextSource text = TextSource::kEncoder);
 
 /// Where the router checkpoint that belongs to a model lies: `dir`/routers or its sibling of that name; empty if none.

@@ -40,8 +40,10 @@ void check_config(const PipelineConfig& config) {
 }  // namespace
 
 Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* donor)
-    : config(wanted), device(open_device(wanted.device)),
-      folder_(open_model_folder(wanted.model_dir, wanted.weights == WeightOrigin::kRandom ? TextSource::kGiven : wanted.text)),
+    : config(wanted),
+      device(open_device(wanted.device)),
+      folder_(open_model_folder(wanted.model_dir,
+                                wanted.weights == WeightOrigin::kRandom ? TextSource::kGiven : wanted.text)),
       family_(&find_pipeline_family(wanted.model_dir)) {
   check_config(config);
   if (config.true_guidance > 1.0 && family_->guidance != GuidanceKind::kEmbedded) {
@@ -53,7 +55,8 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* 
     vae_ = donor->vae_;
   }
   if (config.cuda_graphs && family_->guidance == GuidanceKind::kEmbedded) {
-    throw ConfigError("--cuda-graphs", fmt::format("{} has its text in the sequence, whose length is the prompt's", family_->name));
+    throw ConfigError("--cuda-graphs",
+                      fmt::format("{} has its text in the sequence, whose length is the prompt's", family_->name));
   }
   if (config.cuda_graphs && device.is_cpu()) throw MachineError("--cuda-graphs", "expected a GPU, found the CPU alone");
   folder_.transformer = transformer_folder(config);
@@ -74,7 +77,8 @@ Pipeline::Impl::Impl(const PipelineConfig& wanted, Loading loading, const Impl* 
 std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
   if (config.recipe) {
     const bool embedded = family_->guidance == GuidanceKind::kEmbedded;
-    const double guidance = embedded ? config.recipe->embedded_guidance.value_or(config.guidance) : config.recipe->guidance;
+    const double guidance =
+        embedded ? config.recipe->embedded_guidance.value_or(config.guidance) : config.recipe->guidance;
     VORTA_CHECK(config.steps == config.recipe->steps() && config.guidance == guidance,
                 "steps and guidance are the recipe's: see choose_sampling");
     return make_recipe_sampler(*config.recipe);
@@ -89,8 +93,9 @@ std::unique_ptr<Sampler> Pipeline::Impl::make_sampler() const {
 PromptEncoder& Pipeline::Impl::text() {
   if (!text_) {
     text_ = config.weights == WeightOrigin::kRandom
-                ? make_random_prompt_encoder({model_shape().text_dim(), config.max_sequence_length, model_shape().pooled_dim()},
-                                             placed(config.dtype))
+                ? make_random_prompt_encoder(
+                      {model_shape().text_dim(), config.max_sequence_length, model_shape().pooled_dim()},
+                      placed(config.dtype))
                 : family_->load_text(folder_.root, placed(config.dtype), config.max_sequence_length);
   }
   return *text_;
@@ -117,7 +122,8 @@ const VideoDit& Pipeline::Impl::model_shape() {
 
 const VideoVae& Pipeline::Impl::vae_shape() {
   if (vae_) return *vae_;
-  if (!vae_shape_) vae_shape_ = load_vae(folder_.vae, {config.vae_dtype, at::kMeta}, vae_options(), WeightOrigin::kRandom);
+  if (!vae_shape_)
+    vae_shape_ = load_vae(folder_.vae, {config.vae_dtype, at::kMeta}, vae_options(), WeightOrigin::kRandom);
   return *vae_shape_;
 }
 
@@ -134,7 +140,8 @@ VideoVae& Pipeline::Impl::vae() {
 
 VaeOptions Pipeline::Impl::vae_options() const {
   VaeOptions options = config.vae;
-  const bool tiles = config.tile_vae == TileVae::kAsReference ? family_->tiles_vae : config.tile_vae == TileVae::kAlways;
+  const bool tiles =
+      config.tile_vae == TileVae::kAsReference ? family_->tiles_vae : config.tile_vae == TileVae::kAlways;
   if (tiles && !options.tiling) options.tiling.emplace();
   return options;
 }
@@ -163,16 +170,22 @@ void Pipeline::Impl::load_routers() {
 void Pipeline::Impl::adjust_geometry() {
   if (config.sliding_window) {
     const bool has_window = config.attention == "sliding" || config.attention == "vorta";
-    const bool positive = std::all_of(config.sliding_window->begin(), config.sliding_window->end(), [](int64_t size) { return size >= 1; });
-    if (!has_window) throw ConfigError("--window", fmt::format("expected the attention sliding or vorta, found {}", config.attention));
-    if (!positive) throw ConfigError("--window", fmt::format("expected tiles above 0, found {}", to_string(*config.sliding_window)));
+    const bool positive = std::all_of(config.sliding_window->begin(), config.sliding_window->end(),
+                                      [](int64_t size) { return size >= 1; });
+    if (!has_window)
+      throw ConfigError("--window", fmt::format("expected the attention sliding or vorta, found {}", config.attention));
+    if (!positive)
+      throw ConfigError("--window", fmt::format("expected tiles above 0, found {}", to_string(*config.sliding_window)));
     if (geometry_) geometry_->sliding_window = *config.sliding_window;
   }
   if (config.reduction_rate) {
     const bool reduces = config.attention == "coreset" || config.attention == "vorta";
-    if (!reduces) throw ConfigError("--reduction-rate", fmt::format("expected the attention coreset or vorta, found {}", config.attention));
+    if (!reduces)
+      throw ConfigError("--reduction-rate",
+                        fmt::format("expected the attention coreset or vorta, found {}", config.attention));
     if (!(*config.reduction_rate >= 0.0 && *config.reduction_rate <= 1.0)) {
-      throw ConfigError("--reduction-rate", fmt::format("expected a number between 0 and 1, found {}", *config.reduction_rate));
+      throw ConfigError("--reduction-rate",
+                        fmt::format("expected a number between 0 and 1, found {}", *config.reduction_rate));
     }
     if (geometry_) geometry_->reduction_rate = *config.reduction_rate;
   }
@@ -185,8 +198,8 @@ Pipeline& Pipeline::operator=(Pipeline&&) noexcept = default;
 
 bool shares_networks(const PipelineConfig& a, const PipelineConfig& b) {
   const auto networks = [](const PipelineConfig& c) {
-    return std::tie(c.model_dir, c.transformer_dir, c.loras, c.lora_mode, c.weights, c.device, c.dtype, c.vae_dtype, c.offload, c.quantization, c.max_sequence_length,
-                    c.tile_vae, c.text);
+    return std::tie(c.model_dir, c.transformer_dir, c.loras, c.lora_mode, c.weights, c.device, c.dtype, c.vae_dtype,
+                    c.offload, c.quantization, c.max_sequence_length, c.tile_vae, c.text);
   };
   return networks(a) == networks(b) && a.offload != Offload::kStageByStage && !a.vae.tiling && !b.vae.tiling;
 }

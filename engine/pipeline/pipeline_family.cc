@@ -13,8 +13,13 @@ constexpr PipelinePart kWanParts[] = {
     {"scheduler", ""}, {"text_encoder", "UMT5EncoderModel"}, {"tokenizer", ""}, {"transformer", ""}, {"vae", ""},
 };
 constexpr PipelinePart kHunyuanParts[] = {
-    {"scheduler", ""}, {"text_encoder", "LlamaModel"}, {"text_encoder_2", "CLIPTextModel"}, {"tokenizer", ""},
-    {"tokenizer_2", ""}, {"transformer", ""}, {"vae", ""},
+    {"scheduler", ""},
+    {"text_encoder", "LlamaModel"},
+    {"text_encoder_2", "CLIPTextModel"},
+    {"tokenizer", ""},
+    {"tokenizer_2", ""},
+    {"transformer", ""},
+    {"vae", ""},
 };
 
 GenerationDefaults wan_defaults() { return {}; }

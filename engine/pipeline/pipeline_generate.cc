@@ -18,8 +18,9 @@ namespace {
 
 void require_finite(const at::Tensor& tensor, const std::string& where) {
   if (at::isfinite(tensor).all().item<bool>()) return;
-  throw NotFiniteError(where, "expected finite numbers, found infinity or NaN: the weights, the initial latents or the "
-                              "guidance are broken, or bfloat16 overflowed");
+  throw NotFiniteError(where,
+                       "expected finite numbers, found infinity or NaN: the weights, the initial latents or the "
+                       "guidance are broken, or bfloat16 overflowed");
 }
 
 /// Tells an observer about a stage, and about its end also when it throws.
@@ -82,9 +83,9 @@ at::Tensor Pipeline::Impl::initial_latents(const GenerationRequest& request, con
   const std::vector<int64_t> expected{channels, grid.frames, grid.height, grid.width};
   const bool fits = given.dim() == 5 && given.size(0) >= 1 && given.sizes().slice(1) == at::IntArrayRef(expected);
   if (!fits) {
-    throw ConfigError("--latents", fmt::format("expected shape [B, {}] for {}x{}x{} pixels, found [{}]",
-                                               fmt::join(expected, ", "), size.frames, size.height, size.width,
-                                               fmt::join(given.sizes().vec(), ", ")));
+    throw ConfigError("--latents",
+                      fmt::format("expected shape [B, {}] for {}x{}x{} pixels, found [{}]", fmt::join(expected, ", "),
+                                  size.frames, size.height, size.width, fmt::join(given.sizes().vec(), ", ")));
   }
   if (!given.is_floating_point()) throw ConfigError("--latents", "expected floating-point numbers");
   const at::Tensor latents = given.to(at::kFloat);
@@ -122,10 +123,11 @@ void Pipeline::Impl::check_text(const TextCondition& text) {
   const auto width = [](const at::Tensor& x) { return x.defined() ? x.size(-1) : 0; };
   const bool right = width(text.tokens) == model_shape().text_dim() && width(text.pooled) == model_shape().pooled_dim();
   if (right) return;
-  throw DataError(folder_.root.string(),
-                  fmt::format("the transformer takes text of width {} and a pooled text of width {} (0: none), the text "
-                              "features have {} and {}",
-                              model_shape().text_dim(), model_shape().pooled_dim(), width(text.tokens), width(text.pooled)));
+  throw DataError(
+      folder_.root.string(),
+      fmt::format("the transformer takes text of width {} and a pooled text of width {} (0: none), the text "
+                  "features have {} and {}",
+                  model_shape().text_dim(), model_shape().pooled_dim(), width(text.tokens), width(text.pooled)));
 }
 
 /// The model's velocity in its dtype: u + guidance * (c - u), c and u with and without the prompt.
@@ -134,7 +136,8 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   const int64_t batch = latents.size(0);
   const at::Tensor input = latents.to(config.dtype);
   const at::Tensor timestep = model_timestep(step).expand({batch});
-  const auto forward = [&](const at::Tensor& x, const at::Tensor& at_time, const TextCondition& text, GuidancePass pass) {
+  const auto forward = [&](const at::Tensor& x, const at::Tensor& at_time, const TextCondition& text,
+                           GuidancePass pass) {
     const ForwardContext context{attention, step, cache_.get(), pass, config.guidance, /*reorder=*/device.is_cuda()};
     // Whoever listens to operators hears each of them.
     if (graphs_ && !at::hasCallbacks()) return graphs_->forward(x, at_time, text, context);
@@ -144,8 +147,8 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
   at::Tensor with_prompt, without;
   if (both_texts_.tokens.defined()) {
     const int64_t samples = batch == 1 ? 1 : 2 * batch;  // one sample with two texts, or two samples for each
-    const at::Tensor both = forward(batch == 1 ? input : at::cat({input, input}), timestep[0].expand({samples}), both_texts_,
-                                    GuidancePass::kBoth);
+    const at::Tensor both = forward(batch == 1 ? input : at::cat({input, input}), timestep[0].expand({samples}),
+                                    both_texts_, GuidancePass::kBoth);
     with_prompt = both.narrow(0, 0, batch);
     without = both.narrow(0, batch, batch);
   } else {
@@ -158,17 +161,22 @@ at::Tensor Pipeline::Impl::velocity(const at::Tensor& latents, const TextFeature
 int64_t Pipeline::Impl::steps_of(const GenerationRequest& request) const {
   if (!request.first_steps) return sampler->steps();
   const int64_t wanted = request.first_steps->count;
-  if (request.first_steps->purpose == FirstSteps::Purpose::kWarmUp) return std::clamp<int64_t>(wanted, 1, sampler->steps());
+  if (request.first_steps->purpose == FirstSteps::Purpose::kWarmUp)
+    return std::clamp<int64_t>(wanted, 1, sampler->steps());
   if (wanted < 1 || wanted > sampler->steps()) {
-    throw ConfigError("--timed-steps", fmt::format("expected 1 to {}, the steps of the schedule, found {}", sampler->steps(), wanted));
+    throw ConfigError("--timed-steps",
+                      fmt::format("expected 1 to {}, the steps of the schedule, found {}", sampler->steps(), wanted));
   }
-  if (request.output != Output::kLatents) throw ConfigError("--timed-steps", "the first steps make no video: expected latents as output");
-  if (config.cache != "none") throw ConfigError("--timed-steps", "the first steps say nothing about a cache, which skips later ones");
+  if (request.output != Output::kLatents)
+    throw ConfigError("--timed-steps", "the first steps make no video: expected latents as output");
+  if (config.cache != "none")
+    throw ConfigError("--timed-steps", "the first steps say nothing about a cache, which skips later ones");
   return wanted;
 }
 
 /// Graphs of the whole schedule, whatever part of it runs now: a warm-up of one step leaves nothing to record.
-void Pipeline::Impl::record_steps(const at::Tensor& latents, const TextFeatures& features, TalliedAttention& attention) {
+void Pipeline::Impl::record_steps(const at::Tensor& latents, const TextFeatures& features,
+                                  TalliedAttention& attention) {
   if (at::hasCallbacks() || graphs_->has_all(latents, features.positive)) return;
   for (int64_t step = 0; step < sampler->steps(); ++step) {
     if (attention.pattern(step) == step) velocity(latents, features, attention, step);
@@ -178,8 +186,8 @@ void Pipeline::Impl::record_steps(const at::Tensor& latents, const TextFeatures&
   synchronize(device);
 }
 
-at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, TalliedAttention& attention, int64_t steps,
-                                   PipelineObserver& observer) {
+at::Tensor Pipeline::Impl::denoise(at::Tensor latents, const TextFeatures& features, TalliedAttention& attention,
+                                   int64_t steps, PipelineObserver& observer) {
   if (graphs_) record_steps(latents, features, attention);
   cache_->reset();
   for (int64_t step = 0; step < steps; ++step) {

@@ -52,7 +52,9 @@ class Pipeline::Impl {
   bool batches_guidance(int64_t batch, const VideoGrid& tokens);
   int64_t text_tokens(const GenerationRequest& request);
   /// In which the blocks see video tokens: what `attention` reads fastest, on a GPU.
-  TokenOrder order_for(const AttentionBackend& attention) const { return device.is_cuda() ? attention.preferred_order() : std::nullopt; }
+  TokenOrder order_for(const AttentionBackend& attention) const {
+    return device.is_cuda() ? attention.preferred_order() : std::nullopt;
+  }
   /// The request's size; warns, once for all requests alike, of what is made in another way than it says.
   VideoSize understand(const GenerationRequest& request);
   void warn_once(const std::string& message);

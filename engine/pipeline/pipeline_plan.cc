@@ -163,7 +163,8 @@ VideoSize Pipeline::Impl::understand(const GenerationRequest& request) {
   }
   if (!guided() && !request.negative_prompt.empty()) {
     const char* wanted = family_->guidance == GuidanceKind::kEmbedded ? "true guidance (--true-guidance)" : "guidance";
-    warn_once(fmt::format("the negative prompt has no effect: expected {} above 1, found {}", wanted, guidance_scale()));
+    warn_once(
+        fmt::format("the negative prompt has no effect: expected {} above 1, found {}", wanted, guidance_scale()));
   }
   return size;
 }
@@ -195,7 +196,8 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   for (int64_t step = 0; step < sampler->steps(); ++step) {
     double attention = 0;
     const double first_attention = backend->flops(one, {step, 0});
-    for (int64_t layer = 0; layer < model_shape().num_layers(); ++layer) attention += backend->flops(one, {step, layer});
+    for (int64_t layer = 0; layer < model_shape().num_layers(); ++layer)
+      attention += backend->flops(one, {step, layer});
     const StepShares shares = cache_plan_.steps ? cache_plan_.steps->at(static_cast<size_t>(step)) : StepShares{};
     const DitCost& cost = plan.dense_pass;
     const auto flops_of = [&](const StepShares& part) {
@@ -221,7 +223,8 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   plan.cache_note = cache_plan_.note;
   plan.cache_bytes = plan.passes * cache_->state_bytes(cache_sizes(plan.size, text_count));
   plan.branch_density[static_cast<size_t>(Branch::kDense)] = 1.0;
-  constexpr std::pair<Branch, const char*> sparse[] = {{Branch::kCoreset, "coreset"}, {Branch::kSlidingTile, "sliding"}};
+  constexpr std::pair<Branch, const char*> sparse[] = {{Branch::kCoreset, "coreset"},
+                                                       {Branch::kSlidingTile, "sliding"}};
   const auto counts = routes_->counts();
   for (const auto& [branch, name] : sparse) {
     if (!geometry_ || counts[static_cast<size_t>(branch)] == 0) continue;
@@ -231,7 +234,8 @@ PlanSummary Pipeline::Impl::plan(const GenerationRequest& request) {
   }
   plan.text_flops = config.text == TextSource::kEncoder ? text_facts().flops * passes : 0;
   const VideoGrid& latents = plan.size.latents;
-  if (request.output == Output::kVideo) plan.vae_flops = vae_shape().decode_flops(latents.frames, latents.height, latents.width);
+  if (request.output == Output::kVideo)
+    plan.vae_flops = vae_shape().decode_flops(latents.frames, latents.height, latents.width);
   return plan;
 }
 

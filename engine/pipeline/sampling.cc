@@ -56,9 +56,7 @@ std::optional<SamplingRecipe> bundled_recipe(const PipelineConfig& config) {
 }
 
 template <typename Value>
-void require_same(const std::optional<Value>& asked,
-                  const Value& wanted,
-                  std::string_view flag,
+void require_same(const std::optional<Value>& asked, const Value& wanted, std::string_view flag,
                   const SamplingRecipe& recipe) {
   if (!asked || *asked == wanted) return;
   throw ConfigError(
@@ -158,10 +156,8 @@ void edit_weights(const PipelineConfig& config, TensorMap& weights) {
       log_info(lines.front());
     }
   }
-  if (config.lora_mode == LoraMode::kMerged)
-    merge_loras(loras, config.dtype, weights);
-  else
-    attach_loras(loras, config.dtype, weights);
+  if (config.lora_mode == LoraMode::kMerged) merge_loras(loras, config.dtype, weights);
+  else attach_loras(loras, config.dtype, weights);
 }
 
 GivenText read_given_text(const fs::path& path) {
@@ -172,7 +168,7 @@ GivenText read_given_text(const fs::path& path) {
   };
   const auto text = [&](const std::string& prefix) {
     return TextCondition(tensor(prefix + "prompt_embeds"), tensor(prefix + "prompt_attention_mask"),
-                                 tensor(prefix + "pooled_prompt_embeds"));
+                         tensor(prefix + "pooled_prompt_embeds"));
   };
   GivenText given{text(""), text("negative_")};
   for (const auto& [one, required] : {std::pair(&given.positive, true), std::pair(&given.negative, false)}) {
@@ -181,8 +177,9 @@ GivenText read_given_text(const fs::path& path) {
                        (!one->mask.defined() || one->mask.sizes() == one->tokens.sizes().slice(0, 2)) &&
                        (!one->pooled.defined() || (one->pooled.dim() == 2 && one->pooled.size(0) == 1));
     if (!right) {
-      throw DataError(path.string(), "expected `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and "
-                                     "`pooled_prompt_embeds` [1, P] where they are there");
+      throw DataError(path.string(),
+                      "expected `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and "
+                      "`pooled_prompt_embeds` [1, P] where they are there");
     }
   }
   return given;

@@ -26,9 +26,10 @@ struct AskedSampling {
   std::optional<double> true_guidance = {};  // of models with an embedded guidance
 };
 
-/// Sets steps, both guidances, shift, scheduler and recipe of `config`, whose model, transformer and LoRA files are set. A
-/// recipe beside the weights is taken unless another is asked for; it decides all the rest. For a model with an embedded
-/// guidance a recipe's classifier-free guidance is the true one, and its embedded one, where it says any, what is told.
+/// Sets steps, both guidances, shift, scheduler and recipe of `config`, whose model, transformer and LoRA files are
+/// set. A recipe beside the weights is taken unless another is asked for; it decides all the rest. For a model with an
+/// embedded guidance a recipe's classifier-free guidance is the true one, and its embedded one, where it says any, what
+/// is told.
 /// @throws ConfigError when the recipe is for another model (see check_recipe), or when what is asked contradicts it.
 void choose_sampling(PipelineConfig& config, const AskedSampling& asked, const GenerationDefaults& defaults);
 
@@ -50,13 +51,13 @@ bool edits_weights(const PipelineConfig& config);
 /// @throws DataError for a file of another model; with `strict_loras` for any key that did not fit.
 void edit_weights(const PipelineConfig& config, TensorMap& weights);
 
-/// Text features of a file: `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and `pooled_prompt_embeds` [1, P]
-/// where the model takes them; the same with `negative_` in front for the other pass. DataError for other shapes.
+/// Text features of a file: `prompt_embeds` [1, S, M], and `prompt_attention_mask` [1, S] and `pooled_prompt_embeds`
+/// [1, P] where the model takes them; the same with `negative_` in front for the other pass. DataError for other
+/// shapes.
 GivenText read_given_text(const std::filesystem::path& path);
 
 /// Options of a cache as JSON; a "calibration" that names a file inside the model's folder means that one.
-nlohmann::json cache_options_of(const std::string& options,
-                                std::string_view where,
+nlohmann::json cache_options_of(const std::string& options, std::string_view where,
                                 const std::filesystem::path& model_dir);
 
 }  // namespace vorta::engine

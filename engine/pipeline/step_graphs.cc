@@ -47,8 +47,10 @@ at::Tensor StepGraphs::forward(const at::Tensor& latents, const at::Tensor& time
   Pass& pass = passes_[{context.pass, sizes_of(latents, text)}];
   Inputs& in = pass.inputs;
   if (!in.latents.defined()) {
-    in = {at::empty_like(latents), at::empty(timestep.sizes(), timestep.options().device(latents.device())),
-          at::empty_like(text.tokens), {}};
+    in = {at::empty_like(latents),
+          at::empty(timestep.sizes(), timestep.options().device(latents.device())),
+          at::empty_like(text.tokens),
+          {}};
   }
   in.latents.copy_(latents);
   in.timestep.copy_(timestep);
@@ -62,7 +64,8 @@ at::Tensor StepGraphs::forward(const at::Tensor& latents, const at::Tensor& time
     try {
       found = pass.patterns.emplace(pattern, record(in, context)).first;
     } catch (const std::exception& error) {
-      log_warn(fmt::format("--cuda-graphs: steps are launched one by one, since they cannot be recorded: {}", first_line(error.what())));
+      log_warn(fmt::format("--cuda-graphs: steps are launched one by one, since they cannot be recorded: {}",
+                           first_line(error.what())));
       records_ = false;
     }
   }

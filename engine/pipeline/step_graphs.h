@@ -12,21 +12,23 @@
 
 namespace vorta::engine {
 
-/// The forwards of a schedule as CUDA graphs, one for all steps whose attention runs alike: for models so small that a GPU
-/// waits for the host's launches. Routes are known before sampling, so every graph is, too.
+/// The forwards of a schedule as CUDA graphs, one for all steps whose attention runs alike: for models so small that a
+/// GPU waits for the host's launches. Routes are known before sampling, so every graph is, too.
 class StepGraphs {
  public:
   /// For one grid of tokens, which `attention` is planned for. MachineError as GraphRecorder.
   StepGraphs(std::shared_ptr<VideoDit> model, std::unique_ptr<TalliedAttention> attention, at::Device device);
 
   TalliedAttention& attention() { return *attention_; }
-  /// As VideoDit::forward, and the same bits; records the graph where that is not done. Where a step needs the host, which
-  /// a warning says once, this and all later ones run as they are. Texts of one length without masks;
-  /// no cache but the one that skips nothing, which is told of the forward.
+  /// As VideoDit::forward, and the same bits; records the graph where that is not done. Where a step needs the host,
+  /// which a warning says once, this and all later ones run as they are. Texts of one length without masks; no cache
+  /// but the one that skips nothing, which is told of the forward.
   at::Tensor forward(const at::Tensor& latents, const at::Tensor& timestep, const TextCondition& text,
                      const ForwardContext& context);
   /// Whether forwards of every step with inputs of these sizes were made: none will be recorded any more.
-  bool has_all(const at::Tensor& latents, const TextCondition& text) const { return complete_ == sizes_of(latents, text); }
+  bool has_all(const at::Tensor& latents, const TextCondition& text) const {
+    return complete_ == sizes_of(latents, text);
+  }
   void set_all(const at::Tensor& latents, const TextCondition& text) { complete_ = sizes_of(latents, text); }
 
  private:

@@ -8,8 +8,8 @@
 namespace vorta::engine {
 
 /// Checks the sizes of `request` against the VAE's factors and the transformer's patches. Frames that are not 1 more
-/// than a multiple of the temporal factor are rounded as `rounding` says; ConfigError with the nearest sizes for heights
-/// and widths that do not divide.
+/// than a multiple of the temporal factor are rounded as `rounding` says; ConfigError with the nearest sizes for
+/// heights and widths that do not divide.
 VideoSize resolve_video_size(const GenerationRequest& request, const VideoDit& model, const VideoVae& vae,
                              FrameRounding rounding);
 

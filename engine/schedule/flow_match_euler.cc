@@ -55,7 +55,8 @@ FlowMatchEulerSampler::FlowMatchEulerSampler(const FlowMatchEulerConfig& config)
 at::Tensor FlowMatchEulerSampler::step(const at::Tensor& velocity, int64_t index, const at::Tensor& sample) {
   VORTA_CHECK(index == next_ && index < steps(), "sampler steps must run in order");
   ++next_;
-  // A 0-dim difference does not promote: a bf16 velocity gives a bf16 product. The operands' order is diffusers', see unipc.cc.
+  // A 0-dim difference does not promote: a bf16 velocity gives a bf16 product. The operands' order is diffusers', see
+  // unipc.cc.
   const at::Tensor change = (sigmas()[index + 1] - sigmas()[index]) * velocity;
   return (sample.to(at::kFloat) + change).to(velocity.scalar_type());
 }

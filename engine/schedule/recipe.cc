@@ -39,8 +39,7 @@ std::vector<double> falling_sigmas(ObjectReader& reader, std::string_view key) {
 }
 
 std::vector<double> shifted(std::vector<double> linear, double shift) {
-  for (double& u : linear)
-    u = shift * u / (1 + (shift - 1) * u);
+  for (double& u : linear) u = shift * u / (1 + (shift - 1) * u);
   return linear;
 }
 
@@ -59,8 +58,7 @@ void read_sigmas(ObjectReader& reader, SamplingRecipe& recipe) {
     if (!recipe.flow_shift) reader.fail("flow_shift", "is missing; \"linear\" needs it");
     recipe.sigmas = shifted(std::move(recipe.sigmas), *recipe.flow_shift);
   }
-  for (size_t i = 0; i + 1 < recipe.sigmas.size(); ++i)
-    recipe.timesteps.push_back(kTrainTimesteps * recipe.sigmas[i]);
+  for (size_t i = 0; i + 1 < recipe.sigmas.size(); ++i) recipe.timesteps.push_back(kTrainTimesteps * recipe.sigmas[i]);
   if (!reader.has("timesteps")) return;
   const std::vector<double> told = finite_numbers(reader, "timesteps");
   if (told.size() != recipe.timesteps.size()) {
@@ -76,9 +74,7 @@ void read_sigmas(ObjectReader& reader, SamplingRecipe& recipe) {
   recipe.timesteps = told;
 }
 
-at::Tensor tensor_of(const std::vector<double>& values) {
-  return at::tensor(values, at::kDouble).to(at::kFloat);
-}
+at::Tensor tensor_of(const std::vector<double>& values) { return at::tensor(values, at::kDouble).to(at::kFloat); }
 
 class RecipeSampler final : public Sampler {
  public:
@@ -114,9 +110,7 @@ class RecipeSampler final : public Sampler {
   at::Generator generator_;
 };
 
-json known_recipes() {
-  return json::parse(embedded::recipes_json());
-}
+json known_recipes() { return json::parse(embedded::recipes_json()); }
 
 }  // namespace
 
@@ -155,8 +149,7 @@ json recipe_json(const SamplingRecipe& recipe) {
 
 std::vector<std::string> recipe_names() {
   std::vector<std::string> names;
-  for (const auto& [name, recipe] : known_recipes().items())
-    names.push_back(name);
+  for (const auto& [name, recipe] : known_recipes().items()) names.push_back(name);
   return names;
 }
 
@@ -183,10 +176,8 @@ std::optional<SamplingRecipe> sidecar_recipe(const fs::path& weights) {
   return load_recipe(path.string(), path.string());
 }
 
-std::string check_recipe(const SamplingRecipe& wanted,
-                         const std::optional<SamplingRecipe>& sidecar,
-                         std::string_view model_class,
-                         int64_t layers) {
+std::string check_recipe(const SamplingRecipe& wanted, const std::optional<SamplingRecipe>& sidecar,
+                         std::string_view model_class, int64_t layers) {
   const std::string where = "recipe " + wanted.name;
   if (!wanted.model.empty() && wanted.model != model_class) {
     throw ConfigError(where, fmt::format("expected a {}, which it is for, found a {}", wanted.model, model_class));

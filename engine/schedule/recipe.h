@@ -55,10 +55,8 @@ std::filesystem::path sidecar_path(const std::filesystem::path& weights);
 
 /// What is wrong with sampling weights by a recipe. ConfigError when `wanted` is for another model than `model_class`
 /// of `layers`, or goes against the sidecar in update, guidance or number of passes; otherwise a warning, or empty.
-std::string check_recipe(const SamplingRecipe& wanted,
-                         const std::optional<SamplingRecipe>& sidecar,
-                         std::string_view model_class,
-                         int64_t layers);
+std::string check_recipe(const SamplingRecipe& wanted, const std::optional<SamplingRecipe>& sidecar,
+                         std::string_view model_class, int64_t layers);
 
 /// Samples are fp32. `kRenoise` draws from the generator of the first noise, whose stream goes on.
 std::unique_ptr<Sampler> make_recipe_sampler(const SamplingRecipe& recipe);

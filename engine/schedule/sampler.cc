@@ -50,8 +50,8 @@ void ignore_keys(ObjectReader& reader, std::initializer_list<std::string_view> k
 }
 
 void refuse_other_sigmas(ObjectReader& reader) {
-  for (std::string_view key : {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
-                               "use_dynamic_shifting"}) {
+  for (std::string_view key :
+       {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_dynamic_shifting"}) {
     refuse_unless(reader, key, false, "this engine samples with fixed, shifted flow sigmas");
   }
   refuse_unless(reader, "shift_terminal", nullptr, "this engine does not stretch schedules");
@@ -147,9 +147,9 @@ std::unique_ptr<Sampler> make_unipc(const nlohmann::json& config, std::string_vi
   refuse_unless(reader, "solver_p", nullptr, "this engine has UniPC's own predictor only");
   refuse_unless(reader, "rescale_betas_zero_snr", false, "flow sigmas have no betas");
   // Without meaning for flow sigmas.
-  ignore_keys(reader, {"beta_start", "beta_end", "beta_schedule", "trained_betas", "dynamic_thresholding_ratio",
-                       "sample_max_value", "timestep_spacing", "steps_offset", "time_shift_type", "sigma_min",
-                       "sigma_max"});
+  ignore_keys(reader,
+              {"beta_start", "beta_end", "beta_schedule", "trained_betas", "dynamic_thresholding_ratio",
+               "sample_max_value", "timestep_spacing", "steps_offset", "time_shift_type", "sigma_min", "sigma_max"});
   UniPcConfig unipc;
   unipc.steps = options.steps;
   unipc.flow_shift = shift_of(reader, "flow_shift", options);

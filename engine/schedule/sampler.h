@@ -28,8 +28,8 @@ class Sampler {
   const at::Tensor& sigmas() const { return sigmas_; }
   int64_t steps() const { return timesteps_.size(0); }
 
-  /// velocity [B, C, T, H, W] in the model's dtype at `sample` -> the sample of step index + 1. Steps run in order from 0
-  /// (InternalError otherwise); `reset` starts again. Inputs are not modified.
+  /// velocity [B, C, T, H, W] in the model's dtype at `sample` -> the sample of step index + 1. Steps run in order from
+  /// 0 (InternalError otherwise); `reset` starts again. Inputs are not modified.
   virtual at::Tensor step(const at::Tensor& velocity, int64_t index, const at::Tensor& sample) = 0;
   virtual void reset() = 0;
   /// What the first noise is multiplied with: the first sigma.
@@ -45,9 +45,9 @@ class Sampler {
   at::Tensor sigmas_;
 };
 
-/// Where Euler's unshifted sigmas lie. diffusers' pipelines differ: Wan's asks its scheduler for N points of the trained
-/// range, whose ends the scheduler has already shifted once; HunyuanVideo's (and VORTA's) passes linspace(1, 0, N + 1)
-/// without the last.
+/// Where Euler's unshifted sigmas lie. diffusers' pipelines differ: Wan's asks its scheduler for N points of the
+/// trained range, whose ends the scheduler has already shifted once; HunyuanVideo's (and VORTA's) passes linspace(1, 0,
+/// N + 1) without the last.
 enum class EulerGrid { kTrainedRange, kUnitInterval };
 
 struct SamplerOptions {
@@ -59,9 +59,9 @@ struct SamplerOptions {
 using SamplerFactory = std::unique_ptr<Sampler> (*)(const nlohmann::json& config, std::string_view where,
                                                     const SamplerOptions& options);
 
-/// The family's table: unipc (UniPCMultistepScheduler), euler (FlowMatchEulerDiscreteScheduler). `config` is the content
-/// of a scheduler_config.json, which may be an empty object for euler. ConfigError with the JSON pointer for what is not
-/// flow matching, or what this engine does not do.
+/// The family's table: unipc (UniPCMultistepScheduler), euler (FlowMatchEulerDiscreteScheduler). `config` is the
+/// content of a scheduler_config.json, which may be an empty object for euler. ConfigError with the JSON pointer for
+/// what is not flow matching, or what this engine does not do.
 std::span<const RegistryEntry<SamplerFactory>> samplers();
 
 /// Reads a diffusers scheduler_config.json; its `_class_name` chooses the sampler unless `name` does. ConfigError as

@@ -17,9 +17,8 @@ std::vector<double> flow_sigmas(const UniPcConfig& config) {
   std::vector<double> sigmas;
   for (int64_t i = config.steps; i > 0; --i) {
     // The point i of linspace(1, last, steps + 1); its end is exact.
-    const double alpha = i == config.steps
-                             ? last
-                             : 1.0 + static_cast<double>(i) * ((last - 1.0) / static_cast<double>(config.steps));
+    const double alpha =
+        i == config.steps ? last : 1.0 + static_cast<double>(i) * ((last - 1.0) / static_cast<double>(config.steps));
     const double sigma = 1.0 - alpha;
     sigmas.push_back(config.flow_shift * sigma / (1.0 + (config.flow_shift - 1.0) * sigma));
   }

@@ -18,8 +18,8 @@ struct UniPcConfig {
 };
 
 /// UniPC of Zhao et al. (arXiv 2302.04867), B(h) = e^h - 1, predicting data, on flow-matching sigmas with a shift: the
-/// arithmetic of diffusers 0.33.1's UniPCMultistepScheduler. Coefficients and samples are fp32; only sigma * velocity is
-/// rounded to the velocity's dtype, as there.
+/// arithmetic of diffusers 0.33.1's UniPCMultistepScheduler. Coefficients and samples are fp32; only sigma * velocity
+/// is rounded to the velocity's dtype, as there.
 class UniPcSampler final : public Sampler {
  public:
   explicit UniPcSampler(const UniPcConfig& config);

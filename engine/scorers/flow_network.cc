@@ -48,18 +48,24 @@ at::Tensor window_products(const at::Tensor& a, const at::Tensor& b) {
 at::Tensor sampled(const at::Tensor& b, const at::Tensor& flow) {
   const int64_t height = b.size(2), width = b.size(3);
   const auto options = flow.options();
-  const at::Tensor x = at::arange(width, options) + flow.select(1, 0), y = at::arange(height, options).unsqueeze(-1) + flow.select(1, 1);
+  const at::Tensor x = at::arange(width, options) + flow.select(1, 0),
+                   y = at::arange(height, options).unsqueeze(-1) + flow.select(1, 1);
   const at::Tensor grid = at::stack({(2 * x + 1) / width - 1, (2 * y + 1) / height - 1}, -1);
   // In float32: the coordinates need more bits than bfloat16 has.
-  return at::grid_sampler(b.to(at::kFloat), grid, /*bilinear*/ 0, /*border*/ 1, /*align_corners=*/false).to(b.scalar_type());
+  return at::grid_sampler(b.to(at::kFloat), grid, /*bilinear*/ 0, /*border*/ 1, /*align_corners=*/false)
+      .to(b.scalar_type());
 }
 
 }  // namespace
 
 FlowNetwork::FlowNetwork(const ParameterSource& source)
-    : stem_(source, "stem", {24, 3, 5, 5}, 2, 1.4), quarter_(source, "quarter", {kQuarter, 24, 3, 3}, 2, 1.4),
-      quarter_block_(source.scope("quarter_block"), kQuarter), eighth_(source, "eighth", {kEighth, kQuarter, 3, 3}, 2, 1.4),
-      eighth_block_(source.scope("eighth_block"), kEighth), coarse_(coarse_convs(source)), fine_(fine_convs(source)) {}
+    : stem_(source, "stem", {24, 3, 5, 5}, 2, 1.4),
+      quarter_(source, "quarter", {kQuarter, 24, 3, 3}, 2, 1.4),
+      quarter_block_(source.scope("quarter_block"), kQuarter),
+      eighth_(source, "eighth", {kEighth, kQuarter, 3, 3}, 2, 1.4),
+      eighth_block_(source.scope("eighth_block"), kEighth),
+      coarse_(coarse_convs(source)),
+      fine_(fine_convs(source)) {}
 
 FlowNetwork::Features FlowNetwork::encode(const at::Tensor& images) const {
   Features features;
@@ -76,7 +82,8 @@ FlowNetwork::Flow FlowNetwork::flow(const Features& from, const Features& to) co
   Flow out;
   const at::Tensor products = window_products(from.eighth, to.eighth);
   out.coarse = run(coarse_, at::cat({products, from.eighth}, 1)).to(at::kFloat) * 8;
-  const at::Tensor start = at::upsample_bilinear2d(out.coarse, {from.quarter.size(2), from.quarter.size(3)}, /*align_corners=*/false);
+  const at::Tensor start =
+      at::upsample_bilinear2d(out.coarse, {from.quarter.size(2), from.quarter.size(3)}, /*align_corners=*/false);
   const at::Tensor there = sampled(to.quarter, start.detach() / kStride);
   const at::Tensor inputs = at::cat({from.quarter, there, (start / 8).to(there.scalar_type())}, 1);
   out.fine = start + run(fine_, inputs).to(at::kFloat) * 4;

@@ -14,7 +14,8 @@ constexpr int64_t kLateBlocks = 3;
 constexpr int64_t kPools = 8;  // places that attention gathers features from: 4 for the subject, 2 background, 2 style
 constexpr int64_t kOutputs = kScorerShapes + kScorerColors + 3;
 
-std::vector<ScorerResidual> residuals(const ParameterSource& source, std::string_view name, int64_t count, int64_t channels) {
+std::vector<ScorerResidual> residuals(const ParameterSource& source, std::string_view name, int64_t count,
+                                      int64_t channels) {
   std::vector<ScorerResidual> blocks;
   for (int64_t i = 0; i < count; ++i) blocks.emplace_back(source.scope(name, i), channels);
   return blocks;
@@ -39,11 +40,15 @@ at::Tensor scorer_images(const at::Tensor& frames) {
 }
 
 FrameNetwork::FrameNetwork(const ParameterSource& source)
-    : stem_(source, "stem", {kEarly, 3, 7, 7}, 4, 1.4), early_(source.scope("early"), kEarly),
+    : stem_(source, "stem", {kEarly, 3, 7, 7}, 4, 1.4),
+      early_(source.scope("early"), kEarly),
       down_(source, "down", {kMapChannels, kEarly, 3, 3}, 2, 1.4),
-      late_(residuals(source, "late", kLateBlocks, kMapChannels)), detect_(source, "detect", {64, kMapChannels, 3, 3}),
-      detect_out_(source, "detect_out", {kOutputs, 64, 1, 1}), attend_(source, "attend", {kPools, kMapChannels, 1, 1}),
-      subject_(source, "subject", kEmbedding, 4 * kMapChannels), background_(source, "background", kEmbedding, 2 * kMapChannels),
+      late_(residuals(source, "late", kLateBlocks, kMapChannels)),
+      detect_(source, "detect", {64, kMapChannels, 3, 3}),
+      detect_out_(source, "detect_out", {kOutputs, 64, 1, 1}),
+      attend_(source, "attend", {kPools, kMapChannels, 1, 1}),
+      subject_(source, "subject", kEmbedding, 4 * kMapChannels),
+      background_(source, "background", kEmbedding, 2 * kMapChannels),
       style_(source, "style", kEmbedding, 2 * kMapChannels),
       background_logits_(source, "background_logits", kScorerBackgrounds, kEmbedding),
       attributes_(source, "attributes", kAttributes, kEmbedding) {}
@@ -65,7 +70,8 @@ FrameOutputs FrameNetwork::forward(const at::Tensor& images) const {
 
 std::vector<std::vector<FoundObject>> found_objects(const at::Tensor& detections, double threshold) {
   const at::Tensor out = detections.to(at::kCPU, at::kFloat).contiguous();
-  const at::Tensor heat = std::get<0>(out.narrow(1, 0, kScorerShapes).sigmoid().max(1, /*keepdim=*/true));  // [F, 1, 16, 32]
+  const at::Tensor heat =
+      std::get<0>(out.narrow(1, 0, kScorerShapes).sigmoid().max(1, /*keepdim=*/true));  // [F, 1, 16, 32]
   const at::Tensor peaks = (heat >= at::max_pool2d(heat, 3, 1, 1)).logical_and(heat > threshold);
   const at::Tensor places = peaks.nonzero();  // [K, 4]
   const auto values = out.accessor<float, 4>();

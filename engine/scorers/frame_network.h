@@ -24,10 +24,11 @@ at::Tensor scorer_images(const at::Tensor& frames);
 /// Everything that is known of single frames, from one trunk of convolutions.
 struct FrameOutputs {
   at::Tensor map;          // [F, 80, 16, 32] for the video network
-  at::Tensor detections;   // [F, 6 + 8 + 3, 16, 32]: shape logits, colour logits, offset x, y in cells, log(radius / 16 pixels)
-  at::Tensor subject;      // [F, 64] what the objects are, wherever they are
-  at::Tensor background;   // [F, 64] what is behind them
-  at::Tensor style;        // [F, 64] compared with texts of styles
+  at::Tensor
+      detections;  // [F, 6 + 8 + 3, 16, 32]: shape logits, colour logits, offset x, y in cells, log(radius / 16 pixels)
+  at::Tensor subject;  // [F, 64] what the objects are, wherever they are
+  at::Tensor background;  // [F, 64] what is behind them
+  at::Tensor style;  // [F, 64] compared with texts of styles
   at::Tensor background_logits;  // [F, 6]
 };
 
@@ -56,7 +57,7 @@ struct FoundObject {
   int64_t shape = 0;
   int64_t color = 0;
   double score = 0;
-  double x = 0, y = 0;            // centre
+  double x = 0, y = 0;  // centre
   double half_width = 0, half_height = 0;
 };
 

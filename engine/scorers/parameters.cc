@@ -46,9 +46,11 @@ at::Tensor ParameterSource::constant(std::string_view name, at::IntArrayRef shap
   return add(name, at::full(shape, value, at::kFloat));
 }
 
-ScorerConv::ScorerConv(const ParameterSource& source, std::string_view name, at::IntArrayRef shape, int64_t step, double gain)
+ScorerConv::ScorerConv(const ParameterSource& source, std::string_view name, at::IntArrayRef shape, int64_t step,
+                       double gain)
     : weight(source.scope(name).normal("weight", shape, gain).contiguous(at::MemoryFormat::ChannelsLast)),
-      bias(source.scope(name).constant("bias", {shape[0]}, 0)), stride(step) {}
+      bias(source.scope(name).constant("bias", {shape[0]}, 0)),
+      stride(step) {}
 
 at::Tensor ScorerConv::operator()(const at::Tensor& x) const {
   const int64_t steps[] = {stride, stride}, padding[] = {weight.size(2) / 2, weight.size(3) / 2};
@@ -56,7 +58,8 @@ at::Tensor ScorerConv::operator()(const at::Tensor& x) const {
 }
 
 ScorerLinear::ScorerLinear(const ParameterSource& source, std::string_view name, int64_t out, int64_t in, double gain)
-    : weight(source.scope(name).normal("weight", {out, in}, gain)), bias(source.scope(name).constant("bias", {out}, 0)) {}
+    : weight(source.scope(name).normal("weight", {out, in}, gain)),
+      bias(source.scope(name).constant("bias", {out}, 0)) {}
 
 at::Tensor ScorerLinear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
 
@@ -74,7 +77,9 @@ at::Tensor ScorerResidual::operator()(const at::Tensor& x) const {
 }
 
 ScorerBlock::ScorerBlock(const ParameterSource& source, int64_t width)
-    : qkv(source, "qkv", 3 * width, width), out(source, "out", width, width, 0.3), up(source, "up", 4 * width, width),
+    : qkv(source, "qkv", 3 * width, width),
+      out(source, "out", width, width, 0.3),
+      up(source, "up", 4 * width, width),
       down(source, "down", width, 4 * width, 0.3) {
   for (int i = 0; i < 2; ++i) {
     norm[i][0] = source.scope("norm", i).constant("weight", {width}, 1);
@@ -87,7 +92,8 @@ at::Tensor ScorerBlock::operator()(const at::Tensor& x, const at::Tensor& mask) 
   const auto normed = [&](const at::Tensor& tokens, int i) {
     return at::layer_norm(tokens, {width}, norm[i][0], norm[i][1], kNormEps);
   };
-  const at::Tensor parts = qkv(normed(x, 0)).view({batch, length, 3, width / kHeadWidth, kHeadWidth}).permute({2, 0, 3, 1, 4});
+  const at::Tensor parts =
+      qkv(normed(x, 0)).view({batch, length, 3, width / kHeadWidth, kHeadWidth}).permute({2, 0, 3, 1, 4});
   const auto masked = mask.defined() ? std::optional<at::Tensor>(mask.to(x.scalar_type())) : std::nullopt;
   const at::Tensor seen = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], masked);
   const at::Tensor attended = x + out(seen.transpose(1, 2).reshape({batch, length, width}));

@@ -40,7 +40,8 @@ class ParameterSource {
 
 /// A convolution over images [B, I, Y, X] that pads by half its kernel.
 struct ScorerConv {
-  ScorerConv(const ParameterSource& source, std::string_view name, at::IntArrayRef shape, int64_t stride = 1, double gain = 1);
+  ScorerConv(const ParameterSource& source, std::string_view name, at::IntArrayRef shape, int64_t stride = 1,
+             double gain = 1);
   at::Tensor operator()(const at::Tensor& x) const;
 
   at::Tensor weight, bias;

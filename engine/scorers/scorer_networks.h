@@ -10,8 +10,11 @@ namespace vorta::engine {
 /// All scorers of the embedded model's domain, as one file holds them.
 struct ScorerNetworks {
   ScorerNetworks(const ParameterSource& source, int64_t words)
-      : frame(source.scope("frame")), quality(source.scope("quality")), video(source.scope("video")),
-        text(source.scope("text"), words), flow(source.scope("flow")) {}
+      : frame(source.scope("frame")),
+        quality(source.scope("quality")),
+        video(source.scope("video")),
+        text(source.scope("text"), words),
+        flow(source.scope("flow")) {}
 
   FrameNetwork frame;
   QualityNetwork quality;

@@ -43,13 +43,19 @@ at::Tensor object_paths(const at::Tensor& detections) {
 
 VideoNetwork::VideoNetwork(const ParameterSource& source)
     : first_(source, "first", {96, FrameNetwork::kMapChannels, 3, 3}, 2, 1.4),
-      second_(source, "second", {kVideoWidth, 96, 3, 3}, 2, 1.4), places_(source.normal("places", {kPlaces, kVideoWidth})),
-      times_(source.normal("times", {kScorerFrames, kVideoWidth})), summary_(source.normal("summary", {1, kVideoWidth})),
+      second_(source, "second", {kVideoWidth, 96, 3, 3}, 2, 1.4),
+      places_(source.normal("places", {kPlaces, kVideoWidth})),
+      times_(source.normal("times", {kScorerFrames, kVideoWidth})),
+      summary_(source.normal("summary", {1, kVideoWidth})),
       blocks_(scorer_blocks(source, kVideoBlocks, kVideoWidth)),
-      norm_{source.scope("norm").constant("weight", {kVideoWidth}, 1), source.scope("norm").constant("bias", {kVideoWidth}, 0)},
-      path_in_(source, "path_in", kPathWidth, kScorerFrames * kPathValues), path_out_(source, "path_out", kVideoWidth, kPathWidth, 0),
-      whole_(source, "whole", kEmbedding, kVideoWidth), temporal_(source, "temporal", kEmbedding, kVideoWidth),
-      motion_hidden_(source, "motion_hidden", 96, kVideoWidth), motion_(source, "motion", kScorerMotions, 96) {}
+      norm_{source.scope("norm").constant("weight", {kVideoWidth}, 1),
+            source.scope("norm").constant("bias", {kVideoWidth}, 0)},
+      path_in_(source, "path_in", kPathWidth, kScorerFrames * kPathValues),
+      path_out_(source, "path_out", kVideoWidth, kPathWidth, 0),
+      whole_(source, "whole", kEmbedding, kVideoWidth),
+      temporal_(source, "temporal", kEmbedding, kVideoWidth),
+      motion_hidden_(source, "motion_hidden", 96, kVideoWidth),
+      motion_(source, "motion", kScorerMotions, 96) {}
 
 VideoOutputs VideoNetwork::forward(const at::Tensor& maps, const at::Tensor& paths) const {
   VORTA_CHECK(maps.dim() == 5 && maps.size(1) == kScorerFrames, "maps must be [B, 8, 80, 16, 32]");
@@ -64,10 +70,14 @@ VideoOutputs VideoNetwork::forward(const at::Tensor& maps, const at::Tensor& pat
 }
 
 TextNetwork::TextNetwork(const ParameterSource& source, int64_t words)
-    : words_(source.normal("words", {words, kTextWidth}, 4)), places_(source.normal("places", {kScorerTextTokens, kTextWidth})),
-      scales_(source.constant("scales", {3}, 2.3)), blocks_(scorer_blocks(source, kTextBlocks, kTextWidth)),
-      norm_{source.scope("norm").constant("weight", {kTextWidth}, 1), source.scope("norm").constant("bias", {kTextWidth}, 0)},
-      whole_(source, "whole", VideoNetwork::kEmbedding, kTextWidth), temporal_(source, "temporal", VideoNetwork::kEmbedding, kTextWidth),
+    : words_(source.normal("words", {words, kTextWidth}, 4)),
+      places_(source.normal("places", {kScorerTextTokens, kTextWidth})),
+      scales_(source.constant("scales", {3}, 2.3)),
+      blocks_(scorer_blocks(source, kTextBlocks, kTextWidth)),
+      norm_{source.scope("norm").constant("weight", {kTextWidth}, 1),
+            source.scope("norm").constant("bias", {kTextWidth}, 0)},
+      whole_(source, "whole", VideoNetwork::kEmbedding, kTextWidth),
+      temporal_(source, "temporal", VideoNetwork::kEmbedding, kTextWidth),
       style_(source, "style", FrameNetwork::kEmbedding, kTextWidth) {}
 
 TextOutputs TextNetwork::forward(const at::Tensor& ids) const {

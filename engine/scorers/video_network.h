@@ -22,8 +22,9 @@ struct VideoOutputs {
   at::Tensor motion;    // [B, 12] logits, each motion by itself
 };
 
-/// Where the objects of every frame are on the whole, by the peaks of its detections [B, 8, 17, 16, 32]: x and y from the middle,
-/// radius, count, [B, 8, 4] in float32 without gradients. The order of places in time is what tells left from right.
+/// Where the objects of every frame are on the whole, by the peaks of its detections [B, 8, 17, 16, 32]: x and y from
+/// the middle, radius, count, [B, 8, 4] in float32 without gradients. The order of places in time is what tells left
+/// from right.
 at::Tensor object_paths(const at::Tensor& detections);
 
 /// A transformer over the feature maps of eight frames, and beside it the paths of the objects.

@@ -27,8 +27,12 @@ struct ActivationRow {
 };
 
 constexpr std::array kActivations{
-    ActivationRow{"gelu", gelu},         ActivationRow{"gelu_new", gelu_new}, ActivationRow{"gelu_pytorch_tanh", gelu_tanh},
-    ActivationRow{"quick_gelu", quick_gelu}, ActivationRow{"relu", relu},     ActivationRow{"silu", silu},
+    ActivationRow{"gelu", gelu},
+    ActivationRow{"gelu_new", gelu_new},
+    ActivationRow{"gelu_pytorch_tanh", gelu_tanh},
+    ActivationRow{"quick_gelu", quick_gelu},
+    ActivationRow{"relu", relu},
+    ActivationRow{"silu", silu},
     ActivationRow{"swish", silu},
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sennrich, Haddow, Birch 2016, "Neural Machine Translation of Rare Words with Subword Units". Details (unknown characters,
-// stale candidates) are those of Hugging Face's tokenizers and of OpenAI's Python.
+// Sennrich, Haddow, Birch 2016, "Neural Machine Translation of Rare Words with Subword Units". Details (unknown
+// characters, stale candidates) are those of Hugging Face's tokenizers and of OpenAI's Python.
 #include "engine/text/bpe.h"
 
 #include <fmt/format.h>
@@ -16,7 +16,9 @@ namespace {
 
 constexpr int64_t kOutside = -1;  // a symbol that no merge knows
 
-uint64_t key_of(int64_t first, int64_t second) { return (static_cast<uint64_t>(first) << 32) | static_cast<uint32_t>(second); }
+uint64_t key_of(int64_t first, int64_t second) {
+  return (static_cast<uint64_t>(first) << 32) | static_cast<uint32_t>(second);
+}
 
 }  // namespace
 
@@ -50,7 +52,8 @@ Bpe::Bpe(Vocabulary vocabulary, const BpeMerges& merges, BpeOptions options, std
     : vocabulary_(std::move(vocabulary)), options_(std::move(options)), where_(std::move(where)) {
   if (options_.unknown) unknown_ = vocabulary_.id_of(*options_.unknown);
   if (options_.order == MergeOrder::kWholeRank && !unknown_) {
-    throw DataError(where_, fmt::format("the unknown token \"{}\" is not in the vocabulary", options_.unknown.value_or("")));
+    throw DataError(where_,
+                    fmt::format("the unknown token \"{}\" is not in the vocabulary", options_.unknown.value_or("")));
   }
   merges_.reserve(merges.size());
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
@@ -98,7 +101,8 @@ void Bpe::append_symbol(const std::string& text, std::vector<Symbol>& symbols, b
     }
   }
   if (!options_.unknown) return;
-  if (!unknown_) throw DataError(where_, fmt::format("the unknown token \"{}\" is not in the vocabulary", *options_.unknown));
+  if (!unknown_)
+    throw DataError(where_, fmt::format("the unknown token \"{}\" is not in the vocabulary", *options_.unknown));
   if (!options_.fuse_unknown) close_run();
   unknown_open = true;
 }
@@ -179,7 +183,8 @@ void Bpe::encode(std::string_view word, std::vector<int64_t>& ids) const {
 
 std::optional<std::pair<std::string, std::string>> parse_merge(std::string_view line) {
   const auto space = line.find(' ');
-  if (space == 0 || space >= line.size() - 1 || line.find(' ', space + 1) != std::string_view::npos) return std::nullopt;
+  if (space == 0 || space >= line.size() - 1 || line.find(' ', space + 1) != std::string_view::npos)
+    return std::nullopt;
   return std::pair(std::string(line.substr(0, space)), std::string(line.substr(space + 1)));
 }
 

@@ -35,8 +35,8 @@ using BpeMerges = std::vector<std::pair<std::string, std::string>>;
 /// as tokenizers does; kWholeRank needs the token.
 class Bpe : public TokenModel {
  public:
-  /// `where` names the file in messages. kOneByOne wants every part and product of a merge in the vocabulary, kWholeRank
-  /// does not: what is outside becomes the unknown token at the end.
+  /// `where` names the file in messages. kOneByOne wants every part and product of a merge in the vocabulary,
+  /// kWholeRank does not: what is outside becomes the unknown token at the end.
   /// @throws DataError for a merge, or an unknown token that is needed, outside the vocabulary.
   Bpe(Vocabulary vocabulary, const BpeMerges& merges, BpeOptions options, std::string where);
 

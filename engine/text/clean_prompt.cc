@@ -20,11 +20,11 @@ struct Ligature {
 
 // ftfy's table: ligatures of Latin letters, and digraphs that exist for old encodings.
 constexpr std::array kLigatures{
-    Ligature{0x132, U"IJ"},    Ligature{0x133, U"ij"},   Ligature{0x149, U"\u02BCn"}, Ligature{0x1F1, U"DZ"},
-    Ligature{0x1F2, U"Dz"},    Ligature{0x1F3, U"dz"},   Ligature{0x1C4, U"D\u017D"}, Ligature{0x1C5, U"D\u017E"},
-    Ligature{0x1C6, U"d\u017E"}, Ligature{0x1C7, U"LJ"}, Ligature{0x1C8, U"Lj"},      Ligature{0x1C9, U"lj"},
-    Ligature{0x1CA, U"NJ"},    Ligature{0x1CB, U"Nj"},   Ligature{0x1CC, U"nj"},      Ligature{0xFB00, U"ff"},
-    Ligature{0xFB01, U"fi"},   Ligature{0xFB02, U"fl"},  Ligature{0xFB03, U"ffi"},    Ligature{0xFB04, U"ffl"},
+    Ligature{0x132, U"IJ"},       Ligature{0x133, U"ij"},  Ligature{0x149, U"\u02BCn"}, Ligature{0x1F1, U"DZ"},
+    Ligature{0x1F2, U"Dz"},       Ligature{0x1F3, U"dz"},  Ligature{0x1C4, U"D\u017D"}, Ligature{0x1C5, U"D\u017E"},
+    Ligature{0x1C6, U"d\u017E"},  Ligature{0x1C7, U"LJ"},  Ligature{0x1C8, U"Lj"},      Ligature{0x1C9, U"lj"},
+    Ligature{0x1CA, U"NJ"},       Ligature{0x1CB, U"Nj"},  Ligature{0x1CC, U"nj"},      Ligature{0xFB00, U"ff"},
+    Ligature{0xFB01, U"fi"},      Ligature{0xFB02, U"fl"}, Ligature{0xFB03, U"ffi"},    Ligature{0xFB04, U"ffl"},
     Ligature{0xFB05, U"\u017Ft"}, Ligature{0xFB06, U"st"},
 };
 

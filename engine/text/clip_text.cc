@@ -43,7 +43,8 @@ ClipTextConfig parse_clip_text_config(const nlohmann::json& json, std::string_vi
   result.eos_token_id = reader.integer("eos_token_id", 49407);
   if (!(result.layer_norm_eps > 0)) reader.fail("layer_norm_eps", "expected a positive number");
   if (result.hidden_size % result.num_heads != 0) {
-    reader.fail("num_attention_heads", fmt::format("expected a divisor of hidden_size {}, found {}", result.hidden_size, result.num_heads));
+    reader.fail("num_attention_heads",
+                fmt::format("expected a divisor of hidden_size {}, found {}", result.hidden_size, result.num_heads));
   }
   return result;
 }
@@ -64,8 +65,8 @@ nlohmann::json clip_text_config_json(const ClipTextConfig& config) {
 
 ClipTextEncoder::ClipTextEncoder(const ClipTextConfig& config, const WeightReader& weights) : config_(config) {
   const int64_t width = config.hidden_size;
-  for (const char* other : {"text_projection", "vision_model", "visual_projection", "logit_scale",
-                            "text_model.embeddings.position_ids"}) {
+  for (const char* other :
+       {"text_projection", "vision_model", "visual_projection", "logit_scale", "text_model.embeddings.position_ids"}) {
     weights.ignore(other);  // of the models this one is a part of
   }
   const auto text = weights.scope("text_model");
@@ -102,7 +103,8 @@ at::Tensor ClipTextEncoder::attend(const Layer& layer, const at::Tensor& hidden)
   const auto heads = [&](const Affine& affine) {  // -> [B, N, S, D]
     return linear(hidden, affine.weight, affine.bias).view({batch, tokens, config_.num_heads, -1}).transpose(1, 2);
   };
-  const auto mixed = at::scaled_dot_product_attention(heads(layer.q), heads(layer.k), heads(layer.v), {}, 0.0, /*is_causal=*/true);
+  const auto mixed =
+      at::scaled_dot_product_attention(heads(layer.q), heads(layer.k), heads(layer.v), {}, 0.0, /*is_causal=*/true);
   return linear(mixed.transpose(1, 2).reshape({batch, tokens, -1}), layer.o.weight, layer.o.bias);
 }
 
@@ -152,7 +154,8 @@ TensorMap ClipTextEncoder::random_weights(const ClipTextConfig& config, const at
   weights["text_model.embeddings.position_embedding.weight"] = normal({config.max_positions, width});
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string layer = fmt::format("text_model.encoder.layers.{}.", i);
-    for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"}) add_linear(layer + "self_attn." + name, width, width);
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"})
+      add_linear(layer + "self_attn." + name, width, width);
     add_linear(layer + "mlp.fc1", config.intermediate_size, width);
     add_linear(layer + "mlp.fc2", width, config.intermediate_size);
     add_norm(layer + "layer_norm1");

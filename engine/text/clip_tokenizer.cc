@@ -35,7 +35,8 @@ BpeMerges parse_merges(std::string_view text, std::string_view where) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     auto merge = parse_merge(line);
     if (!merge) {
-      throw DataError(where, fmt::format("line {}: expected two symbols and a space between, found \"{}\"", line_number, line));
+      throw DataError(
+          where, fmt::format("line {}: expected two symbols and a space between, found \"{}\"", line_number, line));
     }
     merges.push_back(std::move(*merge));
   }
@@ -115,7 +116,8 @@ void ClipTokenizer::append_words(std::string_view text, std::vector<int64_t>& id
   const std::string lower = lower_case_as_python(clean(text, cleaning_));
   for (const auto& [begin, end] : words_.find_all(lower)) {
     const auto word = std::string_view(lower).substr(begin, end - begin);
-    if (std::find(std::begin(kMarkers), std::end(kMarkers), word) != std::end(kMarkers)) ids.push_back(id_of(word).value_or(unknown_));
+    if (std::find(std::begin(kMarkers), std::end(kMarkers), word) != std::end(kMarkers))
+      ids.push_back(id_of(word).value_or(unknown_));
     else bpe_.encode(bytes_to_characters(word), ids);
   }
 }

@@ -27,12 +27,12 @@ struct ClipVocabulary {
 /// vocab.json and merges.txt as transformers reads them: the first line of the merges is skipped, at most 48894 follow.
 /// @throws DataError when a file is missing, or naming the line that is no merge.
 ClipVocabulary read_clip_vocabulary(const std::filesystem::path& vocab_json, const std::filesystem::path& merges_txt);
-/// OpenAI's vocabulary, made from the merges alone (the text inside bpe_simple_vocab_16e6.txt.gz): the 256 characters of
-/// bytes, the same with "</w>", the merges in order, then <|startoftext|> and <|endoftext|>.
+/// OpenAI's vocabulary, made from the merges alone (the text inside bpe_simple_vocab_16e6.txt.gz): the 256 characters
+/// of bytes, the same with "</w>", the merges in order, then <|startoftext|> and <|endoftext|>.
 ClipVocabulary make_clip_vocabulary(std::string_view merges_txt, std::string_view where);
 
-/// CLIP's tokeniser as Python runs it: added tokens first; between them cleaning, words by a regular expression, bytes as
-/// characters, BPE with "</w>" at the end of a word.
+/// CLIP's tokeniser as Python runs it: added tokens first; between them cleaning, words by a regular expression, bytes
+/// as characters, BPE with "</w>" at the end of a word.
 class ClipTokenizer : public TokenCoder {
  public:
   /// `unknown` stands for what is not in the vocabulary. `where` names the files in messages.

@@ -42,16 +42,11 @@ constexpr std::u16string_view kCp437 =
     u"∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00A0";
 
 constexpr std::array kPages{
-    CodePage{"latin-1", kLatin1, false},
-    CodePage{"windows-1252", kWindows1252, true},
-    CodePage{"windows-1251", kWindows1251, true},
-    CodePage{"windows-1250", kWindows1250, true},
-    CodePage{"windows-1253", kWindows1253, true},
-    CodePage{"windows-1254", kWindows1254, true},
-    CodePage{"windows-1257", kWindows1257, true},
-    CodePage{"iso-8859-2", kIso8859_2, false},
-    CodePage{"macroman", kMacRoman, false},
-    CodePage{"cp437", kCp437, false},
+    CodePage{"latin-1", kLatin1, false},          CodePage{"windows-1252", kWindows1252, true},
+    CodePage{"windows-1251", kWindows1251, true}, CodePage{"windows-1250", kWindows1250, true},
+    CodePage{"windows-1253", kWindows1253, true}, CodePage{"windows-1254", kWindows1254, true},
+    CodePage{"windows-1257", kWindows1257, true}, CodePage{"iso-8859-2", kIso8859_2, false},
+    CodePage{"macroman", kMacRoman, false},       CodePage{"cp437", kCp437, false},
 };
 constexpr std::size_t kUpperBytes = 128;
 

@@ -12,7 +12,7 @@ namespace vorta::engine {
 struct CodePage {
   std::string_view name;
   std::u16string_view upper;  // what bytes 80..FF mean; a byte without a meaning stands for the control of its number
-  bool is_windows = false;    // a Windows page: readers put U+FFFD where a byte has no meaning
+  bool is_windows = false;  // a Windows page: readers put U+FFFD where a byte has no meaning
 };
 
 /// The byte that a Windows page gives to U+FFFD, since the one that stood there is lost. It cannot stand for itself

@@ -27,8 +27,8 @@ FastTokenizer::FastTokenizer(const std::filesystem::path& tokenizer_json)
 FastTokenizer::FastTokenizer(const nlohmann::json& json, const std::string& where) {
   const JsonNode root(json, where + "#");
   // Truncation and padding are the caller's business, decoding nobody's.
-  root.only({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
-             "model"});
+  root.only({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+             "decoder", "model"});
   if (const auto version = root.find("version"); version && version->string() != "1.0") {
     version->fail(fmt::format("expected \"1.0\", found \"{}\"", version->string()));
   }
@@ -117,7 +117,8 @@ std::vector<int64_t> FastTokenizer::text_ids(std::string_view text) const {
 std::vector<int64_t> FastTokenizer::encode(std::string_view text, int64_t max_tokens) const {
   const auto around = static_cast<int64_t>(frame_.before.size() + frame_.after.size());
   if (max_tokens < around) {
-    throw ConfigError("max_tokens", fmt::format("{} is less than the {} special tokens of an empty prompt", max_tokens, around));
+    throw ConfigError("max_tokens",
+                      fmt::format("{} is less than the {} special tokens of an empty prompt", max_tokens, around));
   }
   auto ids = text_ids(text);
   ids.resize(static_cast<std::size_t>(std::min(static_cast<int64_t>(ids.size()), max_tokens - around)));

@@ -6,7 +6,8 @@
 
 namespace vorta::engine {
 
-/// "name=hex+hex name=hex ..." of every HTML5 entity; names without a closing semicolon are those that HTML allows bare.
+/// "name=hex+hex name=hex ..." of every HTML5 entity; names without a closing semicolon are those that HTML allows
+/// bare.
 std::string_view html_entity_list();
 /// The same form for the capitals of lower-case entities, which ftfy also decodes.
 std::string_view upper_case_entity_list();

@@ -55,9 +55,10 @@ const EntityMap& strict_entities() {
 }
 
 // Numbers that HTML reads as Windows-1252; the five unassigned ones stay controls.
-constexpr std::array<char32_t, 32> kC1Controls{
-    0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021, 0x2C6, 0x2030, 0x160, 0x2039, 0x152, 0x8D, 0x17D, 0x8F,
-    0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014, 0x2DC, 0x2122, 0x161, 0x203A, 0x153, 0x9D, 0x17E, 0x178};
+constexpr std::array<char32_t, 32> kC1Controls{0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021,
+                                               0x2C6,  0x2030, 0x160,  0x2039, 0x152,  0x8D,   0x17D,  0x8F,
+                                               0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
+                                               0x2DC,  0x2122, 0x161,  0x203A, 0x153,  0x9D,   0x17E,  0x178};
 
 bool is_dropped(uint64_t code) {
   return (code >= 0x1 && code <= 0x8) || code == 0xB || (code >= 0xE && code <= 0x1F) || code == 0x7F ||
@@ -91,7 +92,8 @@ std::optional<Replacement> numeric_reference(std::u32string_view text) {
   const std::size_t first = at;
   uint64_t code = 0;
   for (; at < text.size() && digit_value(text[at], base) >= 0; ++at) {
-    code = std::min<uint64_t>(code * static_cast<uint64_t>(base) + static_cast<uint64_t>(digit_value(text[at], base)), 0x110000);
+    code = std::min<uint64_t>(code * static_cast<uint64_t>(base) + static_cast<uint64_t>(digit_value(text[at], base)),
+                              0x110000);
   }
   if (at == first) return std::nullopt;
   if (at < text.size() && text[at] == ';') ++at;

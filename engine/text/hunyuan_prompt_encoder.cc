@@ -145,17 +145,18 @@ std::vector<std::string> named_tokens(std::string_view text) {
   return names;
 }
 
-// A tokenizer that lacks the template's special tokens spells them out, as the public pipeline does: what is cropped is then
-// no longer the instruction. Said, and done alike.
+// A tokenizer that lacks the template's special tokens spells them out, as the public pipeline does: what is cropped is
+// then no longer the instruction. Said, and done alike.
 void warn_of_missing_tokens(const std::filesystem::path& dir, const TokenCoder& coder, const std::string& text) {
   std::vector<std::string> missing;
   for (const std::string& name : named_tokens(text)) {
     if (!coder.id_of(name) || coder.text_ids(name).size() != 1) missing.push_back(name);
   }
   if (missing.empty()) return;
-  log_warn(fmt::format("[{}] expected the special tokens of the prompt template, found none for \"{}\": they are spelled out, and "
-                       "cropping leaves other words than it should",
-                       (dir / "tokenizer.json").string(), fmt::join(missing, "\", \"")));
+  log_warn(fmt::format(
+      "[{}] expected the special tokens of the prompt template, found none for \"{}\": they are spelled out, and "
+      "cropping leaves other words than it should",
+      (dir / "tokenizer.json").string(), fmt::join(missing, "\", \"")));
 }
 
 template <typename Encoder, typename Config, typename... Rest>
@@ -185,8 +186,7 @@ const PromptTemplate& hunyuan_prompt_template() {
 }
 
 std::unique_ptr<PromptEncoder> load_hunyuan_prompt_encoder(const std::filesystem::path& model_dir,
-                                                           const Placement& placement,
-                                                           int64_t max_tokens,
+                                                           const Placement& placement, int64_t max_tokens,
                                                            const PromptTemplate& prompt_template) {
   if (max_tokens < 1) throw ConfigError("max_tokens", fmt::format("expected at least 1, found {}", max_tokens));
   const auto place = prompt_template.text.find(kPlaceholder);
@@ -198,8 +198,8 @@ std::unique_ptr<PromptEncoder> load_hunyuan_prompt_encoder(const std::filesystem
   auto clip_tokenizer = load_part(model_dir, "tokenizer_2");
   auto clip = load_encoder<ClipTextEncoder>(model_dir / "text_encoder_2", parse_clip_text_config, placement);
   if (clip.config().max_positions < kClipTokens) {
-    throw DataError((model_dir / "text_encoder_2").string(), fmt::format("expected at least {} positions, found {}", kClipTokens,
-                                                                         clip.config().max_positions));
+    throw DataError((model_dir / "text_encoder_2").string(),
+                    fmt::format("expected at least {} positions, found {}", kClipTokens, clip.config().max_positions));
   }
   auto llama = load_encoder<LlamaEncoder>(model_dir / "text_encoder", parse_llama_config, placement, kSkippedLayers);
   return std::make_unique<HunyuanPromptEncoder>(std::move(llama), std::move(llama_tokenizer), std::move(clip),

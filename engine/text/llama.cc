@@ -42,10 +42,12 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tenso
 
 }  // namespace
 
-LlamaEncoder::LlamaEncoder(const LlamaConfig& config, const WeightReader& weights, int64_t skipped_layers) : config_(config) {
+LlamaEncoder::LlamaEncoder(const LlamaConfig& config, const WeightReader& weights, int64_t skipped_layers)
+    : config_(config) {
   if (skipped_layers < 0 || skipped_layers > config.num_layers) {
-    throw ConfigError(weights.source(), fmt::format("the hidden state {} layers before the end is wanted, but there are {} layers",
-                                                    skipped_layers, config.num_layers));
+    throw ConfigError(weights.source(),
+                      fmt::format("the hidden state {} layers before the end is wanted, but there are {} layers",
+                                  skipped_layers, config.num_layers));
   }
   const bool nested = weights.has("model.embed_tokens.weight");
   const WeightReader model = nested ? weights.scope("model") : weights;
@@ -88,7 +90,9 @@ at::Tensor LlamaEncoder::attend(const Layer& layer, const at::Tensor& hidden, co
   const int64_t batch = hidden.size(0);
   const int64_t tokens = hidden.size(1);
   const auto heads = [&](const Projection& projection, int64_t count) {  // -> [B, count, S, D]
-    return linear(hidden, projection.weight, projection.bias).view({batch, tokens, count, config_.head_dim}).transpose(1, 2);
+    return linear(hidden, projection.weight, projection.bias)
+        .view({batch, tokens, count, config_.head_dim})
+        .transpose(1, 2);
   };
   const int64_t group = config_.num_heads / config_.num_key_value_heads;
   const auto repeat = [&](const at::Tensor& x) { return group == 1 ? x : x.repeat_interleave(group, 1); };
@@ -111,12 +115,15 @@ at::Tensor LlamaEncoder::forward(const at::Tensor& ids, const at::Tensor& mask) 
   const auto frequencies = llama_frequencies(config_, tokens);
   const auto angles = at::outer(at::arange(tokens, at::kFloat), frequencies.inverse);  // [S, D/2]
   const auto both = at::cat({angles, angles}, -1);
-  const auto table = [&](const at::Tensor& wave) { return (wave * frequencies.attention_scaling).to(hidden.options()); };
+  const auto table = [&](const at::Tensor& wave) {
+    return (wave * frequencies.attention_scaling).to(hidden.options());
+  };
   const Positions positions{table(both.cos()), table(both.sin())};
   for (const auto& layer : layers_) {
     hidden = hidden + attend(layer, rms_norm(hidden, layer.attention_norm, config_.rms_norm_eps), bias, positions);
     const auto inner = rms_norm(hidden, layer.feed_forward_norm, config_.rms_norm_eps);
-    const auto gated = activate(linear(inner, layer.gate.weight, layer.gate.bias)) * linear(inner, layer.up.weight, layer.up.bias);
+    const auto gated =
+        activate(linear(inner, layer.gate.weight, layer.gate.bias)) * linear(inner, layer.up.weight, layer.up.bias);
     hidden = hidden + linear(gated, layer.down.weight, layer.down.bias);
   }
   return final_norm_.defined() ? rms_norm(hidden, final_norm_, config_.rms_norm_eps) : hidden;

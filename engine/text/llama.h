@@ -86,11 +86,11 @@ class LlamaEncoder {
  private:
   struct Projection {
     at::Tensor weight;  // [O, I]
-    at::Tensor bias;    // [O] or undefined
+    at::Tensor bias;  // [O] or undefined
   };
   struct Layer {
-    at::Tensor attention_norm;     // [M]
-    Projection q, k, v, o;         // to N*D, G*D (G key-value heads), G*D; from N*D
+    at::Tensor attention_norm;  // [M]
+    Projection q, k, v, o;  // to N*D, G*D (G key-value heads), G*D; from N*D
     at::Tensor feed_forward_norm;  // [M]
     Projection gate, up, down;
   };
@@ -102,7 +102,7 @@ class LlamaEncoder {
                     const Positions& positions) const;
 
   LlamaConfig config_;
-  at::Tensor embedding_;   // [vocab, M]
+  at::Tensor embedding_;  // [vocab, M]
   at::Tensor final_norm_;  // [M], undefined when the last state is not wanted
   std::vector<Layer> layers_;
 };

@@ -55,7 +55,8 @@ LlamaFrequencies yarn_frequencies(const LlamaConfig& config, int64_t) {
   const RopeScaling& scaling = config.rope_scaling;
   const auto dim = static_cast<double>(config.head_dim);
   const auto dimension_of = [&](double rotations) {
-    return dim * std::log(static_cast<double>(config.max_positions) / (rotations * 2 * M_PI)) / (2 * std::log(config.rope_theta));
+    return dim * std::log(static_cast<double>(config.max_positions) / (rotations * 2 * M_PI)) /
+           (2 * std::log(config.rope_theta));
   };
   const double low = std::max(std::floor(dimension_of(scaling.beta_fast)), 0.0);
   const double high = std::min(std::ceil(dimension_of(scaling.beta_slow)), dim - 1);
@@ -74,8 +75,9 @@ struct RopeRow {
 };
 
 constexpr std::array kRopes{
-    RopeRow{"default", default_frequencies}, RopeRow{"dynamic", dynamic_frequencies}, RopeRow{"linear", linear_frequencies},
-    RopeRow{"llama3", llama3_frequencies},   RopeRow{"yarn", yarn_frequencies},
+    RopeRow{"default", default_frequencies}, RopeRow{"dynamic", dynamic_frequencies},
+    RopeRow{"linear", linear_frequencies},   RopeRow{"llama3", llama3_frequencies},
+    RopeRow{"yarn", yarn_frequencies},
 };
 
 const RopeRow* find_rope(std::string_view type) {
@@ -106,7 +108,8 @@ RopeScaling parse_scaling(const nlohmann::json& json, const std::string& where) 
     result.low_freq_factor = positive(reader, "low_freq_factor", std::nullopt);
     result.high_freq_factor = positive(reader, "high_freq_factor", std::nullopt);
     result.original_max_positions = positive(reader, "original_max_position_embeddings", std::nullopt);
-    if (result.high_freq_factor <= result.low_freq_factor) reader.fail("high_freq_factor", "expected more than low_freq_factor");
+    if (result.high_freq_factor <= result.low_freq_factor)
+      reader.fail("high_freq_factor", "expected more than low_freq_factor");
   } else if (result.type == "yarn") {
     result.beta_fast = positive(reader, "beta_fast", result.beta_fast);
     result.beta_slow = positive(reader, "beta_slow", result.beta_slow);
@@ -139,7 +142,8 @@ LlamaConfig parse_llama_config(const nlohmann::json& json, std::string_view wher
   result.hidden_act = read_activation(reader, "hidden_act", "silu");
   result.attention_bias = reader.boolean("attention_bias", false);
   result.mlp_bias = reader.boolean("mlp_bias", false);
-  if (const auto* scaling = reader.value("rope_scaling")) result.rope_scaling = parse_scaling(*scaling, reader.pointer("rope_scaling"));
+  if (const auto* scaling = reader.value("rope_scaling"))
+    result.rope_scaling = parse_scaling(*scaling, reader.pointer("rope_scaling"));
   if (reader.number("partial_rotary_factor", 1.0) != 1.0) reader.fail("partial_rotary_factor", "expected 1");
   if (result.num_heads % result.num_key_value_heads != 0) {
     reader.fail("num_key_value_heads", fmt::format("expected a divisor of the {} heads, found {}", result.num_heads,

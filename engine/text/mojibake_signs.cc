@@ -164,9 +164,7 @@ bool begins_with(std::span<const Character> text, const Pattern& pattern) {
 }
 
 // A capital A with circumflex or tilde and a space: part of a word anywhere else.
-bool begins_with_stray_lead(std::u32string_view text) {
-  return text.starts_with(U"Ã ") || text.starts_with(U"Â ");
-}
+bool begins_with_stray_lead(std::u32string_view text) { return text.starts_with(U"Ã ") || text.starts_with(U"Â "); }
 
 }  // namespace
 

@@ -66,10 +66,8 @@ struct PostProcessorRow {
 };
 
 constexpr std::array kPostProcessors{
-    PostProcessorRow{"BertProcessing", parse_bert_frame},
-    PostProcessorRow{"ByteLevel", parse_byte_level_frame},
-    PostProcessorRow{"RobertaProcessing", parse_bert_frame},
-    PostProcessorRow{"Sequence", parse_sequence_frame},
+    PostProcessorRow{"BertProcessing", parse_bert_frame},         PostProcessorRow{"ByteLevel", parse_byte_level_frame},
+    PostProcessorRow{"RobertaProcessing", parse_bert_frame},      PostProcessorRow{"Sequence", parse_sequence_frame},
     PostProcessorRow{"TemplateProcessing", parse_template_frame},
 };
 

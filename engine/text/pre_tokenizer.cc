@@ -43,7 +43,8 @@ Pieces split_runs(const Pieces& pieces, Classify classify) {
 PreTokenizer parse_whitespace_split(const JsonNode& node) {
   node.only({"type"});
   return [](const Pieces& pieces) {
-    return split_runs(pieces, [](char32_t c) { return is_white_space(c) ? CharacterClass::kDrop : CharacterClass::kWord; });
+    return split_runs(pieces,
+                      [](char32_t c) { return is_white_space(c) ? CharacterClass::kDrop : CharacterClass::kWord; });
   };
 }
 
@@ -81,8 +82,9 @@ struct Metaspace {
       const std::string text = mark_spaces(piece);
       std::size_t begin = 0;
       while (begin < text.size()) {  // each mark begins a new piece
-        const auto next = split ? text.find(mark, begin + (text.compare(begin, mark.size(), mark) == 0 ? mark.size() : 0))
-                                : std::string::npos;
+        const auto next = split
+                              ? text.find(mark, begin + (text.compare(begin, mark.size(), mark) == 0 ? mark.size() : 0))
+                              : std::string::npos;
         const auto end = std::min(next, text.size());
         result.push_back({text.substr(begin, end - begin), piece.at_start && begin == 0});
         begin = end;
@@ -130,7 +132,8 @@ struct PatternSplit {
 std::string as_pattern(std::string_view literal) {
   std::string pattern;
   for (char c : literal) {
-    if (std::string_view("\\.+*?()|[]{}^$#&-~ \t\n\r\v\f").find(c) != std::string_view::npos) pattern += fmt::format("\\x{{{:x}}}", c);
+    if (std::string_view("\\.+*?()|[]{}^$#&-~ \t\n\r\v\f").find(c) != std::string_view::npos)
+      pattern += fmt::format("\\x{{{:x}}}", c);
     else pattern += c;
   }
   return pattern;
@@ -152,7 +155,8 @@ PreTokenizer parse_byte_characters(const JsonNode& node) {
   node.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
   const bool add_space = node.boolean("add_prefix_space", true);
   std::optional<PatternSplit> words;
-  if (node.boolean("use_regex", true)) words = PatternSplit{Regex(kGpt2Words, node.where()), find_split_rule("Isolated"), false};
+  if (node.boolean("use_regex", true))
+    words = PatternSplit{Regex(kGpt2Words, node.where()), find_split_rule("Isolated"), false};
   return [add_space, words](Pieces pieces) {
     for (auto& piece : pieces) {
       if (add_space && !piece.text.starts_with(' ')) piece.text.insert(0, 1, ' ');
@@ -179,12 +183,9 @@ struct PreTokenizerRow {
 };
 
 constexpr std::array kPreTokenizers{
-    PreTokenizerRow{"ByteLevel", parse_byte_characters},
-    PreTokenizerRow{"Metaspace", parse_metaspace},
-    PreTokenizerRow{"Sequence", parse_split_sequence},
-    PreTokenizerRow{"Split", parse_split},
-    PreTokenizerRow{"Whitespace", parse_whitespace},
-    PreTokenizerRow{"WhitespaceSplit", parse_whitespace_split},
+    PreTokenizerRow{"ByteLevel", parse_byte_characters}, PreTokenizerRow{"Metaspace", parse_metaspace},
+    PreTokenizerRow{"Sequence", parse_split_sequence},   PreTokenizerRow{"Split", parse_split},
+    PreTokenizerRow{"Whitespace", parse_whitespace},     PreTokenizerRow{"WhitespaceSplit", parse_whitespace_split},
 };
 
 }  // namespace

@@ -12,7 +12,8 @@ namespace {
 
 uint32_t read_word(std::string_view bytes, std::size_t at) {
   uint32_t word = 0;
-  for (std::size_t i = 0; i < 4; ++i) word |= static_cast<uint32_t>(static_cast<unsigned char>(bytes[at + i])) << (8 * i);
+  for (std::size_t i = 0; i < 4; ++i)
+    word |= static_cast<uint32_t>(static_cast<unsigned char>(bytes[at + i])) << (8 * i);
   return word;
 }
 

@@ -21,7 +21,8 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 // In the order in which tokens that are missing are added.
-constexpr const char* kSpecialTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+constexpr const char* kSpecialTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                          "pad_token", "cls_token", "mask_token"};
 
 Json read_optional(const fs::path& path) {
   std::error_code code;
@@ -47,7 +48,8 @@ std::optional<AddedToken> parse_token(const JsonNode& node) {
 
 Side parse_side(const JsonNode& node) {
   std::string side = node.string();
-  std::transform(side.begin(), side.end(), side.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(side.begin(), side.end(), side.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   if (side == "left") return Side::kLeft;
   if (side != "right") node.fail(fmt::format("expected left or right, found \"{}\"", side));
   return Side::kRight;
@@ -170,7 +172,8 @@ void frame_llama(const Folder& folder, const TokenCoder& coder, TokenFrame& fram
 }
 
 constexpr const char* kClipDefaults =
-    R"({"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"})";
+    R"({"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",)"
+    R"( "pad_token": "<|endoftext|>"})";
 
 constexpr std::array kClasses{
     ClassRow{"CLIPTokenizer", Side::kRight, kClipDefaults, load_clip, frame_clip},
@@ -229,7 +232,8 @@ void add_tokens(const Folder& folder, TokenCoder& coder) {
     }
   } else {
     const Json legacy = read_optional(folder.dir / "added_tokens.json");
-    const Vocabulary tokens = legacy.is_null() ? Vocabulary() : parse_vocabulary({legacy, (folder.dir / "added_tokens.json").string() + "#"});
+    const Vocabulary tokens =
+        legacy.is_null() ? Vocabulary() : parse_vocabulary({legacy, (folder.dir / "added_tokens.json").string() + "#"});
     for (int64_t id = 0; id < tokens.size(); ++id) {
       if (const auto content = tokens.token_of(id); !content.empty()) {
         listed[id] = {.content = std::string(content), .normalized = true};
@@ -264,18 +268,21 @@ PretrainedTokenizer::PretrainedTokenizer(const fs::path& dir, std::string_view c
 PaddedIds PretrainedTokenizer::encode(std::string_view text, int64_t length) const {
   const auto around = static_cast<int64_t>(frame_.before.size() + frame_.after.size());
   if (length < around) {
-    throw ConfigError("max_tokens", fmt::format("{} is less than the {} special tokens of an empty prompt", length, around));
+    throw ConfigError("max_tokens",
+                      fmt::format("{} is less than the {} special tokens of an empty prompt", length, around));
   }
   auto ids = coder_->text_ids(text);
   PaddedIds result;
   const auto kept = std::min(static_cast<int64_t>(ids.size()), length - around);
   const auto first = truncation_ == Side::kRight ? ids.begin() : ids.end() - kept;
-  result.cut.assign(truncation_ == Side::kRight ? first + kept : ids.begin(), truncation_ == Side::kRight ? ids.end() : first);
+  result.cut.assign(truncation_ == Side::kRight ? first + kept : ids.begin(),
+                    truncation_ == Side::kRight ? ids.end() : first);
   result.ids = frame_.before;
   result.ids.insert(result.ids.end(), first, first + kept);
   result.ids.insert(result.ids.end(), frame_.after.begin(), frame_.after.end());
   const auto missing = static_cast<std::size_t>(length) - result.ids.size();
-  if (missing > 0 && !pad_) throw DataError(where_, "a text must be padded, but tokenizer_config.json names no pad_token");
+  if (missing > 0 && !pad_)
+    throw DataError(where_, "a text must be padded, but tokenizer_config.json names no pad_token");
   result.mask.assign(result.ids.size(), 1);
   const bool left = padding_ == Side::kLeft;
   result.ids.insert(left ? result.ids.begin() : result.ids.end(), missing, pad_.value_or(0));

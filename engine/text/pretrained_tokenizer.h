@@ -22,8 +22,8 @@ struct PaddedIds {
   std::vector<int64_t> cut;   // what did not fit
 };
 
-/// A tokenizer folder as transformers 4.49 reads it: tokenizer.json, or vocab.json with merges.txt; tokenizer_config.json,
-/// special_tokens_map.json and added_tokens.json for special tokens, padding and truncation.
+/// A tokenizer folder as transformers 4.49 reads it: tokenizer.json, or vocab.json with merges.txt;
+/// tokenizer_config.json, special_tokens_map.json and added_tokens.json for special tokens, padding and truncation.
 class PretrainedTokenizer {
  public:
   /// `class_name` is the class in model_index.json: CLIPTokenizer, CLIPTokenizerFast, LlamaTokenizerFast or
@@ -31,7 +31,8 @@ class PretrainedTokenizer {
   PretrainedTokenizer(const std::filesystem::path& dir, std::string_view class_name);
 
   /// With special tokens around the text, cut and padded to exactly `length`.
-  /// @throws ConfigError when the text is not UTF-8; DataError when padding is needed and the folder names no pad token.
+  /// @throws ConfigError when the text is not UTF-8; DataError when padding is needed and the folder names no pad
+  /// token.
   PaddedIds encode(std::string_view text, int64_t length) const;
   /// Roughly the text that has these ids, for messages.
   std::string text_of(const std::vector<int64_t>& ids) const { return coder_->text_of(ids); }

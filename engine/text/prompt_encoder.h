@@ -42,10 +42,10 @@ class PromptEncoder {
 /// WanPipeline (clean, tokenise to `max_tokens`, encode with the mask, zero the rest).
 /// @throws DataError when a file is not what it claims to be.
 std::unique_ptr<PromptEncoder> load_umt5_prompt_encoder(const std::filesystem::path& model_dir,
-                                                        const Placement& placement,
-                                                        int64_t max_tokens = 512);
+                                                        const Placement& placement, int64_t max_tokens = 512);
 
-/// HunyuanVideo's instruction around a prompt, and how many of the tokens before the prompt are dropped from the features.
+/// HunyuanVideo's instruction around a prompt, and how many of the tokens before the prompt are dropped from the
+/// features.
 struct PromptTemplate {
   std::string text;  // with one "{}"
   int64_t crop_start = 0;
@@ -57,10 +57,9 @@ const PromptTemplate& hunyuan_prompt_template();
 /// diffusers' HunyuanVideoPipeline. A prompt that is longer than `max_tokens` LLaMA tokens or 77 CLIP tokens loses its
 /// tail, with a warning that quotes it.
 /// @throws DataError when a file is missing or not what it claims to be.
-std::unique_ptr<PromptEncoder> load_hunyuan_prompt_encoder(const std::filesystem::path& model_dir,
-                                                           const Placement& placement,
-                                                           int64_t max_tokens = 256,
-                                                           const PromptTemplate& prompt_template = hunyuan_prompt_template());
+std::unique_ptr<PromptEncoder> load_hunyuan_prompt_encoder(
+    const std::filesystem::path& model_dir, const Placement& placement, int64_t max_tokens = 256,
+    const PromptTemplate& prompt_template = hunyuan_prompt_template());
 
 /// The sizes of PromptFeatures.
 struct PromptSizes {
@@ -69,8 +68,8 @@ struct PromptSizes {
   int64_t pooled_dim = 0;  // with one, there is a mask, too
 };
 
-/// Features for latency measurements with random weights: normal numbers, the same for every prompt, no padding; nothing
-/// is encoded, so `flops` is 0 and there are no token ids.
+/// Features for latency measurements with random weights: normal numbers, the same for every prompt, no padding;
+/// nothing is encoded, so `flops` is 0 and there are no token ids.
 std::unique_ptr<PromptEncoder> make_random_prompt_encoder(const PromptSizes& sizes, const Placement& placement);
 
 }  // namespace vorta::engine

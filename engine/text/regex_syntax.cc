@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Oniguruma (Ruby's syntax) to PCRE2. Sources: Oniguruma's doc/RE, pcre2pattern(3), and both libraries' answers for every
-// code point.
+// Oniguruma (Ruby's syntax) to PCRE2. Sources: Oniguruma's doc/RE, pcre2pattern(3), and both libraries' answers for
+// every code point.
 #include <fmt/format.h>
 
 #include <cctype>
@@ -20,7 +20,8 @@ constexpr std::string_view kNoSpaceMembers =
     R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
 constexpr std::string_view kHexDigit = "0-9A-Fa-f";
 // Symbols that are Alphabetic: circled and squared letters.
-constexpr std::string_view kAlphabeticSymbols = R"(\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+constexpr std::string_view kAlphabeticSymbols =
+    R"(\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 
 class Translator {
  public:
@@ -41,7 +42,8 @@ class Translator {
 
  private:
   [[noreturn]] void fail(std::string_view message) const {
-    throw DataError(where_, fmt::format("the regular expression \"{}\" is not understood at {}: {}", pattern_, at_, message));
+    throw DataError(where_,
+                    fmt::format("the regular expression \"{}\" is not understood at {}: {}", pattern_, at_, message));
   }
   void copy(std::size_t count) {
     out_ += pattern_.substr(at_, count);
@@ -54,7 +56,8 @@ class Translator {
     std::string members = fmt::format("\\p{{{}}}", name);
     for (const auto& row : additions_) {
       if (std::string_view(row.category).substr(0, name.size()) != name) continue;
-      members += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", static_cast<uint32_t>(row.first), static_cast<uint32_t>(row.last));
+      members +=
+          fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", static_cast<uint32_t>(row.first), static_cast<uint32_t>(row.last));
     }
     return members;
   }
@@ -118,7 +121,8 @@ class Translator {
     } else if (static_cast<unsigned char>(c) >= 0x80) {
       ++at_;  // a backslash before it means nothing
       copy(1);
-    } else if (std::string_view("nrtfaex0").find(c) != std::string_view::npos || std::isalnum(static_cast<unsigned char>(c)) == 0) {
+    } else if (std::string_view("nrtfaex0").find(c) != std::string_view::npos ||
+               std::isalnum(static_cast<unsigned char>(c)) == 0) {
       if (c == '\0') fail("a backslash at the end");
       copy(2);
     } else {
@@ -180,7 +184,8 @@ class Translator {
     const std::size_t letters = pattern_.find_first_not_of("imx-", at_);
     const bool options = letters != std::string_view::npos && (pattern_[letters] == ':' || pattern_[letters] == ')');
     if (!options) return;
-    for (; at_ < letters; ++at_) out_ += pattern_[at_] == 'm' && flavour_ == RegexFlavour::kOniguruma ? 's' : pattern_[at_];
+    for (; at_ < letters; ++at_)
+      out_ += pattern_[at_] == 'm' && flavour_ == RegexFlavour::kOniguruma ? 's' : pattern_[at_];
   }
 
   void interval() {

@@ -62,10 +62,8 @@ struct SplitRow {
 };
 
 constexpr std::array kSplits{
-    SplitRow{"Contiguous", split_contiguous},
-    SplitRow{"Isolated", split_isolated},
-    SplitRow{"MergedWithNext", split_with_next},
-    SplitRow{"MergedWithPrevious", split_with_previous},
+    SplitRow{"Contiguous", split_contiguous},    SplitRow{"Isolated", split_isolated},
+    SplitRow{"MergedWithNext", split_with_next}, SplitRow{"MergedWithPrevious", split_with_previous},
     SplitRow{"Removed", split_removed},
 };
 

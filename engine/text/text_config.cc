@@ -25,7 +25,8 @@ void expect_word(ObjectReader& reader, std::string_view key, std::string_view wo
 
 std::string read_activation(ObjectReader& reader, std::string_view key, std::string_view fallback) {
   auto name = reader.string(key, fallback);
-  if (find_activation(name) == nullptr) reader.fail(key, fmt::format("expected one of {}, found \"{}\"", activation_names(), name));
+  if (find_activation(name) == nullptr)
+    reader.fail(key, fmt::format("expected one of {}, found \"{}\"", activation_names(), name));
   return name;
 }
 

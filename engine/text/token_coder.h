@@ -20,8 +20,8 @@ class TokenCoder {
   /// Roughly the text that has these ids, for messages: what normalisation dropped does not come back.
   virtual std::string text_of(const std::vector<int64_t>& ids) const = 0;
   virtual std::optional<int64_t> id_of(std::string_view token) const = 0;
-  /// Makes `token.content` a token that is found in texts, unless it is one. Its id is that of the vocabulary, or else the
-  /// next free one; `token.id` is not read.
+  /// Makes `token.content` a token that is found in texts, unless it is one. Its id is that of the vocabulary, or else
+  /// the next free one; `token.id` is not read.
   virtual void add_token(AddedToken token) = 0;
 };
 

@@ -104,7 +104,8 @@ class Unigram : public TokenModel {
         const auto id = ids_.id_of(word.substr(begin, length));
         if (!id) continue;
         has_single = has_single || length == character;
-        improve(path[begin + length], path[begin].score + scores_[static_cast<std::size_t>(*id)], begin, id == unknown_);
+        improve(path[begin + length], path[begin].score + scores_[static_cast<std::size_t>(*id)], begin,
+                id == unknown_);
       }
       if (!has_single) improve(path[begin + character], path[begin].score + unknown_score_, begin, true);
       begin += character;
@@ -142,7 +143,8 @@ class WordLevel : public TokenModel {
   void encode(std::string_view word, std::vector<int64_t>& ids) const override {
     auto id = ids_.id_of(word);
     if (!id) id = ids_.id_of(unknown_);
-    if (!id) throw DataError("tokenizer.json#/model/unk_token", fmt::format("\"{}\" is not in the vocabulary", unknown_));
+    if (!id)
+      throw DataError("tokenizer.json#/model/unk_token", fmt::format("\"{}\" is not in the vocabulary", unknown_));
     ids.push_back(*id);
   }
 
@@ -187,8 +189,8 @@ std::unique_ptr<TokenModel> parse_bpe(const JsonNode& node) {
   options.fuse_unknown = node.boolean("fuse_unk", false);
   options.byte_fallback = node.boolean("byte_fallback", false);
   options.ignore_merges = node.boolean("ignore_merges", false);
-  return std::make_unique<Bpe>(parse_vocabulary(node.at("vocab")), parse_merge_list(node.at("merges")), std::move(options),
-                               node.where());
+  return std::make_unique<Bpe>(parse_vocabulary(node.at("vocab")), parse_merge_list(node.at("merges")),
+                               std::move(options), node.where());
 }
 
 template <typename Model>

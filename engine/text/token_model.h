@@ -31,7 +31,8 @@ class TokenModel {
 /// {"token": id, ...} @throws DataError for ids that are none.
 Vocabulary parse_vocabulary(const JsonNode& node);
 
-/// Known types: BPE, Unigram, WordLevel. @throws DataError naming any other, and for vocabularies that contradict themselves.
+/// Known types: BPE, Unigram, WordLevel. @throws DataError naming any other, and for vocabularies that contradict
+/// themselves.
 std::unique_ptr<TokenModel> parse_token_model(const JsonNode& node);
 
 }  // namespace vorta::engine

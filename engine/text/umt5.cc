@@ -28,7 +28,8 @@ at::Tensor bucket_table(const Umt5Config& config, int64_t tokens) {
   const auto position = at::arange(tokens, at::kLong);
   const auto distance = position.unsqueeze(0) - position.unsqueeze(1);  // key - query
   const auto magnitude = distance.abs();
-  const double log_range = std::log(static_cast<double>(config.relative_attention_max_distance) / static_cast<double>(exact));
+  const double log_range =
+      std::log(static_cast<double>(config.relative_attention_max_distance) / static_cast<double>(exact));
   const auto far = exact + (at::log(magnitude.to(at::kFloat) / static_cast<double>(exact)) / log_range *
                             static_cast<double>(per_sign - exact))
                                .to(at::kLong);
@@ -61,8 +62,8 @@ Umt5Encoder::Umt5Encoder(const Umt5Config& config, const WeightReader& weights) 
         .k = attention.take("k.weight", {inner, model}),
         .v = attention.take("v.weight", {inner, model}),
         .o = attention.take("o.weight", {model, inner}),
-        .bias = attention.take("relative_attention_bias.weight",
-                               {config.relative_attention_num_buckets, config.num_heads}),
+        .bias =
+            attention.take("relative_attention_bias.weight", {config.relative_attention_num_buckets, config.num_heads}),
         .feed_forward_norm = block.take("layer.1.layer_norm.weight", {model}),
         .wi_0 = feed_forward.take("wi_0.weight", {config.d_ff, model}),
         .wi_1 = feed_forward.take("wi_1.weight", {config.d_ff, model}),
@@ -96,7 +97,8 @@ at::Tensor Umt5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask) c
   const auto mask_bias = ((1.0 - mask.to(dtype)) * finfo_min(dtype)).view({ids.size(0), 1, 1, ids.size(1)});
   const auto buckets = bucket_table(config_, ids.size(1)).to(ids.device());
   for (const auto& layer : layers_) {
-    hidden = hidden + attend(layer, t5_norm(hidden, layer.attention_norm, config_.layer_norm_epsilon), mask_bias, buckets);
+    hidden =
+        hidden + attend(layer, t5_norm(hidden, layer.attention_norm, config_.layer_norm_epsilon), mask_bias, buckets);
     const auto inner = t5_norm(hidden, layer.feed_forward_norm, config_.layer_norm_epsilon);
     const auto gated = find_activation("gelu_new")(at::linear(inner, layer.wi_0)) * at::linear(inner, layer.wi_1);
     hidden = hidden + at::linear(gated.to(layer.wo.scalar_type()), layer.wo);

@@ -54,20 +54,20 @@ class Umt5Encoder {
 
  private:
   struct Layer {
-    at::Tensor attention_norm;                // [M]
-    at::Tensor q, k, v;                       // [N*D, M]
-    at::Tensor o;                             // [M, N*D]
-    at::Tensor bias;                          // [buckets, N]
-    at::Tensor feed_forward_norm;             // [M]
-    at::Tensor wi_0, wi_1;                    // [F, M]
-    at::Tensor wo;                            // [M, F]
+    at::Tensor attention_norm;  // [M]
+    at::Tensor q, k, v;  // [N*D, M]
+    at::Tensor o;  // [M, N*D]
+    at::Tensor bias;  // [buckets, N]
+    at::Tensor feed_forward_norm;  // [M]
+    at::Tensor wi_0, wi_1;  // [F, M]
+    at::Tensor wo;  // [M, F]
   };
 
   at::Tensor attend(const Layer& layer, const at::Tensor& hidden, const at::Tensor& mask_bias,
                     const at::Tensor& buckets) const;
 
   Umt5Config config_;
-  at::Tensor embedding_;   // [vocab, M]
+  at::Tensor embedding_;  // [vocab, M]
   at::Tensor final_norm_;  // [M]
   std::vector<Layer> layers_;
 };

@@ -25,7 +25,8 @@ Umt5Config parse_umt5_config(const nlohmann::json& config, std::string_view wher
   result.layer_norm_epsilon = reader.number("layer_norm_epsilon", 1e-6);
   if (!(result.layer_norm_epsilon > 0)) reader.fail("layer_norm_epsilon", "expected a positive number");
   const int64_t buckets = result.relative_attention_num_buckets;
-  if (buckets % 4 != 0) reader.fail("relative_attention_num_buckets", fmt::format("expected a multiple of 4, found {}", buckets));
+  if (buckets % 4 != 0)
+    reader.fail("relative_attention_num_buckets", fmt::format("expected a multiple of 4, found {}", buckets));
   if (result.relative_attention_max_distance <= buckets / 4) {
     reader.fail("relative_attention_max_distance", fmt::format("expected more than {}", buckets / 4));
   }

@@ -35,7 +35,9 @@ class Umt5PromptEncoder : public PromptEncoder {
     mask = mask.to(encoder_.device());
     const auto features = encoder_.forward(ids, mask);
     // Not a product with the mask: a padded row may hold anything, and 0 * inf is no zero.
-    return {.tokens = at::where(mask.unsqueeze(-1) != 0, features, at::zeros({}, features.options())), .mask = {}, .pooled = {}};
+    return {.tokens = at::where(mask.unsqueeze(-1) != 0, features, at::zeros({}, features.options())),
+            .mask = {},
+            .pooled = {}};
   }
 
   std::vector<std::vector<int64_t>> token_ids(const std::vector<std::string>& prompts) const override {
@@ -55,7 +57,8 @@ class Umt5PromptEncoder : public PromptEncoder {
   // Extra ids that no prompt uses may lie outside a small model's embedding, so this is checked per prompt.
   void check_id(int64_t id) const {
     if (id < encoder_.config().vocab_size) return;
-    throw DataError("tokenizer", fmt::format("gives id {}, but the text encoder embeds {}", id, encoder_.config().vocab_size));
+    throw DataError("tokenizer",
+                    fmt::format("gives id {}, but the text encoder embeds {}", id, encoder_.config().vocab_size));
   }
 
   Umt5Encoder encoder_;
@@ -78,8 +81,7 @@ Umt5Encoder load_encoder(const std::filesystem::path& dir, const Placement& plac
 }  // namespace
 
 std::unique_ptr<PromptEncoder> load_umt5_prompt_encoder(const std::filesystem::path& model_dir,
-                                                        const Placement& placement,
-                                                        int64_t max_tokens) {
+                                                        const Placement& placement, int64_t max_tokens) {
   if (max_tokens < 1) throw ConfigError("max_tokens", fmt::format("expected at least 1, found {}", max_tokens));
   auto tokenizer = load_tokenizer(model_dir / "tokenizer");
   auto encoder = load_encoder(model_dir / "text_encoder", placement);

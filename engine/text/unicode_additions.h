@@ -5,8 +5,8 @@
 
 namespace vorta::engine {
 
-/// Whose regular expressions are meant: Oniguruma as Hugging Face's tokenizers 0.21 embeds it (Unicode 16), or the Python
-/// package regex (2026.11), which is ahead of it.
+/// Whose regular expressions are meant: Oniguruma as Hugging Face's tokenizers 0.21 embeds it (Unicode 16), or the
+/// Python package regex (2026.11), which is ahead of it.
 enum class RegexFlavour { kOniguruma, kPython };
 
 /// Code points `first` to `last` have this general category.

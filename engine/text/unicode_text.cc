@@ -126,8 +126,9 @@ std::vector<std::string_view> graphemes(std::string_view text) {
   char32_t previous = 0;
   for (std::size_t at = 0; at < text.size();) {
     const auto character = decode_front(text.substr(at));
-    const bool boundary = at > 0 && utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(previous),
-                                                                     static_cast<utf8proc_int32_t>(character.point), &state);
+    const bool boundary =
+        at > 0 && utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(previous),
+                                                   static_cast<utf8proc_int32_t>(character.point), &state);
     if (boundary) {
       clusters.push_back(text.substr(begin, at - begin));
       begin = at;
@@ -140,8 +141,8 @@ std::vector<std::string_view> graphemes(std::string_view text) {
 }
 
 bool is_white_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool is_word_character(char32_t c) {

@@ -11,7 +11,8 @@ enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
 /// Unicode normalisation of UTF-8 text (utf8proc, Unicode 14). The text must be valid.
 std::string normalize_unicode(std::string_view text, NormalForm form);
-/// Lower case, character by character: no context, no locale. As Hugging Face's tokenizers 0.21, with Unicode 16's letters.
+/// Lower case, character by character: no context, no locale. As Hugging Face's tokenizers 0.21, with Unicode 16's
+/// letters.
 std::string lower_case(std::string_view text);
 /// As Python 3.11's str.lower: Unicode 14, and a capital sigma at the end of a word becomes a final one.
 std::string lower_case_as_python(std::string_view text);

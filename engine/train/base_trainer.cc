@@ -47,7 +47,9 @@ TensorMap joined(const TensorMap& transformer, const TensorMap& text) {
 class BaseJob {
  public:
   explicit BaseJob(const BaseTraining& training)
-      : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
+      : training_(training),
+        device_(open_device(training.options.device)),
+        dtype_(parse_train_dtype(training.options.dtype)),
         vae_(load_vae(training.vae_dir, {dtype_, device_})),
         pool_(*vae_, training.defaults.clip, training.pool, device_) {
     parameters_ = trainable(initial_weights(), training.options.device);
@@ -90,7 +92,8 @@ class BaseJob {
   Networks networks(const TensorMap& weights) const {
     const TensorMap text = with_prefix_removed(weights, kTextPrefix);
     const Placement placement{dtype_, weights.begin()->second.device()};
-    return {WanTransformer(training_.transformer, with_prefix_removed(weights, kTransformerPrefix), "the transformer in training", placement),
+    return {WanTransformer(training_.transformer, with_prefix_removed(weights, kTransformerPrefix),
+                           "the transformer in training", placement),
             Umt5Encoder(training_.text_encoder, WeightReader(text, "the text encoder in training", placement))};
   }
 
@@ -103,14 +106,16 @@ class BaseJob {
     for (int64_t i = 0; i < training_.batch; ++i) {
       slots.push_back(random.below(static_cast<int>(pool_.size())));
       // Four wordings a scene, as a captioned data set would have.
-      const uint64_t wording = derive_seed(seed, SeedStream::kWording, static_cast<uint64_t>(slots.back())) + static_cast<uint64_t>(random.below(4));
+      const uint64_t wording = derive_seed(seed, SeedStream::kWording, static_cast<uint64_t>(slots.back())) +
+                               static_cast<uint64_t>(random.below(4));
       captions.push_back(random.chance(training_.caption_dropout) ? "" : caption(pool_.scene(slots.back()), wording));
     }
     Networks nets = networks(replica.parameters);
     const uint64_t noise_seed = derive_seed(seed, SeedStream::kNoise, index);
     const at::Tensor sigmas = logit_normal_sigmas(slots.size(), training_.noise_shift, training_.uniform_share,
                                                   generator_on(at::kCPU, noise_seed));
-    const FlowSample sample = noisy_sample(pool_.gather(slots).to(replica.device), sigmas, generator_on(replica.device, noise_seed + 1));
+    const FlowSample sample =
+        noisy_sample(pool_.gather(slots).to(replica.device), sigmas, generator_on(replica.device, noise_seed + 1));
     const at::Tensor text = encode_captions(nets.text, captions, training_.max_tokens, replica.device);
     const auto dense = make_attention("dense", {});
     dense->plan(nets.transformer.token_grid({sample.noisy.size(2), sample.noisy.size(3), sample.noisy.size(4)}));
@@ -126,7 +131,8 @@ class BaseJob {
       const int64_t count = std::min(kBaseEvaluationBatch, training_.evaluation_prompts - first);
       const std::vector<Scene> scenes = scenes_of(static_cast<uint64_t>(first), count, Split::kHeldOut);
       std::vector<std::string> prompts;
-      for (int64_t i = 0; i < count; ++i) prompts.push_back(caption(scenes[static_cast<size_t>(i)], static_cast<uint64_t>(first + i)));
+      for (int64_t i = 0; i < count; ++i)
+        prompts.push_back(caption(scenes[static_cast<size_t>(i)], static_cast<uint64_t>(first + i)));
       prompts.resize(static_cast<size_t>(2 * count));  // the second half empty, for guidance
       const at::Tensor text = encode_captions(nets.text, prompts, training_.max_tokens, device_);
       const at::Tensor video = vae_->decode(sample_latents(nets.transformer, text, first));
@@ -134,9 +140,12 @@ class BaseJob {
       if (first == 0) save_sample(training_.options.output / "samples", fmt::format("step-{:06}", step), video);
     }
     const CheckerScore score = score_of(verdicts);
-    return {{"checker_color", score.color}, {"checker_shape_and_color", score.shape_and_color},
-            {"checker_motion", score.motion}, {"checker_relation", score.relation},
-            {"prompts", static_cast<double>(training_.evaluation_prompts)}, {"guidance", training_.defaults.guidance}};
+    return {{"checker_color", score.color},
+            {"checker_shape_and_color", score.shape_and_color},
+            {"checker_motion", score.motion},
+            {"checker_relation", score.relation},
+            {"prompts", static_cast<double>(training_.evaluation_prompts)},
+            {"guidance", training_.defaults.guidance}};
   }
 
   // Euler steps with guidance; text: [2 B, S, M], captions and then as many empty ones -> [B, C, T, H, W].
@@ -156,7 +165,8 @@ class BaseJob {
     };
     for (int64_t i = 0; i < defaults.steps; ++i) {
       const at::Tensor timestep = at::full({2 * count}, sigma_at(i) * 1000, x.options());
-      const at::Tensor both = transformer.forward(at::cat({x, x}).to(dtype_), timestep, text, {*dense, i}).to(at::kFloat);
+      const at::Tensor both =
+          transformer.forward(at::cat({x, x}).to(dtype_), timestep, text, {*dense, i}).to(at::kFloat);
       const at::Tensor unguided = both.narrow(0, count, count);
       const at::Tensor velocity = unguided + defaults.guidance * (both.narrow(0, 0, count) - unguided);
       x = x + (sigma_at(i + 1) - sigma_at(i)) * velocity;

@@ -40,7 +40,8 @@ struct ModelBundle {
   int64_t max_tokens = kEmbeddedTextRows;
 };
 
-/// Writes model_index.json, transformer/, text_encoder/, tokenizer/, vae/, scheduler/, vorta_defaults.json to `dir`, bf16.
+/// Writes model_index.json, transformer/, text_encoder/, tokenizer/, vae/, scheduler/, vorta_defaults.json to `dir`,
+/// bf16.
 void write_model_bundle(const std::filesystem::path& dir, const ModelBundle& bundle);
 
 }  // namespace vorta::engine

@@ -127,8 +127,8 @@ std::string caption(const Scene& scene, uint64_t wording_seed) {
   if (scene.arrangement == Arrangement::kSingle) {
     subject = noun_phrase(scene, scene.objects[0], random);
   } else if (scene.arrangement == Arrangement::kGroup) {
-    subject = join({std::string(kCountWords[static_cast<size_t>(scene.count)]), adjectives(scene, scene.objects[0], random),
-                    plural(scene.objects[0].shape)});
+    subject = join({std::string(kCountWords[static_cast<size_t>(scene.count)]),
+                    adjectives(scene, scene.objects[0], random), plural(scene.objects[0].shape)});
   } else {
     subject = pair_phrase(scene, random);
   }
@@ -145,10 +145,11 @@ std::string motion_phrase(const Scene& scene, uint64_t wording_seed) {
 
 std::string style_phrase(const Scene& scene) {
   const auto any = [&](Texture texture) {
-    return std::any_of(scene.objects.begin(), scene.objects.end(), [&](const auto& object) { return object.texture == texture; });
+    return std::any_of(scene.objects.begin(), scene.objects.end(),
+                       [&](const auto& object) { return object.texture == texture; });
   };
-  const std::string words = join({scene.style == Style::kOutlined ? "outlined" : "", any(Texture::kStriped) ? "striped" : "",
-                                  any(Texture::kDotted) ? "dotted" : ""});
+  const std::string words = join({scene.style == Style::kOutlined ? "outlined" : "",
+                                  any(Texture::kStriped) ? "striped" : "", any(Texture::kDotted) ? "dotted" : ""});
   return words.empty() ? "plain" : words;
 }
 
@@ -185,8 +186,9 @@ nlohmann::json caption_phrases() {
 
 const std::vector<std::string>& vocabulary() {
   static const std::vector<std::string> kVocabulary = [] {
-    std::set<std::string> words{",", ".", "a", "an", "the", "of", "to", "and", "above", "below", "both", "they", "camera",
-                                "pans", "outlined", "with", "is", "are", "it", "one", "two", "three"};
+    std::set<std::string> words{",",     ".",     "a",    "an",   "the",    "of",   "to",       "and",
+                                "above", "below", "both", "they", "camera", "pans", "outlined", "with",
+                                "is",    "are",   "it",   "one",  "two",    "three"};
     const auto add = [&](std::string_view phrase) {
       std::istringstream stream{std::string(phrase)};
       for (std::string word; stream >> word;) words.insert(word);
@@ -235,31 +237,35 @@ std::vector<int64_t> caption_tokens(const std::string& text, int64_t max_tokens)
 void write_tokenizer(const std::filesystem::path& dir, int64_t max_tokens) {
   using nlohmann::json;
   const auto special = [](int64_t id, const char* text) {
-    return json{{"id", id}, {"content", text}, {"single_word", false}, {"lstrip", false},
+    return json{{"id", id},        {"content", text},     {"single_word", false}, {"lstrip", false},
                 {"rstrip", false}, {"normalized", false}, {"special", true}};
   };
   json vocab{{"<pad>", kPadToken}, {"</s>", kEosToken}, {"<unk>", kUnknownToken}};
   int64_t next = 3;
   for (const std::string& word : vocabulary()) vocab[word] = next++;
-  const json text_step{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}, second_step{{"Sequence", {{"id", "B"}, {"type_id", 0}}}};
+  const json text_step{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+      second_step{{"Sequence", {{"id", "B"}, {"type_id", 0}}}};
   const json eos_step{{"SpecialToken", {{"id", "</s>"}, {"type_id", 0}}}};
   const json eos{{"id", "</s>"}, {"ids", json::array({kEosToken})}, {"tokens", json::array({"</s>"})}};
-  const json tokenizer{
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", {special(0, "<pad>"), special(1, "</s>"), special(2, "<unk>")}},
-      {"normalizer", {{"type", "Lowercase"}}},
-      {"pre_tokenizer", {{"type", "Whitespace"}}},
-      {"post_processor",
-       {{"type", "TemplateProcessing"},
-        {"single", json::array({text_step, eos_step})},
-        {"pair", json::array({text_step, eos_step, second_step, eos_step})},
-        {"special_tokens", {{"</s>", eos}}}}},
-      {"decoder", nullptr},
-      {"model", {{"type", "WordLevel"}, {"unk_token", "<unk>"}, {"vocab", vocab}}}};
-  const json config{{"tokenizer_class", "T5TokenizerFast"}, {"pad_token", "<pad>"}, {"eos_token", "</s>"},
-                    {"unk_token", "<unk>"}, {"extra_ids", 0}, {"model_max_length", max_tokens}};
+  const json tokenizer{{"version", "1.0"},
+                       {"truncation", nullptr},
+                       {"padding", nullptr},
+                       {"added_tokens", {special(0, "<pad>"), special(1, "</s>"), special(2, "<unk>")}},
+                       {"normalizer", {{"type", "Lowercase"}}},
+                       {"pre_tokenizer", {{"type", "Whitespace"}}},
+                       {"post_processor",
+                        {{"type", "TemplateProcessing"},
+                         {"single", json::array({text_step, eos_step})},
+                         {"pair", json::array({text_step, eos_step, second_step, eos_step})},
+                         {"special_tokens", {{"</s>", eos}}}}},
+                       {"decoder", nullptr},
+                       {"model", {{"type", "WordLevel"}, {"unk_token", "<unk>"}, {"vocab", vocab}}}};
+  const json config{{"tokenizer_class", "T5TokenizerFast"},
+                    {"pad_token", "<pad>"},
+                    {"eos_token", "</s>"},
+                    {"unk_token", "<unk>"},
+                    {"extra_ids", 0},
+                    {"model_max_length", max_tokens}};
   std::filesystem::create_directories(dir);
   write_file_atomically(dir / "tokenizer.json", tokenizer.dump(1) + "\n");
   write_file_atomically(dir / "tokenizer_config.json", config.dump(1) + "\n");

@@ -21,7 +21,8 @@ std::string motion_phrase(const Scene& scene, uint64_t wording_seed);
 std::string style_phrase(const Scene& scene);
 
 /// Phrases by meaning, in the order of the enumerators, for scorers that read captions: {"shapes": [{"name": "circle",
-/// "words": ["circle", "circles"]}, ..], "colors": [..], "motions": [..], "backgrounds": [..], "styles": ["outlined", ..]}.
+/// "words": ["circle", "circles"]}, ..], "colors": [..], "motions": [..], "backgrounds": [..], "styles": ["outlined",
+/// ..]}.
 nlohmann::json caption_phrases();
 
 /// Every word a caption can hold, sorted, and a few synonyms of them.
@@ -35,7 +36,8 @@ int64_t vocabulary_size();
 /// The ids of a text's words, then the end token, cut to `max_tokens`; as the written tokenizer would give them.
 std::vector<int64_t> caption_tokens(const std::string& text, int64_t max_tokens);
 
-/// Writes tokenizer.json (Hugging Face format: lower case, split at spaces and punctuation, WordLevel) and tokenizer_config.json.
+/// Writes tokenizer.json (Hugging Face format: lower case, split at spaces and punctuation, WordLevel) and
+/// tokenizer_config.json.
 void write_tokenizer(const std::filesystem::path& dir, int64_t max_tokens);
 
 }  // namespace vorta::engine

@@ -24,7 +24,8 @@ std::vector<fs::path> step_folders(const fs::path& dir) {
   std::error_code missing;
   for (const auto& entry : fs::directory_iterator(dir, missing)) {
     const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && name.starts_with("step-") && name.find('.') == std::string::npos) found.push_back(entry.path());
+    if (entry.is_directory() && name.starts_with("step-") && name.find('.') == std::string::npos)
+      found.push_back(entry.path());
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -54,8 +55,8 @@ void write_train_checkpoint(const fs::path& dir, const TrainCheckpoint& checkpoi
   add(all, "optimizer.", checkpoint.optimizer);
   add(all, "average.", checkpoint.averages);
   write_safetensors(unfinished / "state.safetensors", all);
-  const nlohmann::json state{{"job", checkpoint.job}, {"seed", checkpoint.seed}, {"step", checkpoint.step},
-                             {"seconds", checkpoint.seconds}};
+  const nlohmann::json state{
+      {"job", checkpoint.job}, {"seed", checkpoint.seed}, {"step", checkpoint.step}, {"seconds", checkpoint.seconds}};
   write_file_atomically(unfinished / "state.json", state.dump(1) + "\n");
   fs::remove_all(folder);
   fs::rename(unfinished, folder);

@@ -21,7 +21,8 @@ struct TrainCheckpoint {
   TensorMap averages;        // empty without a moving average
 };
 
-/// Written to a temporary folder and renamed, so that a killed run never leaves half a checkpoint. Keeps the newest two.
+/// Written to a temporary folder and renamed, so that a killed run never leaves half a checkpoint. Keeps the newest
+/// two.
 void write_train_checkpoint(const std::filesystem::path& dir, const TrainCheckpoint& checkpoint);
 /// The newest one, or none. DataError when it is not what it claims to be.
 std::optional<TrainCheckpoint> read_newest_checkpoint(const std::filesystem::path& dir);

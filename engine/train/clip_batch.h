@@ -13,8 +13,8 @@
 
 namespace vorta::engine {
 
-/// Rendered clips as a VAE takes them: [B, 3, F, height, width] fp32 in -1..1 on the CPU, one scene each, the same window
-/// of every clip. Scenes are rendered by ATen's threads.
+/// Rendered clips as a VAE takes them: [B, 3, F, height, width] fp32 in -1..1 on the CPU, one scene each, the same
+/// window of every clip. Scenes are rendered by ATen's threads.
 at::Tensor render_batch(const std::vector<Scene>& scenes, const ClipSize& size, const Window& window);
 at::Tensor render_batch(const std::vector<Scene>& scenes, const ClipSize& size);
 

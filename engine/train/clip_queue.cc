@@ -17,13 +17,10 @@ void ClipQueue::start(int64_t index) {
 void ClipQueue::start_from(int64_t index) {
   if (index < started_ && !under_way_.contains(index)) launch(index);
   started_ = std::max(started_, index);
-  while (started_ <= index || started_ < std::min(index + ahead_, end_))
-    launch(started_++);
+  while (started_ <= index || started_ < std::min(index + ahead_, end_)) launch(started_++);
 }
 
-void ClipQueue::launch(int64_t index) {
-  under_way_[index] = std::async(std::launch::async, render_, index);
-}
+void ClipQueue::launch(int64_t index) { under_way_[index] = std::async(std::launch::async, render_, index); }
 
 at::Tensor ClipQueue::take(int64_t index) {
   std::future<at::Tensor> batch;

@@ -105,7 +105,8 @@ at::Tensor shuffle(const RenderedClip& clip, double strength, uint64_t seed) {
     if (random.chance(strength)) moved.push_back(f);
   }
   std::vector<int64_t> places = moved;
-  for (size_t i = moved.size(); i > 1; --i) std::swap(moved[i - 1], moved[static_cast<size_t>(random.below(static_cast<int>(i)))]);
+  for (size_t i = moved.size(); i > 1; --i)
+    std::swap(moved[i - 1], moved[static_cast<size_t>(random.below(static_cast<int>(i)))]);
   for (size_t i = 0; i < places.size(); ++i) order[static_cast<size_t>(places[i])] = moved[i];
   return in_order(clip.frames, order);
 }
@@ -120,9 +121,10 @@ constexpr std::array kCorruptions{
     Corruption{"frame_drop", "up to 70 % of the frames are lost, the one before stays", &drop_frames},
     Corruption{"freeze", "nothing moves in the last frames", &freeze},
     Corruption{"noise", "Gaussian, a deviation of up to a fifth of the range", &add_noise},
-    Corruption{"object_removal", "the objects are gone in the last frames", &remove_objects, CorruptionNeeds::kRenderedClip},
-    Corruption{"rearrangement", "pairs stand the other way, side by side or one above the other, in the last frames", &rearrange,
+    Corruption{"object_removal", "the objects are gone in the last frames", &remove_objects,
                CorruptionNeeds::kRenderedClip},
+    Corruption{"rearrangement", "pairs stand the other way, side by side or one above the other, in the last frames",
+               &rearrange, CorruptionNeeds::kRenderedClip},
     Corruption{"reversal", "the last frames run backwards", &reverse},
     Corruption{"shuffle", "frames change places", &shuffle},
 };

@@ -13,11 +13,13 @@
 
 namespace vorta::engine {
 
-/// A rendered video and what it could have been: [F, 3, Y, X] uint8 each, the last two rendered when they are asked for.
+/// A rendered video and what it could have been: [F, 3, Y, X] uint8 each, the last two rendered when they are asked
+/// for.
 struct RenderedClip {
   at::Tensor frames;
   at::Tensor background;                    // without the objects
-  std::function<at::Tensor()> elsewhere;    // pairs one above the other instead of side by side or the reverse, others elsewhere
+  std::function<at::Tensor()>
+      elsewhere;    // pairs one above the other instead of side by side or the reverse, others elsewhere
   std::function<at::Tensor()> other_scene;  // the same objects in front of another background
 };
 RenderedClip rendered_clip(const Scene& scene, const ClipSize& size);
@@ -34,8 +36,8 @@ struct Corruption {
   CorruptionNeeds needs = CorruptionNeeds::kFrames;
 };
 
-/// Sorted by name: background_swap, black, blur, color_swap, flicker, frame_drop, freeze, noise, object_removal, rearrangement,
-/// reversal, shuffle.
+/// Sorted by name: background_swap, black, blur, color_swap, flicker, frame_drop, freeze, noise, object_removal,
+/// rearrangement, reversal, shuffle.
 std::span<const Corruption> corruptions();
 const Corruption& find_corruption(std::string_view name);
 

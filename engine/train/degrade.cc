@@ -16,7 +16,8 @@ constexpr int64_t kParts = 4;  // of a batch: each is blurred with a deviation o
 
 // Random factors [N, 1, 1, 1]: 0 with probability 1 - share, else uniform in 0..1.
 at::Tensor some_of(int64_t count, double share, const at::Tensor& like, const at::Generator& generator) {
-  const at::Tensor amount = at::rand({count, 1, 1, 1}, generator), there = at::rand({count, 1, 1, 1}, generator) < share;
+  const at::Tensor amount = at::rand({count, 1, 1, 1}, generator),
+                   there = at::rand({count, 1, 1, 1}, generator) < share;
   return (amount * there).to(like.device(), like.scalar_type());
 }
 
@@ -47,13 +48,15 @@ Degraded degrade_imaging(const at::Tensor& frames, double most, uint64_t seed) {
     const int64_t begin = count * part / kParts, end = count * (part + 1) / kParts;
     if (begin == end) continue;
     const double sigma = random.chance(0.6) ? most * random.uniform(0, 3) : 0;
-    const auto side = static_cast<int64_t>(random.chance(0.25) ? 1 + random.below(1 + static_cast<int>(std::lround(3 * most))) : 1);
+    const auto side =
+        static_cast<int64_t>(random.chance(0.25) ? 1 + random.below(1 + static_cast<int>(std::lround(3 * most))) : 1);
     at::Tensor piece = gaussian_blur(x.slice(0, begin, end), sigma);
     if (side > 1) piece = blocks_of(piece, side);
     x.slice(0, begin, end).copy_(piece);
     severity.slice(0, begin, end).add_(sigma / 2 + static_cast<double>(side - 1) / 3);
   }
-  const at::Tensor fade = some_of(count, 0.4, x, generator) * (0.6 * most), noise = some_of(count, 0.6, x, generator) * (0.15 * most);
+  const at::Tensor fade = some_of(count, 0.4, x, generator) * (0.6 * most),
+                   noise = some_of(count, 0.6, x, generator) * (0.15 * most);
   x = x + (0.5 - x) * fade;
   x = x + noise * at::randn(x.sizes(), generator_on(x.device(), random.next()), x.options());
   severity = severity + fade.flatten() + noise.flatten() * 8;
@@ -64,7 +67,8 @@ Degraded degrade_form(const at::Tensor& frames, const at::Tensor& others, uint64
   SceneRandom random(seed);
   const at::Generator generator = generator_on(at::kCPU, random.next());
   const int64_t count = frames.size(0), height = frames.size(2), width = frames.size(3);
-  const at::Tensor ghost = some_of(count, 0.4, frames, generator) * 0.6, bend = some_of(count, 0.6, frames, generator) * 7;
+  const at::Tensor ghost = some_of(count, 0.4, frames, generator) * 0.6,
+                   bend = some_of(count, 0.6, frames, generator) * 7;
   const at::Tensor grey = some_of(count, 0.4, frames, generator) * 0.9;
   at::Tensor x = frames + (others - frames) * ghost;
   const at::Tensor seen = ((others - frames).abs().mean({1, 2, 3}) * 50).clamp_max(1);  // a ghost of what stays is none

@@ -10,9 +10,7 @@
 
 namespace vorta::engine {
 
-double shifted_sigma(double u, double shift) {
-  return shift * u / (1 + (shift - 1) * u);
-}
+double shifted_sigma(double u, double shift) { return shift * u / (1 + (shift - 1) * u); }
 
 PhasedGrid phased_grid(int64_t steps, int64_t phases, double shift) {
   VORTA_CHECK(phases > 0 && steps % phases == 0, "phases have equally many steps");
@@ -27,23 +25,15 @@ at::Tensor PhasedGrid::sigmas_at(const at::Tensor& index) const {
   return at::tensor(sigmas, at::kDouble).to(index.device(), at::kFloat).index_select(0, index);
 }
 
-at::Tensor PhasedGrid::phase_ends(const at::Tensor& index) const {
-  return (index.floor_divide(phase) + 1) * phase;
-}
+at::Tensor PhasedGrid::phase_ends(const at::Tensor& index) const { return (index.floor_divide(phase) + 1) * phase; }
 
-at::Tensor straight_step(const at::Tensor& x,
-                         const at::Tensor& from,
-                         const at::Tensor& to,
+at::Tensor straight_step(const at::Tensor& x, const at::Tensor& from, const at::Tensor& to,
                          const at::Tensor& velocity) {
   return x + (to - from).view({-1, 1, 1, 1, 1}) * velocity;
 }
 
-at::Tensor consistency_target(const PhasedGrid& grid,
-                              const at::Tensor& x,
-                              const at::Tensor& index,
-                              int64_t hops,
-                              const VelocityField& teacher,
-                              const VelocityField& student) {
+at::Tensor consistency_target(const PhasedGrid& grid, const at::Tensor& x, const at::Tensor& index, int64_t hops,
+                              const VelocityField& teacher, const VelocityField& student) {
   const at::NoGradGuard no_grad;
   const at::Tensor end = grid.phase_ends(index);
   at::Tensor at = index, there = x;

@@ -35,12 +35,8 @@ at::Tensor straight_step(const at::Tensor& x, const at::Tensor& from, const at::
 /// What a student's jump from x at grid index `index` [B] to the end of its phase is to equal: up to `hops` of the
 /// teacher's Euler steps, none over the phase's end, and the student's own jump from there. `hops` of a whole phase
 /// never ask the student. Without gradients.
-at::Tensor consistency_target(const PhasedGrid& grid,
-                              const at::Tensor& x,
-                              const at::Tensor& index,
-                              int64_t hops,
-                              const VelocityField& teacher,
-                              const VelocityField& student);
+at::Tensor consistency_target(const PhasedGrid& grid, const at::Tensor& x, const at::Tensor& index, int64_t hops,
+                              const VelocityField& teacher, const VelocityField& student);
 
 /// mean(sqrt(d^2 + c^2) - c), the loss of consistency models (arXiv 2310.14189).
 at::Tensor pseudo_huber(const at::Tensor& distance, double c);

@@ -33,7 +33,8 @@ constexpr std::string_view kWeightSuffix = ".weight";
 
 void check(const DistillTraining& t) {
   if (t.student_steps < 1 || t.student_steps > 64) throw ConfigError("--student-steps", "expected 1 to 64");
-  if (t.lora_rank < 0) throw ConfigError("--lora-rank", fmt::format("expected a rank, or 0 for whole weights, found {}", t.lora_rank));
+  if (t.lora_rank < 0)
+    throw ConfigError("--lora-rank", fmt::format("expected a rank, or 0 for whole weights, found {}", t.lora_rank));
   if (t.hops < 1 || t.critic_steps < 1) throw ConfigError("--hops", "expected at least 1, and --critic-steps likewise");
   if (t.teacher_steps < t.student_steps || t.teacher_steps % t.student_steps != 0) {
     throw ConfigError("--teacher-steps", fmt::format("expected a multiple of --student-steps, which is {}, found {}",
@@ -77,8 +78,7 @@ class DistillJob {
          training.lora_rank > 0 ? fresh_lora(student, training.lora_rank, training.school.options.seed) : student)
       start[kStudentPrefix + name] = tensor;
     if (training.method == DistillMethod::kMatching) {
-      for (const auto& [name, tensor] : teacher_.weights())
-        start[kCriticPrefix + name] = tensor;
+      for (const auto& [name, tensor] : teacher_.weights()) start[kCriticPrefix + name] = tensor;
     }
     parameters_ = trainable(start, training.school.options.device);
   }
@@ -105,11 +105,13 @@ class DistillJob {
     at::Generator numbers, noise;
   };
 
-  // Built anew from the parameters each step: with bf16 the cast is then part of the graph, and so are low-rank changes.
+  // Built anew from the parameters each step: with bf16 the cast is then part of the graph, and so are low-rank
+  // changes.
   WanTransformer network(const TensorMap& parameters, const char* prefix) const {
     const Placement placement{teacher_.dtype(), parameters.begin()->second.device()};
     TensorMap weights = with_prefix_removed(parameters, prefix);
-    if (std::string_view(prefix) == kStudentPrefix && training_.lora_rank > 0) weights = with_changes(weights, placement.device);
+    if (std::string_view(prefix) == kStudentPrefix && training_.lora_rank > 0)
+      weights = with_changes(weights, placement.device);
     return {teacher_.config(), weights, "the network in training", placement};
   }
 
@@ -164,10 +166,7 @@ class DistillJob {
   }
 
   // Clean samples after a random number of the student's steps; gradients through the last one, if it learns.
-  at::Tensor made_by(WanTransformer& student,
-                     const Lesson& lesson,
-                     const Randomness& random,
-                     const Replica& replica,
+  at::Tensor made_by(WanTransformer& student, const Lesson& lesson, const Randomness& random, const Replica& replica,
                      bool student_learns) const {
     std::vector<int64_t> sizes = teacher_.pool().gather({0}).sizes().vec();
     sizes[0] = training_.school.batch;
@@ -196,10 +195,7 @@ class DistillJob {
   }
 
   // The student's loss: its gradient in x is the way to the matching target.
-  MicroBatch moved(const Replica& replica,
-                   WanTransformer& critic,
-                   const at::Tensor& x,
-                   const Lesson& lesson,
+  MicroBatch moved(const Replica& replica, WanTransformer& critic, const at::Tensor& x, const Lesson& lesson,
                    const Randomness& random) const {
     at::Tensor wanted;
     {
@@ -225,10 +221,10 @@ class DistillJob {
       std::vector<std::string> prompts;
       for (int64_t i = 0; i < count; ++i)
         prompts.push_back(caption(scenes[static_cast<size_t>(i)], static_cast<uint64_t>(first + i)));
-      const at::Tensor text = encode_captions(teacher_.text_encoder(), prompts, training_.school.max_tokens, teacher_.device());
+      const at::Tensor text =
+          encode_captions(teacher_.text_encoder(), prompts, training_.school.max_tokens, teacher_.device());
       const at::Tensor video = teacher_.vae().decode(sampled(student, text, first));
-      for (const Verdict& verdict : judge_batch(video, scenes))
-        verdicts.push_back(verdict);
+      for (const Verdict& verdict : judge_batch(video, scenes)) verdicts.push_back(verdict);
       if (first == 0) save_sample(training_.school.options.output / "samples", fmt::format("step-{:06}", step), video);
     }
     const CheckerScore score = score_of(verdicts);
@@ -242,8 +238,8 @@ class DistillJob {
   at::Tensor sampled(WanTransformer& student, const at::Tensor& text, int64_t first) const {
     std::vector<int64_t> sizes = teacher_.pool().gather({0}).sizes().vec();
     sizes[0] = text.size(0);
-    const at::Generator generator =
-        generator_on(at::kCPU, derive_seed(training_.school.options.seed, SeedStream::kSample, static_cast<uint64_t>(first)));
+    const at::Generator generator = generator_on(
+        at::kCPU, derive_seed(training_.school.options.seed, SeedStream::kSample, static_cast<uint64_t>(first)));
     const auto sampler = make_recipe_sampler(recipe_);
     at::Tensor x = (at::randn(sizes, generator, at::kFloat) * sampler->initial_scale()).to(teacher_.device());
     sampler->continue_noise(generator);

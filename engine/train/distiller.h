@@ -26,19 +26,20 @@ struct DistillTraining {
   std::filesystem::path initial_student;  // transformer folder to start from; empty: the teacher's
   /// Of low-rank changes to the matrices inside blocks, which are then all that learns; 0: every weight does.
   int64_t lora_rank = 0;
-  int64_t student_steps = 4;   // phases
-  double flow_shift = 7;       // of the student's sigmas and of the teacher's grid
-  double guidance = 5;         // of the teacher, folded into the student
+  int64_t student_steps = 4;  // phases
+  double flow_shift = 7;  // of the student's sigmas and of the teacher's grid
+  double guidance = 5;  // of the teacher, folded into the student
   int64_t teacher_steps = 40;  // grid of the teacher's Euler steps; a multiple of student_steps
-  int64_t hops = 1;            // consistency: teacher's steps before the student's own jump is the target
-  double huber = 1e-3;         // consistency: c of sqrt(d^2 + c^2) - c
-  int64_t critic_steps = 2;    // matching: steps of the critic for one of the student
-  double match_shift = 3;      // matching: shift of the noise at which both are compared
+  int64_t hops = 1;  // consistency: teacher's steps before the student's own jump is the target
+  double huber = 1e-3;  // consistency: c of sqrt(d^2 + c^2) - c
+  int64_t critic_steps = 2;  // matching: steps of the critic for one of the student
+  double match_shift = 3;  // matching: shift of the noise at which both are compared
   int64_t evaluation_prompts = 20;
 };
 
-/// Trains and writes <output>/student: config.json, weights in bf16, and recipe.json, which says how to sample them. With a
-/// lora_rank <output>/student.safetensors, low-rank changes to the teacher in PEFT's names, and student.recipe.json.
+/// Trains and writes <output>/student: config.json, weights in bf16, and recipe.json, which says how to sample them.
+/// With a lora_rank <output>/student.safetensors, low-rank changes to the teacher in PEFT's names, and
+/// student.recipe.json.
 TrainSummary train_student(const DistillTraining& training);
 
 /// How the student of `training` is sampled.

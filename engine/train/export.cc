@@ -23,9 +23,17 @@ void write_component(const std::filesystem::path& dir, const nlohmann::json& con
 
 void save_sample(const std::filesystem::path& dir, const std::string& name, const at::Tensor& video) {
   // [B, 3, F, Y, X] -> [3, F, B * Y, X] -> [F, B * Y, X, 3] bytes
-  const at::Tensor bytes = at::cat(video.detach().unbind(0), 2).to(at::kCPU, at::kFloat).mul(127.5).add(127.5).round().clamp(0, 255)
-                               .permute({1, 2, 3, 0}).to(at::kByte).contiguous();
-  Frames frames{bytes.size(0), bytes.size(1), bytes.size(2), std::vector<uint8_t>(static_cast<size_t>(bytes.numel())), 0};
+  const at::Tensor bytes = at::cat(video.detach().unbind(0), 2)
+                               .to(at::kCPU, at::kFloat)
+                               .mul(127.5)
+                               .add(127.5)
+                               .round()
+                               .clamp(0, 255)
+                               .permute({1, 2, 3, 0})
+                               .to(at::kByte)
+                               .contiguous();
+  Frames frames{bytes.size(0), bytes.size(1), bytes.size(2), std::vector<uint8_t>(static_cast<size_t>(bytes.numel())),
+                0};
   std::memcpy(frames.rgb.data(), bytes.data_ptr<uint8_t>(), frames.rgb.size());
   std::filesystem::create_directories(dir);
   filmstrip_png(dir / (name + ".png"), frames, 6);

@@ -25,7 +25,8 @@ at::Tensor logit_normal_sigmas(size_t count, double shift, double uniform_share,
 at::Tensor interval_sigmas(size_t count, int64_t interval, at::Generator generator) {
   constexpr double kIntervals = 5;
   const double low = static_cast<double>(interval) / kIntervals, high = low + 1 / kIntervals;
-  const at::Tensor u = at::rand({static_cast<int64_t>(count)}, generator, at::kFloat).div(kIntervals).add(low).clamp(low, high);
+  const at::Tensor u =
+      at::rand({static_cast<int64_t>(count)}, generator, at::kFloat).div(kIntervals).add(low).clamp(low, high);
   return (1000 - u.mul(1000).floor().clamp_max(999)) / 1000;
 }
 

@@ -30,7 +30,11 @@ std::vector<T> batch_of(const std::vector<T>& all, int64_t batch) {
 }  // namespace
 
 LatentPool::LatentPool(const VideoVae& vae, const ClipSize& clip, const PoolOptions& options, at::Device device)
-    : vae_(vae), clip_(clip), options_(options), device_(device), scenes_(static_cast<size_t>(options.clips)),
+    : vae_(vae),
+      clip_(clip),
+      options_(options),
+      device_(device),
+      scenes_(static_cast<size_t>(options.clips)),
       numbers_(static_cast<size_t>(options.clips), kNothing) {}
 
 uint64_t LatentPool::scene_number(int64_t slot, int64_t step) const {
@@ -75,7 +79,8 @@ void LatentPool::encode_pending() {
       latents_ = at::zeros(sizes, latents.options());
     }
     latents_.index_copy_(0, at::tensor(batch_of(change.slots, batch), at::kLong).to(device_), latents);
-    if (batch % 32 == 31) log_info(fmt::format("encoded {} of {} clips", (batch + 1) * kEncodeBatch, change.slots.size()));
+    if (batch % 32 == 31)
+      log_info(fmt::format("encoded {} of {} clips", (batch + 1) * kEncodeBatch, change.slots.size()));
   }
   for (size_t i = 0; i < change.slots.size(); ++i) {
     numbers_[static_cast<size_t>(change.slots[i])] = change.numbers[i];

@@ -25,8 +25,7 @@ Muon::Muon(const TensorMap& parameters, const MuonOptions& options) : options_(o
     group.parameters.push_back(parameter);
     group.momenta.push_back(at::zeros_like(parameter.detach()));
   }
-  for (auto& [shape, group] : by_shape)
-    groups_.push_back(std::move(group));
+  for (auto& [shape, group] : by_shape) groups_.push_back(std::move(group));
 }
 
 void Muon::step(double learning_rate) {
@@ -53,8 +52,7 @@ void Muon::step(double learning_rate) {
 TensorMap Muon::state() const {
   TensorMap state;
   for (const Group& group : groups_) {
-    for (size_t i = 0; i < group.names.size(); ++i)
-      state["momentum." + group.names[i]] = group.momenta[i];
+    for (size_t i = 0; i < group.names.size(); ++i) state["momentum." + group.names[i]] = group.momenta[i];
   }
   return state;
 }

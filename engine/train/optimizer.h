@@ -30,7 +30,8 @@ class AdamW {
   /// One update from the gradients; parameters without one stay as they are.
   void step(double learning_rate);
 
-  /// Moments as "first.NAME" and "second.NAME", for checkpoints. `load` throws DataError naming a missing or misshapen key.
+  /// Moments as "first.NAME" and "second.NAME", for checkpoints. `load` throws DataError naming a missing or misshapen
+  /// key.
   TensorMap state() const;
   void load(const TensorMap& state, int64_t steps_done, const std::string& source);
 
@@ -49,7 +50,8 @@ class AdamW {
 /// parameters' device, not finite when a gradient is not. Nothing waits for the device.
 at::Tensor clip_gradients(const TensorMap& parameters, double limit);
 void clear_gradients(const TensorMap& parameters);
-/// Copies tensor `name` of `from`, on any device, into `target`. DataError naming `source` when it is missing or misshapen.
+/// Copies tensor `name` of `from`, on any device, into `target`. DataError naming `source` when it is missing or
+/// misshapen.
 void copy_named(const TensorMap& from, const std::string& name, at::Tensor& target, const std::string& source);
 
 /// Exponential moving average of parameters, with the usual warm-up: decay = min(limit, (1 + n) / (10 + n)).
@@ -70,8 +72,8 @@ class MovingAverage {
 struct LearningRate {
   double peak = 1e-3;
   int64_t warmup = 100;  // steps
-  double flat = 0;       // share of the steps; 1 keeps the peak to the end
-  double floor = 0.03;   // share of the peak
+  double flat = 0;  // share of the steps; 1 keeps the peak to the end
+  double floor = 0.03;  // share of the peak
 
   double at(int64_t step, int64_t steps) const;
 };

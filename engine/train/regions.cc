@@ -108,7 +108,8 @@ std::vector<int64_t> flood(std::vector<uint8_t>& left, int64_t height, int64_t w
 
 }  // namespace
 
-std::vector<int8_t> classify_pixels(std::span<const float> red, std::span<const float> green, std::span<const float> blue) {
+std::vector<int8_t> classify_pixels(std::span<const float> red, std::span<const float> green,
+                                    std::span<const float> blue) {
   std::vector<int8_t> classes(red.size(), -1);
   const auto& hues = palette_hues();
   for (size_t i = 0; i < red.size(); ++i) {

@@ -26,7 +26,8 @@ struct Region {
 
 /// For each pixel the object colour of its hue, or -1 where the pixel is too grey. `planes`: red, green and blue of
 /// one frame, each [height * width].
-std::vector<int8_t> classify_pixels(std::span<const float> red, std::span<const float> green, std::span<const float> blue);
+std::vector<int8_t> classify_pixels(std::span<const float> red, std::span<const float> green,
+                                    std::span<const float> blue);
 
 /// Connected regions (8 neighbours) of at least `least_area` pixels, largest first.
 std::vector<Region> connected_regions(const Mask& mask, double least_area);

@@ -37,7 +37,8 @@ Look make_look(const Scene& scene) {
   for (const SceneObject& object : scene.objects) {
     look.radius.push_back(kRadius[static_cast<size_t>(object.size)] * size_jitter);
     Rgb color = palette(object.color);
-    for (float& channel : color) channel = std::clamp(channel * static_cast<float>(random.uniform(0.975, 1.025)), 0.f, 1.f);
+    for (float& channel : color)
+      channel = std::clamp(channel * static_cast<float>(random.uniform(0.975, 1.025)), 0.f, 1.f);
     look.color.push_back(color);
   }
   look.place_x = random.uniform();
@@ -106,7 +107,8 @@ ObjectPose single_pose(const Scene& scene, const Look& look, const ClipSize& siz
 // Centre of object `index` of `count` relative to the middle of the row or column, in pixels.
 double row_offset(int index, int count, double pitch) { return (index - (count - 1) / 2.0) * pitch; }
 
-std::vector<ObjectPose> joint_poses(const Scene& scene, const Look& look, const ClipSize& size, double scale, double time) {
+std::vector<ObjectPose> joint_poses(const Scene& scene, const Look& look, const ClipSize& size, double scale,
+                                    double time) {
   const double width = static_cast<double>(size.width), height = static_cast<double>(size.height);
   const bool column = scene.arrangement == Arrangement::kAbove;
   const double largest = *std::max_element(look.radius.begin(), look.radius.end()) * scale * kReach;
@@ -125,7 +127,8 @@ std::vector<ObjectPose> joint_poses(const Scene& scene, const Look& look, const 
     pose.x = center_x + (column ? 0 : offset);
     pose.y = center_y + (column ? offset : 0);
     pose.radius = look.radius[scene.objects.size() == 1 ? 0 : static_cast<size_t>(i)] * scale;
-    pose.angle = scene.motion == Motion::kSpin ? look.phase + look.turn * 1.5 * std::numbers::pi * time : 0.15 * std::sin(look.phase);
+    pose.angle = scene.motion == Motion::kSpin ? look.phase + look.turn * 1.5 * std::numbers::pi * time
+                                               : 0.15 * std::sin(look.phase);
     poses.push_back(pose);
   }
   return poses;
@@ -151,7 +154,8 @@ float dots(double x, double y, double pitch, double radius, uint64_t salt) {
 }
 
 Rgb blend(const Rgb& from, const Rgb& to, float share) {
-  return {from[0] + (to[0] - from[0]) * share, from[1] + (to[1] - from[1]) * share, from[2] + (to[2] - from[2]) * share};
+  return {from[0] + (to[0] - from[0]) * share, from[1] + (to[1] - from[1]) * share,
+          from[2] + (to[2] - from[2]) * share};
 }
 
 // Background colours keep their chroma below what the checker takes for an object's.
@@ -207,7 +211,8 @@ float shade_at(Texture texture, double x, double y, double radius) {
     return 1 - 0.35f * static_cast<float>(std::clamp(0.5 - distance * edge, 0.0, 1.0));
   }
   if (texture == Texture::kDotted) {
-    const double dx = std::abs(std::fmod(std::abs(x + 10.25), 0.5) - 0.25), dy = std::abs(std::fmod(std::abs(y + 10.25), 0.5) - 0.25);
+    const double dx = std::abs(std::fmod(std::abs(x + 10.25), 0.5) - 0.25),
+                 dy = std::abs(std::fmod(std::abs(y + 10.25), 0.5) - 0.25);
     return 1 - 0.4f * static_cast<float>(std::clamp(0.5 - (std::hypot(dx, dy) - 0.15) * edge, 0.0, 1.0));
   }
   return 1;
@@ -224,7 +229,8 @@ struct Target {
 
 // Whether every frame has the background of the first.
 bool background_stays(const Scene& scene) {
-  return scene.camera == Camera::kStatic && scene.background != Background::kSnow && scene.background != Background::kSea;
+  return scene.camera == Camera::kStatic && scene.background != Background::kSnow &&
+         scene.background != Background::kSea;
 }
 
 void draw_background(const Target& target, const Scene& scene, const Look& look, double scale, double time) {
@@ -248,7 +254,8 @@ void repeat_first_frame(const Target& first, int64_t frames) {
   }
 }
 
-void draw_object(const Target& target, const SceneObject& object, const Rgb& color, const ObjectPose& pose, Style style) {
+void draw_object(const Target& target, const SceneObject& object, const Rgb& color, const ObjectPose& pose,
+                 Style style) {
   const Window& w = target.window;
   const double reach = pose.radius * kReach + 1;
   const auto top = std::max<int64_t>(w.top, static_cast<int64_t>(std::floor(pose.y - reach)));
@@ -361,7 +368,8 @@ void flow_between(const Scene& scene, const ClipSize& size, double from, double 
       const SceneObject& object = scene.objects[scene.objects.size() == 1 ? 0 : k];
       const ObjectPose &a = before[k], &b = after[k];
       const double dx = (x - a.x) / a.radius, dy = (y - a.y) / a.radius;
-      const double ux = std::cos(a.angle) * dx + std::sin(a.angle) * dy, uy = std::cos(a.angle) * dy - std::sin(a.angle) * dx;
+      const double ux = std::cos(a.angle) * dx + std::sin(a.angle) * dy,
+                   uy = std::cos(a.angle) * dy - std::sin(a.angle) * dx;
       const double outline = scene.style == Style::kOutlined ? 0.06 : 0;
       if (signed_distance(object.shape, ux, uy) > outline) continue;
       const double angle = turns_unseen(object) ? a.angle : b.angle;

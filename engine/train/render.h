@@ -44,9 +44,9 @@ enum class Layers { kAll, kBackground };
 void render_bytes(const Scene& scene, const ClipSize& size, std::span<const double> times, Layers layers,
                   std::span<uint8_t> bytes);
 
-/// How far what is seen at time `from` has moved at time `to`, in pixels of the whole frame, x then y, at the centres of
-/// squares of `stride` pixels: [2, height / stride, width / stride]. Where nothing can be seen to move (the inside of a
-/// plain background, a turning circle) it is 0; waves and snow move as their patterns do.
+/// How far what is seen at time `from` has moved at time `to`, in pixels of the whole frame, x then y, at the centres
+/// of squares of `stride` pixels: [2, height / stride, width / stride]. Where nothing can be seen to move (the inside
+/// of a plain background, a turning circle) it is 0; waves and snow move as their patterns do.
 void flow_between(const Scene& scene, const ClipSize& size, double from, double to, int64_t stride, Layers layers,
                   std::span<float> flow);
 

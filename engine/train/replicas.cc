@@ -18,25 +18,21 @@ namespace {
 // All of them behind one another: one copy between devices instead of hundreds.
 at::Tensor flattened(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> flat;
-  for (const at::Tensor& tensor : tensors)
-    flat.push_back(tensor.reshape({-1}));
+  for (const at::Tensor& tensor : tensors) flat.push_back(tensor.reshape({-1}));
   return at::cat(flat);
 }
 
 std::vector<at::Tensor> unflattened(const at::Tensor& flat, const std::vector<at::Tensor>& like) {
   std::vector<int64_t> sizes;
-  for (const at::Tensor& tensor : like)
-    sizes.push_back(tensor.numel());
+  for (const at::Tensor& tensor : like) sizes.push_back(tensor.numel());
   std::vector<at::Tensor> parts = flat.split_with_sizes(sizes);
-  for (size_t i = 0; i < parts.size(); ++i)
-    parts[i] = parts[i].view(like[i].sizes());
+  for (size_t i = 0; i < parts.size(); ++i) parts[i] = parts[i].view(like[i].sizes());
   return parts;
 }
 
 std::vector<at::Tensor> values_of(const TensorMap& parameters) {
   std::vector<at::Tensor> values;
-  for (const auto& [name, parameter] : parameters)
-    values.push_back(parameter.detach());
+  for (const auto& [name, parameter] : parameters) values.push_back(parameter.detach());
   return values;
 }
 
@@ -122,11 +118,9 @@ void Replicas::each(const std::function<void(const Replica&)>& work) {
   } catch (...) {
     failure = std::current_exception();  // thrown on below, when nobody uses `work` any more
   }
-  for (auto& other : others)
-    other.wait();
+  for (auto& other : others) other.wait();
   if (failure) std::rethrow_exception(failure);
-  for (auto& other : others)
-    other.get();
+  for (auto& other : others) other.get();
 }
 
 void Replicas::gather_gradients() {

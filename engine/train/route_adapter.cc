@@ -61,8 +61,8 @@ class AdaptationJob {
       return forward(step, micro, replica);
     };
     job.export_weights = [this](const TensorMap& weights, int64_t) {
-      write_component(adaptation_.school.options.output / "transformer", wan_config_json(teacher_.config()), whole(weights),
-                      "diffusion_pytorch_model");
+      write_component(adaptation_.school.options.output / "transformer", wan_config_json(teacher_.config()),
+                      whole(weights), "diffusion_pytorch_model");
     };
     return run_training(adaptation_.school.options, job, parameters_);
   }
@@ -81,11 +81,10 @@ class AdaptationJob {
       const Replica replica{i, open_device(adaptation_.school.options.device, i), {}};
       WanTransformer& model = teacher_.transformer(replica);
       TensorMap tensors;
-      for (const auto& [name, tensor] : stored)
-        tensors[name] = tensor.to(replica.device, teacher_.dtype());
-      branches_.push_back(std::make_unique<Branches>(
-          Branches{{tensors, checkpoint_.router_file.string(), router_size(model)},
-                   MixedAttention(checkpoint_.geometry, model.coreset_keys())}));
+      for (const auto& [name, tensor] : stored) tensors[name] = tensor.to(replica.device, teacher_.dtype());
+      branches_.push_back(
+          std::make_unique<Branches>(Branches{{tensors, checkpoint_.router_file.string(), router_size(model)},
+                                              MixedAttention(checkpoint_.geometry, model.coreset_keys())}));
       const at::Tensor like = pool_at_start();
       branches_.back()->attention.plan(model.token_grid({like.size(2), like.size(3), like.size(4)}));
     }
@@ -98,17 +97,15 @@ class AdaptationJob {
 
   TensorMap whole(const TensorMap& trained) const {
     TensorMap all = trained;
-    for (const auto& [name, tensor] : frozen_)
-      all[name] = tensor;
+    for (const auto& [name, tensor] : frozen_) all[name] = tensor;
     return all;
   }
 
   MicroBatch forward(int64_t step, int64_t micro, const Replica& replica) {
     const Lesson lesson = teacher_.lesson(step, micro, replica);
-    const at::Tensor sigmas =
-        logit_normal_sigmas(lesson.slots.size(), adaptation_.noise_shift, adaptation_.uniform_share,
-                            generator_on(at::kCPU, lesson.noise_seed))
-            .to(replica.device);
+    const at::Tensor sigmas = logit_normal_sigmas(lesson.slots.size(), adaptation_.noise_shift,
+                                                  adaptation_.uniform_share, generator_on(at::kCPU, lesson.noise_seed))
+                                  .to(replica.device);
     const FlowSample sample = teacher_.sample(lesson, sigmas, replica);
     at::Tensor wanted;
     {
@@ -125,9 +122,7 @@ class AdaptationJob {
   }
 
   // Every sample by the branches of its own timestep.
-  at::Tensor routed_velocity(WanTransformer& student,
-                             const FlowSample& sample,
-                             const Lesson& lesson,
+  at::Tensor routed_velocity(WanTransformer& student, const FlowSample& sample, const Lesson& lesson,
                              const Replica& replica) const {
     Branches& branches = *branches_[static_cast<size_t>(replica.index)];
     const at::Tensor timestep = sample.timestep;

@@ -12,9 +12,10 @@ namespace vorta::engine {
 /// that is started from predicts with dense attention. Text encoder, routers and time embedding stay, so the routes are
 /// the same afterwards.
 struct RouteAdaptation {
-  Schooling school{.options = {}, .model = {}, .pool = {}, .caption_dropout = 0.1};  // its model is where the weights start
+  Schooling school{
+      .options = {}, .model = {}, .pool = {}, .caption_dropout = 0.1};  // its model is where the weights start
   std::filesystem::path routers;  // published layout; empty: those of the model's folder
-  double dense_share = 0.5;       // of the micro-batches
+  double dense_share = 0.5;  // of the micro-batches
   double uniform_share = 0.1;  // of the noise levels, as in base training
   double noise_shift = 5;
 };

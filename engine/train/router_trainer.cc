@@ -32,14 +32,19 @@ class RouterJob {
  public:
   // Built with grad mode on, or the model would fuse weights into kernels without gradients.
   explicit RouterJob(const RouterTraining& training)
-      : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
-        transformer_(load_video_dit(transformer_dir(training), {dtype_, device_}, training.weights, {},
-                                    DitPrecision::kUniform)),
-        text_(load_text()), vae_(load_vae(training.model / "vae", {dtype_, device_}, {}, training.weights)),
-        pool_(*vae_, training.clip, training.pool, device_), geometry_(training.geometry),
+      : training_(training),
+        device_(open_device(training.options.device)),
+        dtype_(parse_train_dtype(training.options.dtype)),
+        transformer_(
+            load_video_dit(transformer_dir(training), {dtype_, device_}, training.weights, {}, DitPrecision::kUniform)),
+        text_(load_text()),
+        vae_(load_vae(training.model / "vae", {dtype_, device_}, {}, training.weights)),
+        pool_(*vae_, training.clip, training.pool, device_),
+        geometry_(training.geometry),
         mixed_(geometry_, transformer_->coreset_keys()) {
     if (training.batch > 1 && transformer_->text_in_sequence()) {
-      throw ConfigError("--batch", "expected 1: this model's sequences hold their text, whose lengths differ (use --accumulate)");
+      throw ConfigError("--batch",
+                        "expected 1: this model's sequences hold their text, whose lengths differ (use --accumulate)");
     }
     if (const auto recipe = sidecar_recipe(transformer_dir(training))) timesteps_ = recipe->timesteps;
     pool_.advance(0);
@@ -48,8 +53,10 @@ class RouterJob {
     geometry_.latent_shape = grid_;
     mixed_.plan(grid_);  // says at once when the geometry does not fit
     size_ = router_size(*transformer_);
-    parameters_ = trainable(Router::random_weights(size_, generator_on(at::kCPU, derive_seed(training.options.seed, SeedStream::kInit, 0)), at::kFloat),
-                            training.options.device);
+    parameters_ = trainable(
+        Router::random_weights(size_, generator_on(at::kCPU, derive_seed(training.options.seed, SeedStream::kInit, 0)),
+                               at::kFloat),
+        training.options.device);
   }
 
   TrainSummary run() {
@@ -64,10 +71,11 @@ class RouterJob {
  private:
   std::unique_ptr<PromptEncoder> load_text() const {
     const at::NoGradGuard no_grad;
-    const int64_t tokens = training_.max_tokens > 0 ? training_.max_tokens
-                                                    : read_generation_defaults(training_.model).max_sequence_length;
+    const int64_t tokens =
+        training_.max_tokens > 0 ? training_.max_tokens : read_generation_defaults(training_.model).max_sequence_length;
     if (training_.weights == WeightOrigin::kRandom) {
-      return make_random_prompt_encoder({transformer_->text_dim(), tokens, transformer_->pooled_dim()}, {dtype_, device_});
+      return make_random_prompt_encoder({transformer_->text_dim(), tokens, transformer_->pooled_dim()},
+                                        {dtype_, device_});
     }
     return find_pipeline_family(training_.model).load_text(training_.model, {dtype_, device_}, tokens);
   }
@@ -89,10 +97,12 @@ class RouterJob {
       captions.push_back(caption(pool_.scene(slots.back()), derive_seed(seed, SeedStream::kWording, index)));
     }
     // One interval a step, shared by its micro-batches.
-    const int64_t interval = SceneRandom(derive_seed(seed, SeedStream::kInterval, static_cast<uint64_t>(step))).below(kIntervals);
+    const int64_t interval =
+        SceneRandom(derive_seed(seed, SeedStream::kInterval, static_cast<uint64_t>(step))).below(kIntervals);
     const uint64_t noise_seed = derive_seed(seed, SeedStream::kNoise, index);
-    const at::Tensor sigmas = timesteps_.empty() ? interval_sigmas(slots.size(), interval, generator_on(at::kCPU, noise_seed))
-                                                 : at::full({training_.batch}, recipe_timestep(index) / 1000, at::kFloat);
+    const at::Tensor sigmas = timesteps_.empty()
+                                  ? interval_sigmas(slots.size(), interval, generator_on(at::kCPU, noise_seed))
+                                  : at::full({training_.batch}, recipe_timestep(index) / 1000, at::kFloat);
     const FlowSample sample = noisy_sample(pool_.gather(slots), sigmas, generator_on(device_, noise_seed + 1));
     PromptFeatures text;
     {
@@ -112,11 +122,13 @@ class RouterJob {
     const at::Tensor last = (both.teacher.to(at::kFloat) - both.student.to(at::kFloat)).square().mean();
     at::Tensor regularisation = at::zeros({}, flow.options());
     for (const at::Tensor& scores : both.scores) {
-      regularisation = regularisation + scores.select(-1, static_cast<int64_t>(Branch::kDense)).to(at::kFloat).square().mean();
+      regularisation =
+          regularisation + scores.select(-1, static_cast<int64_t>(Branch::kDense)).to(at::kFloat).square().mean();
     }
     const double wanted = timesteps_.empty() ? training_.flow_weight : 0;
     const bool early = wanted > 0 && sample.timestep[0].item<double>() < kRebalanceBelow;
-    const double flow_weight = early ? 0 : wanted, last_weight = early ? 2 * training_.last_layer : training_.last_layer;
+    const double flow_weight = early ? 0 : wanted,
+                 last_weight = early ? 2 * training_.last_layer : training_.last_layer;
     const at::Tensor loss = flow_weight * flow + training_.regularisation * regularisation + last_weight * last;
     return {loss, {{"flow", flow}, {"distillation", last}, {"regularisation", regularisation}}};
   }
@@ -127,13 +139,16 @@ class RouterJob {
     std::array<double, kBranches> counts{};
     double total = 0;
     for (int64_t k = 0; k <= 10; ++k) {
-      const at::Tensor embedding = transformer_->timestep_embedding(at::full({1}, 100.0 * static_cast<double>(k), at::kFloat).to(device_, dtype_));
+      const at::Tensor embedding = transformer_->timestep_embedding(
+          at::full({1}, 100.0 * static_cast<double>(k), at::kFloat).to(device_, dtype_));
       for (int64_t layer = 0; layer < size_.layers; ++layer) {
         const at::Tensor top = router.scores(embedding, layer)[0].argmax(-1).to(at::kCPU);
-        for (int64_t head = 0; head < size_.heads; ++head, ++total) ++counts[static_cast<size_t>(top[head].item<int64_t>())];
+        for (int64_t head = 0; head < size_.heads; ++head, ++total)
+          ++counts[static_cast<size_t>(top[head].item<int64_t>())];
       }
     }
-    return {{"share_dense", counts[0] / total}, {"share_coreset", counts[1] / total}, {"share_sliding", counts[2] / total}};
+    return {
+        {"share_dense", counts[0] / total}, {"share_coreset", counts[1] / total}, {"share_sliding", counts[2] / total}};
   }
 
   void export_routers(const TensorMap& weights, int64_t step) const {

@@ -21,11 +21,11 @@ struct RouterTraining {
   /// In place of the model's transformer, e.g. a student. A recipe beside it gives the timesteps, one a step in turn,
   /// and flow matching is left out: a student of few steps does not predict the flow.
   std::filesystem::path transformer;
-  /// Random weights and random text features of the folder's configurations: that routers of a published size train, and
-  /// how long a step takes, without the weights.
+  /// Random weights and random text features of the folder's configurations: that routers of a published size train,
+  /// and how long a step takes, without the weights.
   WeightOrigin weights = WeightOrigin::kFiles;
   ClipSize clip = kEmbeddedClip;
-  AttentionGeometry geometry;    // latent_shape is taken from the clip
+  AttentionGeometry geometry;  // latent_shape is taken from the clip
   PoolOptions pool;
   int64_t batch = 1;
   int64_t max_tokens = 0;  // of a caption; 0: as the model folder's defaults say

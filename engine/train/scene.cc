@@ -8,7 +8,8 @@
 namespace vorta::engine {
 namespace {
 
-constexpr std::array<std::string_view, kShapeKinds> kShapeNames{"circle", "square", "triangle", "star", "ring", "cross"};
+constexpr std::array<std::string_view, kShapeKinds> kShapeNames{"circle", "square", "triangle",
+                                                                "star",   "ring",   "cross"};
 constexpr std::array<std::string_view, kColors> kColorNames{"red",  "orange", "yellow", "green",
                                                             "cyan", "blue",   "purple", "pink"};
 constexpr std::array<std::string_view, kMotions> kMotionNames{"still",  "left", "right", "up",   "down", "diagonal",
@@ -18,8 +19,9 @@ constexpr std::array<std::string_view, kBackgrounds> kBackgroundNames{"plain", "
 constexpr Rgb rgb(int red, int green, int blue) {
   return {static_cast<float>(red) / 255, static_cast<float>(green) / 255, static_cast<float>(blue) / 255};
 }
-constexpr std::array<Rgb, kColors> kPalette{rgb(225, 40, 40),  rgb(245, 140, 30), rgb(245, 225, 50), rgb(40, 180, 60),
-                                            rgb(60, 220, 230), rgb(50, 80, 230),  rgb(150, 50, 200), rgb(255, 130, 190)};
+constexpr std::array<Rgb, kColors> kPalette{rgb(225, 40, 40),  rgb(245, 140, 30), rgb(245, 225, 50),
+                                            rgb(40, 180, 60),  rgb(60, 220, 230), rgb(50, 80, 230),
+                                            rgb(150, 50, 200), rgb(255, 130, 190)};
 // Pairs and groups keep to motions that leave their relation visible.
 constexpr std::array<Motion, 4> kJointMotions{Motion::kStill, Motion::kSpin, Motion::kLeft, Motion::kRight};
 
@@ -100,11 +102,12 @@ Split split_of(const Scene& scene) {
   uint64_t hash = 0;
   if (scene.objects.size() == 1) {
     const int group = scene.arrangement == Arrangement::kGroup ? scene.count : 1;
-    hash = hash_of({group, static_cast<int>(first.shape), static_cast<int>(first.color), static_cast<int>(scene.motion)});
+    hash =
+        hash_of({group, static_cast<int>(first.shape), static_cast<int>(first.color), static_cast<int>(scene.motion)});
   } else {
     const SceneObject& second = scene.objects[1];
-    hash = hash_of({16 + static_cast<int>(scene.arrangement), static_cast<int>(first.shape), static_cast<int>(first.color),
-                    static_cast<int>(second.shape), static_cast<int>(second.color)});
+    hash = hash_of({16 + static_cast<int>(scene.arrangement), static_cast<int>(first.shape),
+                    static_cast<int>(first.color), static_cast<int>(second.shape), static_cast<int>(second.color)});
   }
   return hash % 8 == 0 ? Split::kHeldOut : Split::kTrain;
 }

@@ -21,7 +21,18 @@ enum class ObjectSize : uint8_t { kSmall, kMedium, kLarge };
 enum class Texture : uint8_t { kPlain, kStriped, kDotted };
 enum class Style : uint8_t { kFlat, kOutlined };
 enum class Motion : uint8_t {
-  kStill, kLeft, kRight, kUp, kDown, kDiagonal, kBounce, kSpin, kOrbit, kFall, kGrow, kShrink
+  kStill,
+  kLeft,
+  kRight,
+  kUp,
+  kDown,
+  kDiagonal,
+  kBounce,
+  kSpin,
+  kOrbit,
+  kFall,
+  kGrow,
+  kShrink
 };
 inline constexpr int kMotions = 12;
 enum class Background : uint8_t { kPlain, kGradient, kChecker, kNight, kSnow, kSea };

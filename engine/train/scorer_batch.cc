@@ -44,7 +44,8 @@ int64_t subject_of(const Scene& scene) {
   int64_t key = static_cast<int64_t>(scene.style) + 2 * scene.count;
   std::vector<int64_t> looks;
   for (const SceneObject& object : scene.objects) {
-    looks.push_back(static_cast<int64_t>(object.shape) + 6 * static_cast<int64_t>(object.color) + 48 * static_cast<int64_t>(object.texture));
+    looks.push_back(static_cast<int64_t>(object.shape) + 6 * static_cast<int64_t>(object.color) +
+                    48 * static_cast<int64_t>(object.texture));
   }
   std::sort(looks.begin(), looks.end());
   for (const int64_t look : looks) key = key * 256 + look + 1;
@@ -89,7 +90,8 @@ Times draw_times(SceneRandom& random) {
   for (const int64_t frame : kMiddle) times.frames.push_back((static_cast<double>(frame) + jitter) * kFrameTime);
   times.pair = random.below(kScorerFrames);
   constexpr std::array<int, 6> kSteps{0, 1, 2, 2, 3, 4};
-  const double step = kSteps[static_cast<size_t>(random.below(kSteps.size()))] * kFrameTime * (random.chance(0.5) ? 1 : -1);
+  const double step =
+      kSteps[static_cast<size_t>(random.below(kSteps.size()))] * kFrameTime * (random.chance(0.5) ? 1 : -1);
   times.frames.push_back(std::clamp(times.frames[static_cast<size_t>(times.pair)] + step, 0.0, 1.0));
   return times;
 }
@@ -133,7 +135,8 @@ void fill_labels(ScorerBatch& batch, int64_t b, const Scene& scene) {
   auto motion = batch.motion.accessor<float, 2>();
   motion[b][static_cast<int64_t>(scene.motion)] = 1;
   if (spins_unseen(scene)) motion[b][static_cast<int64_t>(Motion::kStill)] = 1;
-  batch.temporal.accessor<int64_t, 1>()[b] = static_cast<int64_t>(scene.motion) * 5 + static_cast<int64_t>(scene.camera);
+  batch.temporal.accessor<int64_t, 1>()[b] =
+      static_cast<int64_t>(scene.motion) * 5 + static_cast<int64_t>(scene.camera);
   batch.background.accessor<int64_t, 1>()[b] = static_cast<int64_t>(scene.background);
   batch.style.accessor<int64_t, 1>()[b] = style_of(scene);
   batch.subject.accessor<int64_t, 1>()[b] = subject_of(scene);
@@ -177,8 +180,8 @@ ScorerBatch scorer_batch(uint64_t seed, int64_t number, int64_t count, Split spl
       fill_objects(batch, b, scene, times.frames);
       fill_labels(batch, b, scene);
     }
-    flow_between(scene, kScorerClip, times.frames[static_cast<size_t>(times.pair)], times.frames.back(), FlowNetwork::kStride,
-                 empty ? Layers::kBackground : Layers::kAll,
+    flow_between(scene, kScorerClip, times.frames[static_cast<size_t>(times.pair)], times.frames.back(),
+                 FlowNetwork::kStride, empty ? Layers::kBackground : Layers::kAll,
                  {batch.flow.data_ptr<float>() + b * flow_values, static_cast<size_t>(flow_values)});
   }
   batch.texts = scorer_tokens(texts).view({count, kScorerTexts, kScorerTextTokens});
@@ -189,16 +192,16 @@ namespace {
 
 template <typename Change>
 ScorerBatch mapped(const Change& change) {
-  return {change(&ScorerBatch::frames), change(&ScorerBatch::pair), change(&ScorerBatch::flow), change(&ScorerBatch::objects),
-          change(&ScorerBatch::motion), change(&ScorerBatch::temporal), change(&ScorerBatch::background),
-          change(&ScorerBatch::style), change(&ScorerBatch::attributes), change(&ScorerBatch::subject),
-          change(&ScorerBatch::shown), change(&ScorerBatch::texts)};
+  return {change(&ScorerBatch::frames),     change(&ScorerBatch::pair),   change(&ScorerBatch::flow),
+          change(&ScorerBatch::objects),    change(&ScorerBatch::motion), change(&ScorerBatch::temporal),
+          change(&ScorerBatch::background), change(&ScorerBatch::style),  change(&ScorerBatch::attributes),
+          change(&ScorerBatch::subject),    change(&ScorerBatch::shown),  change(&ScorerBatch::texts)};
 }
 
 }  // namespace
 
 ScorerBatch joined(const std::vector<ScorerBatch>& batches) {
-  return mapped([&](at::Tensor ScorerBatch::*member) {
+  return mapped([&](at::Tensor ScorerBatch::* member) {
     std::vector<at::Tensor> parts;
     for (const ScorerBatch& batch : batches) parts.push_back(batch.*member);
     return at::cat(parts);
@@ -206,7 +209,7 @@ ScorerBatch joined(const std::vector<ScorerBatch>& batches) {
 }
 
 ScorerBatch on_device(const ScorerBatch& batch, at::Device device) {
-  return mapped([&](at::Tensor ScorerBatch::*member) { return (batch.*member).to(device); });
+  return mapped([&](at::Tensor ScorerBatch::* member) { return (batch.*member).to(device); });
 }
 
 at::Tensor scorer_tokens(const std::vector<std::string>& texts) {

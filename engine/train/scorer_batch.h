@@ -18,18 +18,18 @@ inline constexpr int64_t kScorerStyles = 8;
 
 /// Rendered clips with the truth of everything the scorers learn. B clips; all tensors on one device.
 struct ScorerBatch {
-  at::Tensor frames;      // [B, 9, 3, 128, 256] uint8: eight of a video, and one some frames before or after frame `pair`
-  at::Tensor pair;        // [B] int64
-  at::Tensor flow;        // [B, 2, 32, 64] in pixels from frame `pair` to the ninth
-  at::Tensor objects;     // [B, 9, 3, 6]: x, y, radius in pixels, shape, colour, 1 where there is one
-  at::Tensor motion;      // [B, 12] 1 for each motion that the clip can be said to have
-  at::Tensor temporal;    // [B] int64: motion * 5 + camera
+  at::Tensor frames;  // [B, 9, 3, 128, 256] uint8: eight of a video, and one some frames before or after frame `pair`
+  at::Tensor pair;  // [B] int64
+  at::Tensor flow;  // [B, 2, 32, 64] in pixels from frame `pair` to the ninth
+  at::Tensor objects;  // [B, 9, 3, 6]: x, y, radius in pixels, shape, colour, 1 where there is one
+  at::Tensor motion;  // [B, 12] 1 for each motion that the clip can be said to have
+  at::Tensor temporal;  // [B] int64: motion * 5 + camera
   at::Tensor background;  // [B] int64
-  at::Tensor style;       // [B] int64: bits outlined, striped, dotted
+  at::Tensor style;  // [B] int64: bits outlined, striped, dotted
   at::Tensor attributes;  // [B, 21]: shapes, colours, textures there, and how many objects, one of 0 to 3
-  at::Tensor subject;     // [B] int64, equal for clips whose objects look alike
-  at::Tensor shown;       // [B] 1, or 0 for a background without objects
-  at::Tensor texts;       // [B, 4, 40] token ids
+  at::Tensor subject;  // [B] int64, equal for clips whose objects look alike
+  at::Tensor shown;  // [B] 1, or 0 for a background without objects
+  at::Tensor texts;  // [B, 4, 40] token ids
 };
 
 /// Batch `number` of `count` clips: a pure function of its arguments.

@@ -61,11 +61,16 @@ DetectionTruth detection_truth(const at::Tensor& objects) {  // [N, 3, 6]
   const at::Tensor column = x.floor().clamp(0, kColumns - 1), row = y.floor().clamp(0, kRows - 1);
   truth.cell = (row * kColumns + column).to(at::kLong);
   truth.box = at::stack({x - column - 0.5, y - row - 0.5, (radius.clamp_min(0.1) * kScorerCell / 16).log()}, -1);
-  const at::Tensor columns = at::arange(kColumns, objects.options()), rows = at::arange(kRows, objects.options()).unsqueeze(-1);
-  const auto away = [](const at::Tensor& centre, const at::Tensor& places) { return (places - centre.unsqueeze(-1).unsqueeze(-1)).square(); };
+  const at::Tensor columns = at::arange(kColumns, objects.options()),
+                   rows = at::arange(kRows, objects.options()).unsqueeze(-1);
+  const auto away = [](const at::Tensor& centre, const at::Tensor& places) {
+    return (places - centre.unsqueeze(-1).unsqueeze(-1)).square();
+  };
   const at::Tensor width = (radius / 2.5).clamp_min(0.7).unsqueeze(-1).unsqueeze(-1);
-  const at::Tensor bump = ((away(column, columns) + away(row, rows)) / (-2 * width.square())).exp() * truth.there.unsqueeze(-1).unsqueeze(-1);
-  const at::Tensor kinds = at::one_hot(truth.shape, kScorerShapes).to(at::kFloat).unsqueeze(-1).unsqueeze(-1);  // [N, 3, 6, 1, 1]
+  const at::Tensor bump = ((away(column, columns) + away(row, rows)) / (-2 * width.square())).exp() *
+                          truth.there.unsqueeze(-1).unsqueeze(-1);
+  const at::Tensor kinds =
+      at::one_hot(truth.shape, kScorerShapes).to(at::kFloat).unsqueeze(-1).unsqueeze(-1);  // [N, 3, 6, 1, 1]
   truth.heat = (bump.unsqueeze(2) * kinds).amax(1);
   return truth;
 }
@@ -81,8 +86,10 @@ NamedScalars detection_losses(const at::Tensor& detections, const at::Tensor& ob
   const at::Tensor places = truth.cell.unsqueeze(1).expand({-1, out.size(1), -1});
   const at::Tensor at_centre = out.flatten(2).gather(2, places).transpose(1, 2);  // [N, 3, 17]
   const at::Tensor color = cross_entropy(at_centre.narrow(-1, kScorerShapes, kScorerColors), truth.color);
-  const at::Tensor box = at::smooth_l1_loss(at_centre.narrow(-1, kScorerShapes + kScorerColors, 3), truth.box, 0, 0.2).sum(-1);
-  return {{"heat", -(right.sum() + wrong.sum()) / count}, {"color", (color * truth.there).sum() / count},
+  const at::Tensor box =
+      at::smooth_l1_loss(at_centre.narrow(-1, kScorerShapes + kScorerColors, 3), truth.box, 0, 0.2).sum(-1);
+  return {{"heat", -(right.sum() + wrong.sum()) / count},
+          {"color", (color * truth.there).sum() / count},
           {"box", (box * truth.there).sum() / count}};
 }
 
@@ -90,7 +97,8 @@ NamedScalars detection_losses(const at::Tensor& detections, const at::Tensor& ob
 at::Tensor contrast(const at::Tensor& features, const at::Tensor& key) {
   const at::Tensor z = unit(features);
   const at::Tensor logits = at::matmul(z.select(1, 1), z.select(1, 6).t()) / kTemperature;
-  const at::Tensor same = key.unsqueeze(0).eq(key.unsqueeze(1)).logical_and(at::eye(key.size(0), logits.options()).eq(0));
+  const at::Tensor same =
+      key.unsqueeze(0).eq(key.unsqueeze(1)).logical_and(at::eye(key.size(0), logits.options()).eq(0));
   const at::Tensor masked = logits.masked_fill(same, -1e4);
   const at::Tensor spread = 1 - (z * unit(z.mean(1, /*keepdim=*/true))).sum(-1);
   return cross_entropy(masked, at::arange(key.size(0), key.options())).mean() + 4 * spread.mean();
@@ -115,21 +123,28 @@ at::Tensor odd_loss(const at::Tensor& features, const at::Tensor& damaged, const
   return (cosine(features.mean(1), damaged) - (1 - kCosineOfDamage * severity)).square().mean();
 }
 
-at::Tensor scale_of(const TextNetwork& text, int64_t index) { return text.scales().to(at::kFloat)[index].clamp_max(kMostScale); }
+at::Tensor scale_of(const TextNetwork& text, int64_t index) {
+  return text.scales().to(at::kFloat)[index].clamp_max(kMostScale);
+}
 
-NamedScalars video_losses(const ScorerNetworks& networks, const ScorerBatch& batch, const VideoOutputs& video, uint64_t seed) {
+NamedScalars video_losses(const ScorerNetworks& networks, const ScorerBatch& batch, const VideoOutputs& video,
+                          uint64_t seed) {
   const TextOutputs texts = networks.text.forward(batch.texts.flatten(0, 1));
   const at::Tensor v = unit(video.whole), t = unit(texts.whole).view({v.size(0), kScorerTexts, -1});
   const at::Tensor others = (v.unsqueeze(1) * t.slice(1, 1)).sum(-1);
   const at::Tensor scale = scale_of(networks.text, 0), square = at::matmul(v, t.select(1, 0).t());
   const at::Tensor own = at::arange(v.size(0), batch.temporal.options());
-  const at::Tensor whole = cross_entropy(scale * at::cat({square, others}, 1), own) + cross_entropy(scale * square.t(), own);
+  const at::Tensor whole =
+      cross_entropy(scale * at::cat({square, others}, 1), own) + cross_entropy(scale * square.t(), own);
   const at::Tensor phrases = scorer_tokens(temporal_texts(seed)).to(v.device());
   const at::Tensor temporal = cross_entropy(
-      scale_of(networks.text, 1) * at::matmul(unit(video.temporal), unit(networks.text.forward(phrases).temporal).t()), batch.temporal);
+      scale_of(networks.text, 1) * at::matmul(unit(video.temporal), unit(networks.text.forward(phrases).temporal).t()),
+      batch.temporal);
   const at::Tensor motion =
-      at::binary_cross_entropy_with_logits(video.motion.to(at::kFloat), batch.motion, {}, {}, at::Reduction::None).mean(-1);
-  return {{"whole", weighted_mean(whole, batch.shown)}, {"temporal", weighted_mean(temporal, batch.shown)},
+      at::binary_cross_entropy_with_logits(video.motion.to(at::kFloat), batch.motion, {}, {}, at::Reduction::None)
+          .mean(-1);
+  return {{"whole", weighted_mean(whole, batch.shown)},
+          {"temporal", weighted_mean(temporal, batch.shown)},
           {"motion", weighted_mean(motion, batch.shown) * 8}};
 }
 
@@ -146,7 +161,8 @@ at::Tensor flow_weight(const at::Tensor& truth) {
 
 FlowNetwork::Flow flow_of_pairs(const ScorerNetworks& networks, const at::Tensor& images, const at::Tensor& pair) {
   const at::Tensor clip = at::arange(images.size(0), pair.options());
-  return networks.flow.flow(networks.flow.encode(images.index({clip, pair})), networks.flow.encode(images.select(1, kScorerFrames)));
+  return networks.flow.flow(networks.flow.encode(images.index({clip, pair})),
+                            networks.flow.encode(images.select(1, kScorerFrames)));
 }
 
 at::Tensor flow_loss(const FlowNetwork::Flow& flow, const at::Tensor& truth) {
@@ -163,7 +179,8 @@ struct Graded {
 
 Graded graded_frames(const at::Tensor& clips, uint64_t seed) {
   SceneRandom random(seed);
-  const int64_t place = random.below(kScorerFrames), other = (place + 1 + random.below(kScorerFrames - 1)) % kScorerFrames;
+  const int64_t place = random.below(kScorerFrames),
+                other = (place + 1 + random.below(kScorerFrames - 1)) % kScorerFrames;
   const Degraded form = degrade_form(clips.select(1, place), clips.select(1, other), random.next());
   const Degraded imaging = degrade_imaging(form.frames, 1, random.next());
   return {imaging.frames, 1 - imaging.severity, 1 - form.severity};
@@ -171,7 +188,8 @@ Graded graded_frames(const at::Tensor& clips, uint64_t seed) {
 
 }  // namespace
 
-MicroBatch scorer_losses(const ScorerNetworks& networks, const ScorerBatch& batch, at::ScalarType dtype, uint64_t seed) {
+MicroBatch scorer_losses(const ScorerNetworks& networks, const ScorerBatch& batch, at::ScalarType dtype,
+                         uint64_t seed) {
   SceneRandom random(seed);
   const int64_t clips = batch.frames.size(0), frames = batch.frames.size(1);
   const at::Tensor clean = batch.frames.to(at::kFloat) / 255;
@@ -186,7 +204,9 @@ MicroBatch scorer_losses(const ScorerNetworks& networks, const ScorerBatch& batc
     sizes.insert(sizes.begin() + 1, frames);
     return first.view(sizes);
   };
-  const auto of_odd = [&](const at::Tensor& x, int64_t index) { return x.slice(0, clips * (frames + index), clips * (frames + index + 1)); };
+  const auto of_odd = [&](const at::Tensor& x, int64_t index) {
+    return x.slice(0, clips * (frames + index), clips * (frames + index + 1));
+  };
   NamedScalars terms = detection_losses(out.detections.slice(0, 0, clips * frames), batch.objects.flatten(0, 1));
   const at::Tensor subject = of_clips(out.subject), background = of_clips(out.background);
   const at::Tensor attributes = batch.attributes.unsqueeze(1).expand({-1, frames, -1});
@@ -199,7 +219,8 @@ MicroBatch scorer_losses(const ScorerNetworks& networks, const ScorerBatch& batc
                                     odd_loss(background, of_odd(out.background, 0), odd.severity)));
   const at::Tensor swapped = (cosine(subject.mean(1), of_odd(out.subject, 1)) - kOtherColors).clamp_min(0);
   terms.emplace_back("swapped", weighted_mean(swapped, batch.shown));
-  const at::Tensor style = cross_entropy(style_logits(networks, of_clips(out.style)), batch.style.unsqueeze(1).expand({-1, frames}));
+  const at::Tensor style =
+      cross_entropy(style_logits(networks, of_clips(out.style)), batch.style.unsqueeze(1).expand({-1, frames}));
   terms.emplace_back("style", weighted_mean(style.mean(1), batch.shown));
   const auto of_video = [&](const at::Tensor& x) { return of_clips(x).slice(1, 0, kScorerFrames); };
   const VideoOutputs video = networks.video.forward(of_video(out.map), object_paths(of_video(out.detections)));
@@ -256,7 +277,8 @@ DetectionFigures detection_figures(const at::Tensor& detections, const at::Tenso
 
 }  // namespace
 
-NamedValues scorer_figures(const ScorerNetworks& networks, const ScorerBatch& batch, at::ScalarType dtype, uint64_t seed) {
+NamedValues scorer_figures(const ScorerNetworks& networks, const ScorerBatch& batch, at::ScalarType dtype,
+                           uint64_t seed) {
   const int64_t clips = batch.frames.size(0), frames = batch.frames.size(1);
   const double count = static_cast<double>(clips), shown = total(batch.shown);
   const at::Tensor clean = batch.frames.to(at::kFloat) / 255;
@@ -282,7 +304,8 @@ NamedValues scorer_figures(const ScorerNetworks& networks, const ScorerBatch& ba
   const at::Tensor sure = video.motion.to(at::kFloat).gather(1, best).squeeze(1).sigmoid().ge(0.85);
   const at::Tensor style = style_logits(networks, per_clip(out.style).select(1, 3)).argmax(-1).eq(batch.style);
   const at::Tensor scene = per_clip(out.background_logits).select(1, 3).argmax(-1).eq(batch.background);
-  const at::Tensor error = (flow_of_pairs(networks, per_clip(images), batch.pair).fine - batch.flow).norm(2, 1, /*keepdim=*/true);
+  const at::Tensor error =
+      (flow_of_pairs(networks, per_clip(images), batch.pair).fine - batch.flow).norm(2, 1, /*keepdim=*/true);
   const at::Tensor on_objects = flow_weight(batch.flow).gt(1).to(at::kFloat);
   const Graded graded = graded_frames(clean, seed);
   const at::Tensor quality = networks.quality.forward(images_of(graded.images, dtype)).to(at::kFloat).sigmoid();

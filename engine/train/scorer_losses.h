@@ -11,6 +11,7 @@ namespace vorta::engine {
 MicroBatch scorer_losses(const ScorerNetworks& networks, const ScorerBatch& batch, at::ScalarType dtype, uint64_t seed);
 
 /// Sums over the clips of one held-out batch of what the networks get right; divided by "clips" at the end.
-NamedValues scorer_figures(const ScorerNetworks& networks, const ScorerBatch& batch, at::ScalarType dtype, uint64_t seed);
+NamedValues scorer_figures(const ScorerNetworks& networks, const ScorerBatch& batch, at::ScalarType dtype,
+                           uint64_t seed);
 
 }  // namespace vorta::engine

@@ -23,14 +23,14 @@ namespace {
 
 constexpr uint64_t kScorerHeldOut = 5;  // seed of the evaluation's clips, the same in every run
 
-
 // Rendered batches by number: some ahead of their use, some kept after it.
 class BatchMemory {
  public:
   BatchMemory(const ScorerTraining& training, at::Device device) : training_(training), device_(device) {}
 
   const ScorerBatch& take(int64_t number) {
-    for (int64_t next = number; next < std::min(number + training_.render_ahead, training_.options.steps); ++next) start(next);
+    for (int64_t next = number; next < std::min(number + training_.render_ahead, training_.options.steps); ++next)
+      start(next);
     while (!kept_.empty() && kept_.begin()->first < number - training_.memory) kept_.erase(kept_.begin());
     return get(number);
   }
@@ -68,7 +68,8 @@ void take_over(TensorMap& made, const std::filesystem::path& file) {
   for (const auto& [name, tensor] : read_checkpoint(file)) {
     const auto known = made.find(name);
     if (known == made.end() || known->second.sizes() != tensor.sizes()) {
-      throw DataError(file.string(), fmt::format("expected the scorers' tensors, found '{}' of shape {}", name, c10::str(tensor.sizes())));
+      throw DataError(file.string(), fmt::format("expected the scorers' tensors, found '{}' of shape {}", name,
+                                                 c10::str(tensor.sizes())));
     }
     known->second.copy_(tensor);
   }
@@ -77,7 +78,9 @@ void take_over(TensorMap& made, const std::filesystem::path& file) {
 class ScorerJob {
  public:
   explicit ScorerJob(const ScorerTraining& training)
-      : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
+      : training_(training),
+        device_(open_device(training.options.device)),
+        dtype_(parse_train_dtype(training.options.dtype)),
         memory_(training, device_) {
     if (training.options.replicas != 1 || training.options.accumulate != 1) {
       throw ConfigError("--accumulate", "expected 1: the scorers are small enough for one device and one batch a step");
@@ -86,15 +89,17 @@ class ScorerJob {
       throw ConfigError("--batch", "expected at least 2 clips a step, no fewer than 0 batches again, and 1 kept");
     }
     TensorMap made;
-    const ScorerNetworks drawn(ParameterSource(made, generator_on(at::kCPU, derive_seed(training.options.seed, SeedStream::kInit, 0))),
-                               vocabulary_size());
+    const ScorerNetworks drawn(
+        ParameterSource(made, generator_on(at::kCPU, derive_seed(training.options.seed, SeedStream::kInit, 0))),
+        vocabulary_size());
     if (!training.init.empty()) take_over(made, training.init / "scorers.safetensors");
     for (const auto& [name, tensor] : made) {
       if (!training.only.empty() && !name.starts_with(training.only + ".")) fixed_.emplace(name, tensor.to(device_));
     }
     for (const auto& [name, tensor] : fixed_) made.erase(name);
     if (made.empty()) {
-      throw ConfigError("--only", fmt::format("expected frame, quality, video, text or flow, found '{}'", training.only));
+      throw ConfigError("--only",
+                        fmt::format("expected frame, quality, video, text or flow, found '{}'", training.only));
     }
     parameters_ = trainable(made, training.options.device);
   }
@@ -134,7 +139,8 @@ class ScorerJob {
 
   MicroBatch forward(int64_t step, const TensorMap& weights) {
     const ScorerBatch batch = clips_of(step);
-    return scorer_losses(networks(weights), batch, dtype_, derive_seed(training_.options.seed, SeedStream::kDamage, static_cast<uint64_t>(step)));
+    return scorer_losses(networks(weights), batch, dtype_,
+                         derive_seed(training_.options.seed, SeedStream::kDamage, static_cast<uint64_t>(step)));
   }
 
   NamedValues evaluate(const TensorMap& weights) const {
@@ -144,7 +150,8 @@ class ScorerJob {
     const int64_t batches = std::max<int64_t>(1, training_.evaluation_clips / kClips);
     std::vector<std::future<ScorerBatch>> rendered;
     for (int64_t i = 0; i < batches; ++i) {
-      rendered.push_back(std::async(std::launch::async, [i] { return scorer_batch(kScorerHeldOut, i, kClips, Split::kHeldOut); }));
+      rendered.push_back(
+          std::async(std::launch::async, [i] { return scorer_batch(kScorerHeldOut, i, kClips, Split::kHeldOut); }));
     }
     NamedValues means;
     for (int64_t i = 0; i < batches; ++i) {

@@ -37,8 +37,8 @@ Polygon star() {
 Polygon cross() {
   constexpr double kArm = 0.34;
   constexpr double kLength = 1.05;
-  return {{-kArm, -kLength}, {kArm, -kLength}, {kArm, -kArm},  {kLength, -kArm}, {kLength, kArm},   {kArm, kArm},
-          {kArm, kLength},   {-kArm, kLength}, {-kArm, kArm},  {-kLength, kArm}, {-kLength, -kArm}, {-kArm, -kArm}};
+  return {{-kArm, -kLength}, {kArm, -kLength}, {kArm, -kArm}, {kLength, -kArm}, {kLength, kArm},   {kArm, kArm},
+          {kArm, kLength},   {-kArm, kLength}, {-kArm, kArm}, {-kLength, kArm}, {-kLength, -kArm}, {-kArm, -kArm}};
 }
 
 const Polygon& polygon_of(ShapeKind shape) {

@@ -25,8 +25,10 @@ WanTransformerConfig read_teacher_config(const std::filesystem::path& path) {
   const nlohmann::json config = read_json_file(path);
   const std::string kind = config.is_object() ? config.value("_class_name", std::string(kTeacherClass)) : "";
   if (kind != kTeacherClass) {
-    throw ConfigError("--model", fmt::format("{}: expected a {}, the kind whose students and adapted weights are trained; "
-                                             "found \"{}\"", path.string(), kTeacherClass, kind));
+    throw ConfigError("--model",
+                      fmt::format("{}: expected a {}, the kind whose students and adapted weights are trained; "
+                                  "found \"{}\"",
+                                  path.string(), kTeacherClass, kind));
   }
   return parse_wan_config(config, path.string() + "#");
 }
@@ -79,10 +81,7 @@ FlowSample Teacher::sample(const Lesson& lesson, const at::Tensor& sigmas, const
                       generator_on(replica.device, lesson.noise_seed + 1));
 }
 
-at::Tensor Teacher::guided(const Replica& replica,
-                           const at::Tensor& x,
-                           const at::Tensor& sigmas,
-                           const Lesson& lesson,
+at::Tensor Teacher::guided(const Replica& replica, const at::Tensor& x, const at::Tensor& sigmas, const Lesson& lesson,
                            double guidance) const {
   const at::NoGradGuard no_grad;
   const at::Tensor both = dense_velocity(transformer(replica), at::cat({x, x}), at::cat({sigmas, sigmas}),
@@ -90,9 +89,7 @@ at::Tensor Teacher::guided(const Replica& replica,
   return guided_velocity(both, guidance);
 }
 
-at::Tensor dense_velocity(WanTransformer& network,
-                          const at::Tensor& x,
-                          const at::Tensor& sigmas,
+at::Tensor dense_velocity(WanTransformer& network, const at::Tensor& x, const at::Tensor& sigmas,
                           const at::Tensor& text) {
   const auto dense = make_attention("dense", {});
   dense->plan(network.token_grid({x.size(2), x.size(3), x.size(4)}));

@@ -37,8 +37,8 @@ struct Lesson {
   uint64_t noise_seed = 0;
 };
 
-/// The frozen networks of a model folder and the clips that lessons are about. Transformer and text encoder have a copy for
-/// each replica, with fused weights, so they are used without gradients.
+/// The frozen networks of a model folder and the clips that lessons are about. Transformer and text encoder have a copy
+/// for each replica, with fused weights, so they are used without gradients.
 class Teacher {
  public:
   /// `setup` must outlive the teacher.
@@ -60,10 +60,7 @@ class Teacher {
   /// The lesson's clips at their noise levels. sigmas [B] -> noisy samples and what a flow's velocity is there.
   FlowSample sample(const Lesson& lesson, const at::Tensor& sigmas, const Replica& replica) const;
   /// Classifier-free guidance in one call of twice the batch. x [B, C, T, H, W] fp32, sigmas [B] -> velocity, fp32.
-  at::Tensor guided(const Replica& replica,
-                    const at::Tensor& x,
-                    const at::Tensor& sigmas,
-                    const Lesson& lesson,
+  at::Tensor guided(const Replica& replica, const at::Tensor& x, const at::Tensor& sigmas, const Lesson& lesson,
                     double guidance) const;
 
  private:
@@ -84,9 +81,7 @@ class Teacher {
 };
 
 /// With dense attention, in the network's dtype. x [B, C, T, H, W] fp32, sigmas [B], text [B, S, M] -> velocity, fp32.
-at::Tensor dense_velocity(WanTransformer& network,
-                          const at::Tensor& x,
-                          const at::Tensor& sigmas,
+at::Tensor dense_velocity(WanTransformer& network, const at::Tensor& x, const at::Tensor& sigmas,
                           const at::Tensor& text);
 
 }  // namespace vorta::engine

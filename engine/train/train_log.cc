@@ -16,7 +16,10 @@
 namespace vorta::engine {
 
 TrainLog::TrainLog(std::filesystem::path file, std::string job, int64_t first_step, int64_t steps)
-    : file_(std::move(file)), job_(std::move(job)), first_step_(first_step), steps_(steps),
+    : file_(std::move(file)),
+      job_(std::move(job)),
+      first_step_(first_step),
+      steps_(steps),
       start_(std::chrono::steady_clock::now()) {
   if (!std::filesystem::exists(file_)) return;
   std::istringstream old(read_file(file_));
@@ -45,7 +48,8 @@ void TrainLog::step(int64_t step, const Values& values) {
   const double done = static_cast<double>(step + 1 - first_step_), per_step = seconds() / std::max(1.0, done);
   std::string text = fmt::format("train {} {}/{}", job_, step + 1, steps_);
   for (const auto& [name, value] : values) text += fmt::format(" {} {:.4g}", name, value);
-  text += fmt::format(" | {:.2f} s/step, {:.1f} min left", per_step, per_step * static_cast<double>(steps_ - step - 1) / 60);
+  text += fmt::format(" | {:.2f} s/step, {:.1f} min left", per_step,
+                      per_step * static_cast<double>(steps_ - step - 1) / 60);
   log_info(text);
 }
 

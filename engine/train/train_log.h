@@ -10,8 +10,8 @@
 
 namespace vorta::engine {
 
-/// The loss log `<output>/log.jsonl`, one JSON object a line (kind "step" or "evaluation"), and a progress line with the
-/// time left on stderr.
+/// The loss log `<output>/log.jsonl`, one JSON object a line (kind "step" or "evaluation"), and a progress line with
+/// the time left on stderr.
 class TrainLog {
  public:
   /// Appends to an existing log; lines of steps from `first_step` on (of a run that was cut off) are dropped first.

@@ -76,8 +76,8 @@ void restore(const TrainCheckpoint& checkpoint, const TensorMap& parameters, con
   for (const auto& [name, parameter] : parameters) {
     const auto found = checkpoint.parameters.find(name);
     if (found == checkpoint.parameters.end() || found->second.sizes() != parameter.sizes()) {
-      throw DataError(source, fmt::format("expected a parameter '{}' of shape {}, found another model's checkpoint", name,
-                                          c10::str(parameter.sizes())));
+      throw DataError(source, fmt::format("expected a parameter '{}' of shape {}, found another model's checkpoint",
+                                          name, c10::str(parameter.sizes())));
     }
     at::Tensor target = parameter;
     target.copy_(found->second);
@@ -108,7 +108,10 @@ TensorMap others(const TensorMap& parameters, const TrainOptions& options) {
 class Run {
  public:
   Run(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters)
-      : options_(options), job_(job), parameters_(parameters), replicas_(parameters, options.device, options.replicas),
+      : options_(options),
+        job_(job),
+        parameters_(parameters),
+        replicas_(parameters, options.device, options.replicas),
         adamw_(others(parameters, options), options.adamw) {
     if (options.muon) muon_.emplace(block_matrices(parameters), *options.muon);
     if (options.average_decay > 0) average_.emplace(parameters, options.average_decay);
@@ -151,8 +154,8 @@ class Run {
     const auto checkpoint = read_newest_checkpoint(dir);
     if (!checkpoint) return;
     if (checkpoint->job != job_.name || checkpoint->seed != options_.seed) {
-      throw DataError(dir.string(), fmt::format("expected a checkpoint of '{}' with seed {}, found '{}' with seed {}", job_.name,
-                                                options_.seed, checkpoint->job, checkpoint->seed));
+      throw DataError(dir.string(), fmt::format("expected a checkpoint of '{}' with seed {}, found '{}' with seed {}",
+                                                job_.name, options_.seed, checkpoint->job, checkpoint->seed));
     }
     restore(*checkpoint, parameters_, dir.string());
     adamw_.load(checkpoint->optimizer, checkpoint->step, dir.string());
@@ -216,8 +219,8 @@ class Run {
 
   void save() const {
     if (const auto loss = means_.peek("loss")) require_finite(*loss);
-    TrainCheckpoint checkpoint{job_.name, options_.seed, step_, seconds_before_ + log_->seconds(), parameters_,
-                               adamw_.state(), {}};
+    TrainCheckpoint checkpoint{job_.name,   options_.seed,  step_, seconds_before_ + log_->seconds(),
+                               parameters_, adamw_.state(), {}};
     if (muon_) checkpoint.optimizer.merge(muon_->state());
     if (average_) checkpoint.averages = average_->averages();
     write_train_checkpoint(options_.output / "ckpt", checkpoint);
@@ -241,8 +244,8 @@ class Run {
 TrainSummary run_training(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters) {
   VORTA_CHECK(options.accumulate > 0 && options.log_every > 0, "accumulate and log_every must be positive");
   if (options.replicas < 1 || options.accumulate % options.replicas != 0) {
-    throw ConfigError("--replicas", fmt::format("expected a divisor of --accumulate, which is {}, found {}", options.accumulate,
-                                                options.replicas));
+    throw ConfigError("--replicas", fmt::format("expected a divisor of --accumulate, which is {}, found {}",
+                                                options.accumulate, options.replicas));
   }
   const at::AutoGradMode with_grad(true);
   return Run(options, job, parameters).go();
@@ -264,7 +267,8 @@ TensorMap trainable(const TensorMap& weights, const std::string& device) {
   const at::Device where = open_device(device);
   TensorMap leaves;
   for (const auto& [name, tensor] : weights) {
-    leaves[name] = tensor.detach().to(where, at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous().requires_grad_(true);
+    leaves[name] =
+        tensor.detach().to(where, at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous().requires_grad_(true);
   }
   return leaves;
 }

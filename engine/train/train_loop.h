@@ -60,7 +60,8 @@ struct TrainJob {
   /// The loss of one micro-batch by one copy of the parameters; replicas call it at the same time.
   std::function<MicroBatch(int64_t step, int64_t micro, const Replica& replica)> forward;
   std::function<NamedValues(const TensorMap& weights, int64_t step)> evaluate;   // may be empty
-  std::function<void(const TensorMap& weights, int64_t step)> export_weights;    // after evaluations, at the end and when stopped
+  std::function<void(const TensorMap& weights, int64_t step)>
+      export_weights;    // after evaluations, at the end and when stopped
 };
 
 struct TrainSummary {
@@ -75,8 +76,8 @@ struct TrainSummary {
 /// ConfigError when the loss stops being finite (seen at the next log line, before anything is saved).
 TrainSummary run_training(const TrainOptions& options, const TrainJob& job, const TensorMap& parameters);
 
-/// What random numbers of a run are for: the streams of derive_seed. Numbers differ within a trainer, and are those that
-/// the embedded weights were trained with.
+/// What random numbers of a run are for: the streams of derive_seed. Numbers differ within a trainer, and are those
+/// that the embedded weights were trained with.
 struct SeedStream {
   static constexpr uint64_t kInit = 1;      // weights to start from
   static constexpr uint64_t kScenes = 2;    // which clips, or scenes

@@ -42,7 +42,8 @@ at::Tensor difference_loss(const at::Tensor& error) {
   at::Tensor loss = at::zeros({}, error.options());
   for (int64_t axis = 2; axis < 5; ++axis) {
     if (error.size(axis) < 2) continue;
-    loss = loss + (error.narrow(axis, 1, error.size(axis) - 1) - error.narrow(axis, 0, error.size(axis) - 1)).abs().mean();
+    loss =
+        loss + (error.narrow(axis, 1, error.size(axis) - 1) - error.narrow(axis, 0, error.size(axis) - 1)).abs().mean();
   }
   return loss;
 }
@@ -50,7 +51,9 @@ at::Tensor difference_loss(const at::Tensor& error) {
 class VaeJob {
  public:
   explicit VaeJob(const VaeTraining& training)
-      : training_(training), device_(open_device(training.options.device)), dtype_(parse_train_dtype(training.options.dtype)),
+      : training_(training),
+        device_(open_device(training.options.device)),
+        dtype_(parse_train_dtype(training.options.dtype)),
         crops_([this](int64_t number) { return render_crops(number); }, training.render_ahead,
                training.options.steps * training.options.accumulate) {
     if (training.freeze_encoder && training.initial_vae.empty()) {
@@ -71,13 +74,17 @@ class VaeJob {
  private:
   TensorMap initial_weights() const {
     if (!training_.initial_vae.empty()) return read_weight_folder(training_.initial_vae);
-    return WanVae::random_weights(training_.config, generator_on(at::kCPU, derive_seed(training_.options.seed, SeedStream::kInit, 0)));
+    return WanVae::random_weights(training_.config,
+                                  generator_on(at::kCPU, derive_seed(training_.options.seed, SeedStream::kInit, 0)));
   }
 
   // Built anew from the parameters each step: with bf16 the cast is then part of the graph.
   WanVae network(const TensorMap& weights) const {
     const Placement placement{dtype_, weights.begin()->second.device()};
-    return {training_.config, WeightReader(weights, "the vae in training", placement), dtype_, {.chunk_latent_frames = -1, .tiling = std::nullopt}};
+    return {training_.config,
+            WeightReader(weights, "the vae in training", placement),
+            dtype_,
+            {.chunk_latent_frames = -1, .tiling = std::nullopt}};
   }
 
   // A pure function of the number of the micro-batch.
@@ -87,7 +94,9 @@ class VaeJob {
     SceneRandom random(derive_seed(training_.options.seed, SeedStream::kCrop, index));
     std::vector<Scene> scenes;
     for (int64_t i = 0; i < stage.batch; ++i) {
-      scenes.push_back(random_scene(derive_seed(training_.options.seed, SeedStream::kScenes, index * 1024 + static_cast<uint64_t>(i)), Split::kTrain));
+      scenes.push_back(random_scene(
+          derive_seed(training_.options.seed, SeedStream::kScenes, index * 1024 + static_cast<uint64_t>(i)),
+          Split::kTrain));
     }
     const Window window = random_window(training_.clip, stage, training_.config.spatial_factor(), random);
     return render_batch(scenes, training_.clip, window);
@@ -99,7 +108,8 @@ class VaeJob {
     const WanVae vae = network(replica.parameters);
     const VaeMoments moments = encode(vae, video);
     const uint64_t noise_seed = derive_seed(training_.options.seed, SeedStream::kNoise, static_cast<uint64_t>(number));
-    const at::Tensor noise = at::randn(moments.mean.sizes(), generator_on(replica.device, noise_seed), moments.mean.options());
+    const at::Tensor noise =
+        at::randn(moments.mean.sizes(), generator_on(replica.device, noise_seed), moments.mean.options());
     const at::Tensor decoded = vae.decode_unclamped(moments.mean + (0.5 * moments.log_variance).exp() * noise);
     return losses(video, decoded, moments);
   }
@@ -123,8 +133,7 @@ class VaeJob {
     const at::Tensor weight = pixel_weights(video);
     const at::Tensor error = decoded - video;
     const at::Tensor l1 = (error.abs() * weight).mean(), mse = (error.square() * weight).mean();
-    const at::Tensor kl =
-        0.5 * (moments.mean.square() + moments.log_variance.exp() - 1 - moments.log_variance).mean();
+    const at::Tensor kl = 0.5 * (moments.mean.square() + moments.log_variance.exp() - 1 - moments.log_variance).mean();
     const at::Tensor loss = l1 + mse + training_.difference_weight * difference_loss(error) + training_.kl_weight * kl;
     // Peak to peak is 2 in -1..1.
     const at::Tensor psnr = -10 * at::log10(error.detach().square().mean() / 4);
@@ -144,15 +153,20 @@ class VaeJob {
       psnr += values.sum().item<double>() / static_cast<double>(training_.evaluation_clips);
       worst = std::min(worst, values.min().item<double>());
       for (const Verdict& verdict : judge_batch(again, scenes)) verdicts.push_back(verdict);
-      if (first == 0) save_sample(training_.options.output / "samples", fmt::format("step-{:06}", step), at::cat({video, again}, 3));
+      if (first == 0)
+        save_sample(training_.options.output / "samples", fmt::format("step-{:06}", step), at::cat({video, again}, 3));
     }
     const CheckerScore score = score_of(verdicts);
-    return {{"psnr_held_out", psnr}, {"psnr_worst", worst}, {"checker_color", score.color},
-            {"checker_shape_and_color", score.shape_and_color}, {"checker_motion", score.motion}};
+    return {{"psnr_held_out", psnr},
+            {"psnr_worst", worst},
+            {"checker_color", score.color},
+            {"checker_shape_and_color", score.shape_and_color},
+            {"checker_motion", score.motion}};
   }
 
   void export_weights(const TensorMap& weights) const {
-    const WanVaeConfig config = training_.freeze_encoder ? read_wan_vae_config(training_.initial_vae / "config.json") : measured(weights);
+    const WanVaeConfig config =
+        training_.freeze_encoder ? read_wan_vae_config(training_.initial_vae / "config.json") : measured(weights);
     write_component(training_.options.output / "vae", to_json(config), weights, "diffusion_pytorch_model");
   }
 
@@ -163,7 +177,10 @@ class VaeJob {
     at::Tensor sum, squares;
     int64_t count = 0;
     for (int64_t i = 0; i < training_.statistics_clips; ++i) {
-      const at::Tensor video = render_batch(scenes_of(derive_seed(training_.options.seed, SeedStream::kScenes, static_cast<uint64_t>(i)), 1, Split::kTrain), training_.clip);
+      const at::Tensor video =
+          render_batch(scenes_of(derive_seed(training_.options.seed, SeedStream::kScenes, static_cast<uint64_t>(i)), 1,
+                                 Split::kTrain),
+                       training_.clip);
       const at::Tensor mean = vae.encode_moments(video.to(device_)).mean.to(at::kCPU, at::kDouble);
       const at::Tensor flat = mean.transpose(0, 1).flatten(1);
       sum = sum.defined() ? sum + flat.sum(1) : flat.sum(1);

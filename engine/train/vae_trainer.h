@@ -25,7 +25,8 @@ struct VaeStage {
 struct VaeTraining {
   TrainOptions options;
   std::filesystem::path initial_vae;  // a folder to start from; empty: random weights
-  bool freeze_encoder = false;  // train the decoder alone, so that latents and their statistics stay those of initial_vae
+  bool freeze_encoder =
+      false;  // train the decoder alone, so that latents and their statistics stay those of initial_vae
   WanVaeConfig config;       // latents_mean and latents_std are measured at the end
   ClipSize clip = kEmbeddedClip;
   std::vector<VaeStage> stages{{0, 64, 64, 6}, {0.35, 80, 96, 6}, {0.85, 0, 0, 2}};

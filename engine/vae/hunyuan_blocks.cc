@@ -23,7 +23,9 @@ at::Tensor repeat_each(const at::Tensor& x, int64_t axis, int64_t times) {
 GroupNormSilu::GroupNormSilu(const WeightReader& weights, int64_t channels, int64_t groups)
     : groups_(groups), weight_(weights.take("weight", {channels})), bias_(weights.take("bias", {channels})) {}
 
-at::Tensor GroupNormSilu::norm(const at::Tensor& x) const { return at::group_norm(x, groups_, weight_, bias_, kGroupNormEps); }
+at::Tensor GroupNormSilu::norm(const at::Tensor& x) const {
+  return at::group_norm(x, groups_, weight_, bias_, kGroupNormEps);
+}
 at::Tensor GroupNormSilu::forward(const at::Tensor& x) const { return at::silu(norm(x)); }
 
 ReplicateConv3d::ReplicateConv3d(const WeightReader& weights, const Shape& shape)
@@ -35,8 +37,7 @@ ReplicateConv3d::ReplicateConv3d(const WeightReader& weights, const Shape& shape
 
 at::Tensor ReplicateConv3d::forward(const at::Tensor& x) const {
   const int64_t side = kernel_ / 2;
-  const at::Tensor padded =
-      kernel_ == 1 ? x : at::replication_pad3d(x, {side, side, side, side, kernel_ - 1, 0});
+  const at::Tensor padded = kernel_ == 1 ? x : at::replication_pad3d(x, {side, side, side, side, kernel_ - 1, 0});
   return convolution(padded, weight_, bias_, stride_, {0, 0, 0});
 }
 

@@ -11,8 +11,8 @@
 
 namespace vorta::engine {
 
-/// Blocks of the HunyuanVideo VAE (diffusers 0.33.1, autoencoder_kl_hunyuan_video.py). All take and give [B, C, T, H, W]
-/// in the dtype of the weights.
+/// Blocks of the HunyuanVideo VAE (diffusers 0.33.1, autoencoder_kl_hunyuan_video.py). All take and give [B, C, T, H,
+/// W] in the dtype of the weights.
 
 /// SiLU of a group norm with affine weights.
 class GroupNormSilu {
@@ -43,7 +43,7 @@ class ReplicateConv3d {
   int64_t kernel_;
   std::array<int64_t, 3> stride_;
   at::Tensor weight_;  // [out, in, k, k, k]
-  at::Tensor bias_;    // [out]
+  at::Tensor bias_;  // [out]
 };
 
 /// conv(silu(norm(.))) twice, plus the input (through a 1x1x1 convolution when the channels change).

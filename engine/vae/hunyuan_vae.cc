@@ -21,7 +21,8 @@ constexpr int64_t kTileFrames = 16, kStrideFrames = 12;
 
 int64_t last_channels(const HunyuanVaeConfig& config) { return config.channels(config.stages() - 1); }
 
-/// Mixes the last `extent` positions of `previous` into the first ones of `tile`, in place: a ramp from one to the other.
+/// Mixes the last `extent` positions of `previous` into the first ones of `tile`, in place: a ramp from one to the
+/// other.
 void blend_into(const at::Tensor& previous, const at::Tensor& tile, int64_t axis, int64_t extent) {
   const int64_t shared = std::min({previous.size(axis), tile.size(axis), extent});
   if (shared == 0) return;
@@ -147,16 +148,18 @@ at::Tensor HunyuanVae::run_places(const at::Tensor& x, Direction direction) cons
   const int64_t factor = spatial_factor(), height = x.size(3), width = x.size(4);
   const bool decodes = direction == Direction::kDecode;
   const auto tiles_of = [&](int64_t pixels) {
-    const int64_t stride = pixels - tiling.overlap, tile = pixels / factor, step = pixels / factor - tiling.overlap / factor;
-    return decodes ? AxisTiles{tile, step, stride, tiling.overlap} : AxisTiles{pixels, stride, step, tiling.overlap / factor};
+    const int64_t stride = pixels - tiling.overlap, tile = pixels / factor,
+                  step = pixels / factor - tiling.overlap / factor;
+    return decodes ? AxisTiles{tile, step, stride, tiling.overlap}
+                   : AxisTiles{pixels, stride, step, tiling.overlap / factor};
   };
   const AxisTiles rows = tiles_of(tiling.tile_height), columns = tiles_of(tiling.tile_width);
   std::vector<at::Tensor> above, bands;
   for (int64_t y = 0; y < height; y += rows.stride) {
     std::vector<at::Tensor> row, kept;
     for (int64_t left = 0; left < width; left += columns.stride) {
-      const at::Tensor part = x.narrow(3, y, std::min(rows.size, height - y))
-                                  .narrow(4, left, std::min(columns.size, width - left));
+      const at::Tensor part =
+          x.narrow(3, y, std::min(rows.size, height - y)).narrow(4, left, std::min(columns.size, width - left));
       const at::Tensor tile = run_tile(part, direction);
       if (!above.empty()) blend_into(above[row.size()], tile, 3, rows.shared);
       if (!row.empty()) blend_into(row.back(), tile, 4, columns.shared);
@@ -180,7 +183,8 @@ at::Tensor HunyuanVae::run_times(const at::Tensor& x, Direction direction) const
                                   : AxisTiles{kTileFrames, kStrideFrames, stride, shared / factor};
   const auto is_wide = [&](int64_t height, int64_t width) {
     const int64_t unit = decodes ? spatial_factor() : 1;
-    return options_.tiling && (height > options_.tiling->tile_height / unit || width > options_.tiling->tile_width / unit);
+    return options_.tiling &&
+           (height > options_.tiling->tile_height / unit || width > options_.tiling->tile_width / unit);
   };
   const bool places = is_wide(x.size(3), x.size(4));
   at::Tensor previous;
@@ -214,7 +218,9 @@ at::Tensor HunyuanVae::run(const at::Tensor& x, Direction direction) const {
   return (places ? run_places(x, direction) : run_tile(x, direction)).to(at::kFloat);
 }
 
-at::Tensor HunyuanVae::decode_raw(const at::Tensor& latents) const { return decode_unclamped(latents).clamp(-1.0, 1.0); }
+at::Tensor HunyuanVae::decode_raw(const at::Tensor& latents) const {
+  return decode_unclamped(latents).clamp(-1.0, 1.0);
+}
 
 at::Tensor HunyuanVae::decode_unclamped(const at::Tensor& latents) const {
   ShapeBinder("VAE").bind(latents.sizes(), "latents", fmt::format("B {} T H W", config_.latent_channels));

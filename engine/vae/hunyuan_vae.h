@@ -48,12 +48,14 @@ class HunyuanDecoder {
 };
 
 /// diffusers' AutoencoderKLHunyuanVideo (0.33.1). Long sequences go through in overlapping tiles of 17 frames, as there
-/// whether or not tiling is asked for (VaeOptions::chunk_latent_frames -1: at once); with VaeOptions::tiling, wide and high
-/// ones in spatial tiles too. Tiles blend in place, each with its already blended neighbours. Immutable after construction.
+/// whether or not tiling is asked for (VaeOptions::chunk_latent_frames -1: at once); with VaeOptions::tiling, wide and
+/// high ones in spatial tiles too. Tiles blend in place, each with its already blended neighbours. Immutable after
+/// construction.
 class HunyuanVae final : public VideoVae {
  public:
   /// Takes tensors named as in diffusers and keeps the handles while grad mode is on.
-  HunyuanVae(const HunyuanVaeConfig& config, const WeightReader& weights, at::ScalarType dtype, VaeOptions options = {});
+  HunyuanVae(const HunyuanVaeConfig& config, const WeightReader& weights, at::ScalarType dtype,
+             VaeOptions options = {});
   /// PyTorch's default initialisation, fp32 on the CPU.
   static TensorMap random_weights(const HunyuanVaeConfig& config, const at::Generator& generator);
 
@@ -84,7 +86,7 @@ class HunyuanVae final : public VideoVae {
   VaeOptions options_;
   HunyuanEncoder encoder_;
   HunyuanDecoder decoder_;
-  at::Tensor quant_weight_, quant_bias_;            // [2 z, 2 z, 1, 1, 1]
+  at::Tensor quant_weight_, quant_bias_;  // [2 z, 2 z, 1, 1, 1]
   at::Tensor post_quant_weight_, post_quant_bias_;  // [z, z, 1, 1, 1]
 };
 

@@ -20,7 +20,8 @@ constexpr std::size_t kMostStages = 8;
 
 int64_t channels_or_factor(ObjectReader& reader, std::string_view key, int64_t fallback) {
   const int64_t value = reader.integer(key, fallback);
-  if (value < 1 || value > kMostChannels) reader.fail(key, fmt::format("must be in 1..{}, found {}", kMostChannels, value));
+  if (value < 1 || value > kMostChannels)
+    reader.fail(key, fmt::format("must be in 1..{}, found {}", kMostChannels, value));
   return value;
 }
 
@@ -59,7 +60,8 @@ void refuse_other_than(ObjectReader& reader, std::string_view key, const std::ve
 void check_hunyuan_vae(const ObjectReader& reader, const HunyuanVaeConfig& config) {
   for (const int64_t channels : config.block_out_channels) {
     if (channels % config.norm_num_groups != 0) {
-      reader.fail("norm_num_groups", fmt::format("{} groups do not divide {} channels", config.norm_num_groups, channels));
+      reader.fail("norm_num_groups",
+                  fmt::format("{} groups do not divide {} channels", config.norm_num_groups, channels));
     }
   }
   const int64_t ratio = config.spatial_compression_ratio;
@@ -73,8 +75,9 @@ void check_hunyuan_vae(const ObjectReader& reader, const HunyuanVaeConfig& confi
                 fmt::format("expected a power of two that {} stages can make, found {}", config.stages(), ratio));
   }
   if (config.temporal_compression_ratio != 4 || time != 4) {
-    reader.fail("temporal_compression_ratio", fmt::format("expected 4, made by at least 3 stages, found {} and {} stages",
-                                                          config.temporal_compression_ratio, config.stages()));
+    reader.fail("temporal_compression_ratio",
+                fmt::format("expected 4, made by at least 3 stages, found {} and {} stages",
+                            config.temporal_compression_ratio, config.stages()));
   }
   if (!(config.scaling_factor > 0) || !std::isfinite(config.scaling_factor)) {
     reader.fail("scaling_factor", "expected a channels_or_factor number");
@@ -101,8 +104,10 @@ HunyuanVaeConfig parse_hunyuan_vae_config(const json& object, std::string_view w
   config.layers_per_block = channels_or_factor(reader, "layers_per_block", config.layers_per_block);
   config.norm_num_groups = channels_or_factor(reader, "norm_num_groups", config.norm_num_groups);
   config.scaling_factor = reader.number("scaling_factor", config.scaling_factor);
-  config.spatial_compression_ratio = channels_or_factor(reader, "spatial_compression_ratio", config.spatial_compression_ratio);
-  config.temporal_compression_ratio = channels_or_factor(reader, "temporal_compression_ratio", config.temporal_compression_ratio);
+  config.spatial_compression_ratio =
+      channels_or_factor(reader, "spatial_compression_ratio", config.spatial_compression_ratio);
+  config.temporal_compression_ratio =
+      channels_or_factor(reader, "temporal_compression_ratio", config.temporal_compression_ratio);
   config.mid_block_add_attention = reader.boolean("mid_block_add_attention", config.mid_block_add_attention);
   check_block_types(reader, "down_block_types", "HunyuanVideoDownBlock3D", config.stages());
   check_block_types(reader, "up_block_types", "HunyuanVideoUpBlock3D", config.stages());

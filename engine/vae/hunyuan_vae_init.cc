@@ -14,7 +14,8 @@ namespace {
 
 class HunyuanInitializer {
  public:
-  HunyuanInitializer(const HunyuanVaeConfig& config, at::Generator generator) : config_(config), generator_(std::move(generator)) {}
+  HunyuanInitializer(const HunyuanVaeConfig& config, at::Generator generator)
+      : config_(config), generator_(std::move(generator)) {}
 
   TensorMap run() {
     const int64_t z = config_.latent_channels, last = config_.channels(config_.stages() - 1);
@@ -32,11 +33,13 @@ class HunyuanInitializer {
     norm(name + ".conv_norm_out", end);
     conv(name + ".conv_out", end, out, 3);
     const int64_t middle = config_.channels(config_.stages() - 1);
-    for (const char* block : {"resnets.0", "resnets.1"}) residual(fmt::format("{}.mid_block.{}", name, block), middle, middle);
+    for (const char* block : {"resnets.0", "resnets.1"})
+      residual(fmt::format("{}.mid_block.{}", name, block), middle, middle);
     if (!config_.mid_block_add_attention) return;
     const std::string attention = name + ".mid_block.attentions.0";
     norm(attention + ".group_norm", middle);
-    for (const char* part : {"to_q", "to_k", "to_v", "to_out.0"}) affine(fmt::format("{}.{}", attention, part), {middle, middle});
+    for (const char* part : {"to_q", "to_k", "to_v", "to_out.0"})
+      affine(fmt::format("{}.{}", attention, part), {middle, middle});
   }
 
   void stages(bool decodes) {

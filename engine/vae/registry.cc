@@ -16,8 +16,8 @@
 namespace vorta::engine {
 namespace {
 
-std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options,
-                                   WeightOrigin origin) {
+std::unique_ptr<VideoVae> load_wan(const std::filesystem::path& dir, const Placement& placement,
+                                   const VaeOptions& options, WeightOrigin origin) {
   const WanVaeConfig config = read_wan_vae_config(dir / "config.json");
   const at::Device made_on = placement.device.is_meta() ? placement.device : at::Device(at::kCPU);
   const TensorMap tensors =
@@ -46,8 +46,8 @@ constexpr std::array<RegistryEntry<VaeFactory>, 2> kTable{{
 
 std::span<const RegistryEntry<VaeFactory>> vae_table() { return kTable; }
 
-std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Placement& placement, const VaeOptions& options,
-                                   WeightOrigin origin) {
+std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Placement& placement,
+                                   const VaeOptions& options, WeightOrigin origin) {
   const at::ScalarType dtype = placement.dtype;
   if (dtype != at::kFloat && dtype != at::kBFloat16) {
     throw ConfigError("VAE dtype", fmt::format("expected float32 or bfloat16, found {}", at::toString(dtype)));

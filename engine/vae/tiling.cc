@@ -20,7 +20,8 @@ at::Tensor ramp(const TileAxis& axis, std::size_t tile, TileScale scale) {
   const int64_t start = axis.starts[tile];
   const int64_t before = tile == 0 ? 0 : scaled(axis.starts[tile - 1] + axis.length - start);
   const int64_t after = tile + 1 == axis.starts.size() ? 0 : scaled(start + axis.length - axis.starts[tile + 1]);
-  for (int64_t i = 0; i < before; ++i) w[i] = std::min(w[i], static_cast<float>(i + 1) / static_cast<float>(before + 1));
+  for (int64_t i = 0; i < before; ++i)
+    w[i] = std::min(w[i], static_cast<float>(i + 1) / static_cast<float>(before + 1));
   for (int64_t i = 0; i < after; ++i) {
     float& edge = w[length - 1 - i];
     edge = std::min(edge, static_cast<float>(i + 1) / static_cast<float>(after + 1));

@@ -27,7 +27,8 @@ struct TileScale {
 };
 
 /// Runs `network` on every tile of x ([B, C, T, H, W], cut in H and W) and blends the results: each output position is
-/// the mean of the tiles that cover it, weighted by a ramp that falls linearly to the tile's inner borders. Output fp32.
+/// the mean of the tiles that cover it, weighted by a ramp that falls linearly to the tile's inner borders. Output
+/// fp32.
 at::Tensor run_tiled(const at::Tensor& x, const TileAxis& rows, const TileAxis& columns, TileScale scale,
                      const std::function<at::Tensor(const at::Tensor&)>& network);
 

@@ -14,9 +14,9 @@
 
 namespace vorta::engine {
 
-/// Spatial tiling of a decode or encode, in pixels. Neighbouring tiles overlap and are blended with linear ramps, so the
-/// result differs slightly from the untiled one: use it only where memory forbids the whole frame. The defaults are those
-/// of HunyuanVideo's reference, whose tiles are 256 pixels apart by 192.
+/// Spatial tiling of a decode or encode, in pixels. Neighbouring tiles overlap and are blended with linear ramps, so
+/// the result differs slightly from the untiled one: use it only where memory forbids the whole frame. The defaults are
+/// those of HunyuanVideo's reference, whose tiles are 256 pixels apart by 192.
 struct VaeTiling {
   int64_t tile_height = 256;
   int64_t tile_width = 256;
@@ -26,8 +26,8 @@ struct VaeTiling {
 /// How a VAE spends memory. The default decides by size and gives the same numbers either way.
 struct VaeOptions {
   /// Latent frames a call of the causal network: 0 decides by `max_activation_bytes`, -1 takes the whole sequence at
-  /// once, n > 0 streams n latent frames at a time through the feature cache. HunyuanVideo's has no such cache: it takes
-  /// tiles of 5 latent frames unless told -1.
+  /// once, n > 0 streams n latent frames at a time through the feature cache. HunyuanVideo's has no such cache: it
+  /// takes tiles of 5 latent frames unless told -1.
   int64_t chunk_latent_frames = 0;
   /// An upper bound; a VAE may take shorter chunks where they are faster.
   int64_t max_activation_bytes = int64_t{2} << 30;
@@ -77,7 +77,6 @@ std::span<const RegistryEntry<VaeFactory>> vae_table();
 /// Loads a diffusers VAE folder (config.json and safetensors). The type is kFloat or kBFloat16.
 /// @throws DataError when a file or tensor is not as the config says, ConfigError for an unknown class or bad config.
 std::unique_ptr<VideoVae> load_vae(const std::filesystem::path& dir, const Placement& placement,
-                                   const VaeOptions& options = {},
-                                   WeightOrigin origin = WeightOrigin::kFiles);
+                                   const VaeOptions& options = {}, WeightOrigin origin = WeightOrigin::kFiles);
 
 }  // namespace vorta::engine

@@ -29,8 +29,8 @@ at::Tensor batch_as_frames(const at::Tensor& x, int64_t batch) {
   return x.reshape({batch, s[0] / batch, s[1], s[2], s[3]}).permute({0, 2, 1, 3, 4});
 }
 
-// Repeating pixels and then convolving with `weight` [out, in, 3, 3] is one transposed convolution of stride 2, with less
-// than half the multiplications. Its weights [in, out, 4, 4]: the taps that meet the same pixel, added.
+// Repeating pixels and then convolving with `weight` [out, in, 3, 3] is one transposed convolution of stride 2, with
+// less than half the multiplications. Its weights [in, out, 4, 4]: the taps that meet the same pixel, added.
 at::Tensor doubling_weight(const at::Tensor& weight) {
   const at::Tensor taps = weight.flip({2, 3}).transpose(0, 1);
   const at::Tensor wide = at::constant_pad_nd(taps, {0, 1}) + at::constant_pad_nd(taps, {1, 0});
@@ -141,7 +141,8 @@ Downsample::Downsample(const WeightReader& weights, int64_t channels, ResampleAx
 
 at::Tensor Downsample::forward(const at::Tensor& x, CausalStream& stream) const {
   const at::Tensor padded = at::constant_pad_nd(frames_as_batch(x), {0, 1, 0, 1});
-  const at::Tensor halved = batch_as_frames(convolution(padded, weight_, bias_, /*stride=*/{2, 2}, /*padding=*/{0, 0}), x.size(0));
+  const at::Tensor halved =
+      batch_as_frames(convolution(padded, weight_, bias_, /*stride=*/{2, 2}, /*padding=*/{0, 0}), x.size(0));
   return time_weight_.defined() ? halve_time(halved, stream) : halved;
 }
 

@@ -18,8 +18,8 @@ namespace {
 constexpr int64_t kPixelChannels = 3;
 // Live copies of the widest activation at the peak: the input, its upsampled copy, the output, one temporary.
 constexpr int64_t kLiveActivations = 4;
-// On a CPU shorter chunks are faster: buffers of a few ten MB are recycled by the allocator and found in the cache, those
-// of whole videos are mapped and cleared page by page at every layer.
+// On a CPU shorter chunks are faster: buffers of a few ten MB are recycled by the allocator and found in the cache,
+// those of whole videos are mapped and cleared page by page at every layer.
 constexpr int64_t kFastestCpuBytes = int64_t{128} << 20;
 
 ResampleAxes axes_of(bool with_time) { return with_time ? ResampleAxes::kSpaceTime : ResampleAxes::kSpace; }
@@ -171,14 +171,15 @@ int64_t WanVae::chunk_frames(const at::Tensor& x, int64_t pixels_high, int64_t p
     return options_.chunk_latent_frames < 0 ? kAll : options_.chunk_latent_frames;
   }
   // At full size the widest activation is what the last upsampling (or the first stage) holds.
-  const int64_t channels = config_.stages() > 1 ? std::max(config_.stage_dim(0), config_.stage_dim(1))
-                                                : config_.stage_dim(0);
+  const int64_t channels =
+      config_.stages() > 1 ? std::max(config_.stage_dim(0), config_.stage_dim(1)) : config_.stage_dim(0);
   const auto element = static_cast<int64_t>(at::elementSize(dtype_));
-  const int64_t bytes = x.size(0) * temporal_factor() * pixels_high * pixels_wide * channels * element * kLiveActivations;
+  const int64_t bytes =
+      x.size(0) * temporal_factor() * pixels_high * pixels_wide * channels * element * kLiveActivations;
   // With gradients every chunk's activations stay anyway.
   const bool prefers_short = x.device().is_cpu() && !at::GradMode::is_enabled();
-  const int64_t budget = prefers_short ? std::min(kFastestCpuBytes, options_.max_activation_bytes)
-                                       : options_.max_activation_bytes;
+  const int64_t budget =
+      prefers_short ? std::min(kFastestCpuBytes, options_.max_activation_bytes) : options_.max_activation_bytes;
   return std::max<int64_t>(1, budget / std::max<int64_t>(1, bytes));
 }
 

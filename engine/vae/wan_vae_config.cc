@@ -33,9 +33,12 @@ std::vector<T> read_list(ObjectReader& reader, std::string_view key, std::vector
 // Keys of later diffusers versions: this reader knows only the value that leaves the 0.33.1 network unchanged.
 void accept_later_keys(ObjectReader& reader, const WanVaeConfig& config) {
   const std::pair<std::string_view, json> neutral[] = {
-      {"is_residual", false}, {"in_channels", 3},
-      {"out_channels", 3},    {"patch_size", nullptr},
-      {"clip_output", true},  {"scale_factor_spatial", config.spatial_factor()},
+      {"is_residual", false},
+      {"in_channels", 3},
+      {"out_channels", 3},
+      {"patch_size", nullptr},
+      {"clip_output", true},
+      {"scale_factor_spatial", config.spatial_factor()},
       {"scale_factor_temporal", config.temporal_factor()},
   };
   for (const auto& [key, expected] : neutral) {
@@ -46,8 +49,8 @@ void accept_later_keys(ObjectReader& reader, const WanVaeConfig& config) {
   }
   const json* decoder_dim = reader.value("decoder_base_dim");
   if (decoder_dim != nullptr && !decoder_dim->is_null() && *decoder_dim != config.base_dim) {
-    reader.fail("decoder_base_dim", fmt::format("only base_dim ({}) is supported, found {}", config.base_dim,
-                                                decoder_dim->dump()));
+    reader.fail("decoder_base_dim",
+                fmt::format("only base_dim ({}) is supported, found {}", config.base_dim, decoder_dim->dump()));
   }
 }
 
@@ -72,8 +75,8 @@ void check_sizes(const ObjectReader& reader, const WanVaeConfig& config) {
   // The decoder halves the channels at each upsampling, so they must be even there.
   for (int64_t stage = 1; stage < config.stages(); ++stage) {
     if (config.stage_dim(stage) % 2 != 0) {
-      reader.fail("dim_mult", fmt::format("stage {} has {} channels, an even number is needed", stage,
-                                          config.stage_dim(stage)));
+      reader.fail("dim_mult",
+                  fmt::format("stage {} has {} channels, an even number is needed", stage, config.stage_dim(stage)));
     }
   }
 }

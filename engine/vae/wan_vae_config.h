@@ -29,8 +29,8 @@ struct WanVaeConfig {
   int64_t stage_dim(int64_t stage) const { return stage < 0 ? base_dim : base_dim * dim_mult[stage]; }
 };
 
-/// Strict: unknown keys, wrong types and lists of the wrong length are ConfigErrors with a JSON pointer. Keys that later
-/// diffusers versions add are accepted at the value that means "as in 0.33.1".
+/// Strict: unknown keys, wrong types and lists of the wrong length are ConfigErrors with a JSON pointer. Keys that
+/// later diffusers versions add are accepted at the value that means "as in 0.33.1".
 WanVaeConfig parse_wan_vae_config(const nlohmann::json& config, std::string_view where);
 WanVaeConfig read_wan_vae_config(const std::filesystem::path& config_json);
 /// The inverse, with `_class_name`, for checkpoints that the trainer writes.

@@ -21,7 +21,10 @@ constexpr double kLogVarianceBias = -6.0;
 class Initializer {
  public:
   Initializer(const WanVaeConfig& config, at::Generator generator, WanVae::Init init, at::Device device)
-      : config_(config), generator_(std::move(generator)), init_(init), options_(at::TensorOptions().dtype(at::kFloat).device(device)) {}
+      : config_(config),
+        generator_(std::move(generator)),
+        init_(init),
+        options_(at::TensorOptions().dtype(at::kFloat).device(device)) {}
 
   TensorMap run() {
     encoder();
@@ -134,7 +137,10 @@ class Initializer {
       case Role::kFirst: weight.mul_(kActivationGain); return;
       case Role::kSecond: weight.mul_(kActivationGain * kResidualGain); return;
       case Role::kProjection: weight.mul_(kProjectionGain); return;
-      case Role::kQuant: weight.zero_(); add_copy(weight, {0, 0, 0}, 1.0); return;
+      case Role::kQuant:
+        weight.zero_();
+        add_copy(weight, {0, 0, 0}, 1.0);
+        return;
       case Role::kCopy:
       case Role::kLast:
         weight.mul_(kRandomPart);
@@ -180,7 +186,8 @@ class Initializer {
 
 }  // namespace
 
-TensorMap WanVae::random_weights(const WanVaeConfig& config, const at::Generator& generator, Init init, at::Device device) {
+TensorMap WanVae::random_weights(const WanVaeConfig& config, const at::Generator& generator, Init init,
+                                 at::Device device) {
   const at::NoGradGuard no_grad;
   return Initializer(config, generator, init, device).run();
 }

@@ -20,7 +20,6 @@ class AtomicFile {
   void commit();
 
  private:
-
   std::filesystem::path path_;
   std::string temporary_;
   int file_ = -1;

@@ -67,7 +67,8 @@ TensorMap read_before_zip(const std::shared_ptr<MappedFile>& file, const std::st
     rest.remove_prefix(pickles.back().bytes);
   }
   std::map<std::string, int64_t> element_bytes;
-  for (const PickledTensor& view : pickles[3].tensors) element_bytes[view.storage_key] = element_type_info(view.type).bytes;
+  for (const PickledTensor& view : pickles[3].tensors)
+    element_bytes[view.storage_key] = element_type_info(view.type).bytes;
   Storages storages;
   for (const std::string& key : pickles[4].strings) {
     int64_t elements = 0;
@@ -101,8 +102,9 @@ TensorMap read_checkpoint(const std::filesystem::path& path) {
   } else if (file->bytes().starts_with(kBeforeZip)) {
     tensors = read_before_zip(file, path.string());
   } else {
-    throw DataError(path.string(), "expected safetensors, torch.save or TorchScript, found something else; "
-                                   "metrics/convert_checkpoint.py turns what torch.load reads into safetensors");
+    throw DataError(path.string(),
+                    "expected safetensors, torch.save or TorchScript, found something else; "
+                    "metrics/convert_checkpoint.py turns what torch.load reads into safetensors");
   }
   if (tensors.empty()) throw DataError(path.string(), "holds no tensors");
   return tensors;

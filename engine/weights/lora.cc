@@ -27,9 +27,7 @@ struct Part {
 using Parts = std::map<LoraRole, Part>;
 
 // As [out, in] fp32: kernels of convolutions become rows, as their products are computed.
-at::Tensor matrix(const at::Tensor& x) {
-  return x.to(at::kFloat).flatten(1);
-}
+at::Tensor matrix(const at::Tensor& x) { return x.to(at::kFloat).flatten(1); }
 
 class Reader {
  public:
@@ -58,8 +56,7 @@ class Reader {
     result_.report.style =
         fmt::format("{}{}", style == LoraStyle::kOriginal ? "original" : "diffusers", kohya ? ", kohya" : "");
     names_ = lora_names(model_, style);
-    for (const auto& [module, parts] : modules)
-      read_module(module, parts);
+    for (const auto& [module, parts] : modules) read_module(module, parts);
     if (result_.report.matched == 0) {
       throw DataError(
           source_,
@@ -76,8 +73,7 @@ class Reader {
   }
 
   void leave_out_all(const Parts& parts, const std::string& reason) {
-    for (const auto& [role, part] : parts)
-      leave_out(part.key, reason);
+    for (const auto& [role, part] : parts) leave_out(part.key, reason);
   }
 
   void read_module(const std::string& module, Parts parts) {
@@ -116,9 +112,7 @@ class Reader {
   }
 
   // A fused tensor's rows for each of the target's modules.
-  std::vector<at::Tensor> rows_of(const LoraTarget& target,
-                                  const char* ending,
-                                  const at::Tensor& fused,
+  std::vector<at::Tensor> rows_of(const LoraTarget& target, const char* ending, const at::Tensor& fused,
                                   const Part& part) const {
     at::Tensor rows = fused;
     if (target.halves_swapped && rows.size(0) % 2 == 0) {
@@ -148,8 +142,7 @@ class Reader {
       return;
     }
     const std::vector<at::Tensor> rows = rows_of(target, ending, part.tensor.to(at::kFloat), part);
-    for (size_t i = 0; i < rows.size(); ++i)
-      add_difference(parameter(target.modules[i], ending), rows[i], part);
+    for (size_t i = 0; i < rows.size(); ++i) add_difference(parameter(target.modules[i], ending), rows[i], part);
     ++result_.report.matched;
   }
 
@@ -171,21 +164,16 @@ class Reader {
     }
     if (mine.empty()) return;
     std::string reason;
-    if (mid != parts.end())
-      reason = "changes with a middle (LoCon) are not done here";
-    else if (down == parts.end() && up == parts.end())
-      reason = "an alpha without a change";
-    else if (down == parts.end())
-      reason = "half a change: the other half, down, is missing";
-    else if (up == parts.end())
-      reason = "half a change: the other half, up, is missing";
+    if (mid != parts.end()) reason = "changes with a middle (LoCon) are not done here";
+    else if (down == parts.end() && up == parts.end()) reason = "an alpha without a change";
+    else if (down == parts.end()) reason = "half a change: the other half, down, is missing";
+    else if (up == parts.end()) reason = "half a change: the other half, up, is missing";
     for (const std::string& module : target.modules) {
       if (reason.empty() && !model_.contains(parameter(module, ".weight")))
         reason = fmt::format("the model's {} has no weight", module);
     }
     if (!reason.empty()) {
-      for (const Part* part : mine)
-        leave_out(part->key, reason);
+      for (const Part* part : mine) leave_out(part->key, reason);
       return;
     }
     const at::Tensor a = matrix(down->second.tensor), b = matrix(up->second.tensor);
@@ -235,9 +223,7 @@ WholeKey whole_key(const std::string& key) {
 }
 
 // The rows of a file's tensor for each parameter it stands for, the file's halves put right.
-std::vector<at::Tensor> rows_for(const LoraTarget& target,
-                                 const std::string& ending,
-                                 const at::Tensor& tensor,
+std::vector<at::Tensor> rows_for(const LoraTarget& target, const std::string& ending, const at::Tensor& tensor,
                                  const TensorMap& model) {
   at::Tensor rows = tensor;
   if (target.halves_swapped) {
@@ -261,7 +247,8 @@ bool is_side_path(const LoraChange& change, const TensorMap& model) {
   return !change.difference.defined() && model.at(change.parameter).dim() == 2 && change.parameter.ends_with(".weight");
 }
 
-// The network in a training's checkpoint: of several copies that which is meant for use. Empty prefix: nothing is around it.
+// The network in a training's checkpoint: of several copies that which is meant for use. Empty prefix: nothing is
+// around it.
 TensorMap unwrapped(const TensorMap& file) {
   constexpr std::array<std::string_view, 5> kWrappers{"generator_ema.", "generator.", "module.", "state_dict.", ""};
   for (const std::string_view wrapper : kWrappers) {
@@ -292,8 +279,7 @@ std::vector<std::string> LoraReport::lines() const {
   std::vector<std::string> out{fmt::format(
       "{}: {} keys ({} names), {} left out{}", file, matched + static_cast<int64_t>(unmatched.size()), style,
       unmatched.size(), touches_time ? "; changes the time embedding, which routers are trained on" : "")};
-  for (const auto& [key, reason] : unmatched)
-    out.push_back(fmt::format("  {}: {}", key, reason));
+  for (const auto& [key, reason] : unmatched) out.push_back(fmt::format("  {}: {}", key, reason));
   return out;
 }
 
@@ -313,8 +299,7 @@ at::Tensor lora_difference(const LoraChange& change, at::IntArrayRef shape) {
 TensorMap read_renamed_weights(const std::filesystem::path& path, const TensorMap& model) {
   const TensorMap file = unwrapped(read_checkpoint(path));
   std::vector<std::string> modules;
-  for (const auto& [key, tensor] : file)
-    modules.push_back(whole_key(key).module);
+  for (const auto& [key, tensor] : file) modules.push_back(whole_key(key).module);
   const LoraNames names = lora_names(model, lora_style(modules));
   TensorMap weights;
   for (const auto& [key, tensor] : file) {
@@ -348,8 +333,7 @@ TensorMap read_renamed_weights(const std::filesystem::path& path, const TensorMa
 void merge_loras(const std::vector<WeightedLora>& loras, c10::ScalarType network, TensorMap& model) {
   PartsOfParameter parts;
   for (const WeightedLora& lora : loras) {
-    for (const LoraChange& change : lora.changes->changes)
-      parts[change.parameter].emplace_back(&change, lora.strength);
+    for (const LoraChange& change : lora.changes->changes) parts[change.parameter].emplace_back(&change, lora.strength);
   }
   merge(parts, network, model);
 }

@@ -52,8 +52,8 @@ struct WeightedLora {
   const LoraChanges* changes = nullptr;
   double strength = 1;
 };
-/// Adds every change to its parameter: all of a parameter's summed in fp32, then rounded once, to the parameter's dtype or
-/// to that of the network where this is the wider.
+/// Adds every change to its parameter: all of a parameter's summed in fp32, then rounded once, to the parameter's dtype
+/// or to that of the network where this is the wider.
 void merge_loras(const std::vector<WeightedLora>& loras, c10::ScalarType network, TensorMap& model);
 
 /// Every parameter of a model from one file that names them in any of those styles: a whole distilled checkpoint, as
@@ -64,8 +64,8 @@ TensorMap read_renamed_weights(const std::filesystem::path& path, const TensorMa
 
 /// Names under which a side path of module "blocks.0.attn1.to_q" stands among a model's weights.
 inline constexpr const char* kLoraDown = ".lora_A.weight";  // [rank, in]
-inline constexpr const char* kLoraUp = ".lora_B.weight";    // [out, rank], with scale and strength
-inline constexpr const char* kLoraRank = ".lora_rank";      // [] int64: the rank, which no configuration says
+inline constexpr const char* kLoraUp = ".lora_B.weight";  // [out, rank], with scale and strength
+inline constexpr const char* kLoraRank = ".lora_rank";  // [] int64: the rank, which no configuration says
 /// Puts low-rank changes of matrices beside their weights, to be applied at run time; several on one module become one
 /// of their summed rank. All other changes are merged.
 void attach_loras(const std::vector<WeightedLora>& loras, c10::ScalarType network, TensorMap& model);

@@ -275,8 +275,7 @@ LoraNames lora_names(const TensorMap& model, LoraStyle style) {
       add_renames(kWanOriginal, modules, false, names);
     }
   }
-  for (const auto& [name, target] : names.dotted)
-    names.underscored[with_underscores(name)] = target;
+  for (const auto& [name, target] : names.dotted) names.underscored[with_underscores(name)] = target;
   return names;
 }
 
@@ -284,10 +283,8 @@ LoraStyle lora_style(const std::vector<std::string>& modules) {
   int64_t original = 0, diffusers = 0;
   for (const std::string& module : modules) {
     const auto has = [&](std::string_view word) { return module.find(word) != std::string::npos; };
-    if (std::any_of(std::begin(kDiffusersWords), std::end(kDiffusersWords), has))
-      ++diffusers;
-    else if (std::any_of(std::begin(kOriginalWords), std::end(kOriginalWords), has))
-      ++original;
+    if (std::any_of(std::begin(kDiffusersWords), std::end(kDiffusersWords), has)) ++diffusers;
+    else if (std::any_of(std::begin(kOriginalWords), std::end(kOriginalWords), has)) ++original;
   }
   return original > diffusers ? LoraStyle::kOriginal : LoraStyle::kDiffusers;
 }

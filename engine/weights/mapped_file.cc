@@ -28,7 +28,7 @@ struct Descriptor {
 std::shared_ptr<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.value < 0) throw DataError(path.string(), fmt::format("cannot be opened: {}", std::strerror(errno)));
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.value, &status) != 0) {
     throw DataError(path.string(), fmt::format("cannot be read: {}", std::strerror(errno)));
   }

@@ -18,7 +18,8 @@ constexpr int kMaxNesting = 64;
 // Takes any instruction; an object is the result of a call.
 class ObjectPickleReader : public PickleMachine {
  public:
-  ObjectPickleReader(std::string_view pickle, std::string_view where) : PickleMachine(pickle, where, kMaxObjectValues) {}
+  ObjectPickleReader(std::string_view pickle, std::string_view where)
+      : PickleMachine(pickle, where, kMaxObjectValues) {}
 
   ObjectPickle run() {
     run_to_stop();
@@ -41,14 +42,26 @@ class ObjectPickleReader : public PickleMachine {
 
   bool step_other_scalar(unsigned char opcode) {
     switch (opcode) {
-      case 'G': take(8); push({}); return true;
+      case 'G':
+        take(8);
+        push({});
+        return true;
       case 0x8b: push_long(number(4)); return true;
       case 'U': push_string(number(1)); return true;
       case 'T': push_string(number(4)); return true;
       case 0x8d: push_string(number(8)); return true;
-      case 'C': take(number(1)); push({}); return true;  // bytes
-      case 'B': take(number(4)); push({}); return true;
-      case 0x8e: take(number(8)); push({}); return true;
+      case 'C':
+        take(number(1));
+        push({});
+        return true;  // bytes
+      case 'B':
+        take(number(4));
+        push({});
+        return true;
+      case 0x8e:
+        take(number(8));
+        push({});
+        return true;
       default: return false;
     }
   }
@@ -65,11 +78,15 @@ class ObjectPickleReader : public PickleMachine {
   // The items of lists, sets, dicts and of objects that are dicts or lists by inheritance.
   bool step_items(unsigned char opcode) {
     switch (opcode) {
-      case ']': case 0x8f: push({.kind = PickleKind::kList}); return true;
-      case 'l': case 0x91: push({.kind = PickleKind::kList, .items = pop_to_mark()}); return true;
+      case ']':
+      case 0x8f: push({.kind = PickleKind::kList}); return true;
+      case 'l':
+      case 0x91: push({.kind = PickleKind::kList, .items = pop_to_mark()}); return true;
       case 'a': append_to_top(pop_values(1)); return true;
       case 's': append_to_top(pop_values(2)); return true;
-      case 'e': case 'u': case 0x90: append_to_top(pop_to_mark()); return true;
+      case 'e':
+      case 'u':
+      case 0x90: append_to_top(pop_to_mark()); return true;
       default: return false;
     }
   }
@@ -79,7 +96,8 @@ class ObjectPickleReader : public PickleMachine {
   bool step_object(unsigned char opcode) {
     switch (opcode) {
       case 'Q': push_storage(pop()); return true;
-      case 'R': case 0x81: {  // a call; object.__new__
+      case 'R':
+      case 0x81: {  // a call; object.__new__
         const auto call = pop_values(2);
         push_result(call[0], call[1]);
         return true;

@@ -31,7 +31,7 @@ constexpr std::array kTorchTypes{
     TorchType{"torch BoolStorage", "torch bool", ElementType::kBool},
 };
 
-std::optional<ElementType> find_torch_type(std::string_view TorchType::*column, std::string_view global) {
+std::optional<ElementType> find_torch_type(std::string_view TorchType::* column, std::string_view global) {
   for (const auto& row : kTorchTypes) {
     if (row.*column == global) return row.type;
   }
@@ -40,13 +40,16 @@ std::optional<ElementType> find_torch_type(std::string_view TorchType::*column, 
 
 }  // namespace
 
-std::optional<ElementType> find_storage_type(std::string_view global) { return find_torch_type(&TorchType::storage, global); }
+std::optional<ElementType> find_storage_type(std::string_view global) {
+  return find_torch_type(&TorchType::storage, global);
+}
 std::optional<ElementType> find_dtype(std::string_view global) { return find_torch_type(&TorchType::dtype, global); }
 
 void PickleMachine::run_to_stop() {
   while (!stopped_) {
     const auto opcode = static_cast<unsigned char>(take(1)[0]);
-    if (!step_scalar(opcode) && !step_memo(opcode) && !step_container(opcode) && !step_frame(opcode) && !step_more(opcode)) {
+    if (!step_scalar(opcode) && !step_memo(opcode) && !step_container(opcode) && !step_frame(opcode) &&
+        !step_more(opcode)) {
       fail(fmt::format("instruction 0x{:02x} is not one of those that are read here", opcode));
     }
   }
@@ -152,7 +155,8 @@ int64_t PickleMachine::count(uint32_t index, std::string_view what) const {
 
 std::vector<int64_t> PickleMachine::counts(uint32_t index, std::string_view what) const {
   const auto& items = value(index).items;
-  if (items.size() > kMaxTensorDimensions) fail(fmt::format("{} has more than {} dimensions", what, kMaxTensorDimensions));
+  if (items.size() > kMaxTensorDimensions)
+    fail(fmt::format("{} has more than {} dimensions", what, kMaxTensorDimensions));
   std::vector<int64_t> numbers;
   for (const uint32_t item : items) numbers.push_back(count(item, what));
   return numbers;
@@ -224,7 +228,8 @@ bool PickleMachine::step_frame(unsigned char opcode) {
       for (const uint32_t name : names) {
         if (value(name).kind != PickleKind::kString) fail("the name of a module or of something in it was expected");
       }
-      push_checked({.kind = PickleKind::kGlobal, .text = fmt::format("{} {}", value(names[0]).text, value(names[1]).text)});
+      push_checked(
+          {.kind = PickleKind::kGlobal, .text = fmt::format("{} {}", value(names[0]).text, value(names[1]).text)});
       return true;
     }
     default: return false;

@@ -14,20 +14,35 @@
 
 namespace vorta::engine {
 
-enum class PickleKind { kOther, kNone, kBool, kInt, kString, kTuple, kList, kDict, kGlobal, kObject, kStorage, kTensor, kMark };
+enum class PickleKind {
+  kOther,
+  kNone,
+  kBool,
+  kInt,
+  kString,
+  kTuple,
+  kList,
+  kDict,
+  kGlobal,
+  kObject,
+  kStorage,
+  kTensor,
+  kMark
+};
 
 /// A value on the pickle's stack. Containers hold indices into one arena, so cycles and deep nesting cost nothing.
 struct PickleValue {
   PickleKind kind = PickleKind::kOther;
   int64_t integer = 0;                   // bool, int, and a storage's element count
   std::string text = {};                 // string, "module name" of a global, a storage's key
-  std::vector<uint32_t> items = {};      // tuple, list or set; dict as key, value, key, value; an object's attributes likewise
+  std::vector<uint32_t> items =
+      {};      // tuple, list or set; dict as key, value, key, value; an object's attributes likewise
   std::optional<ElementType> type = {};  // of a storage; none when untyped
   std::optional<PickledTensor> tensor = {};
 };
 
-/// The bytes, stack and memo of a pickle (protocol 2 to 5) and the instructions that every reader of ours takes. A reader
-/// adds its own instructions and says what it allows; nothing is ever looked up or called. Errors are DataError.
+/// The bytes, stack and memo of a pickle (protocol 2 to 5) and the instructions that every reader of ours takes. A
+/// reader adds its own instructions and says what it allows; nothing is ever looked up or called. Errors are DataError.
 class PickleMachine {
  public:
   virtual ~PickleMachine() = default;

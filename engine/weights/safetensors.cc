@@ -69,7 +69,8 @@ std::string make_header(const std::vector<PlannedTensor>& plan, const std::map<s
   std::size_t offset = 0;
   for (const auto& item : plan) {
     const std::size_t end = offset + item.tensor.nbytes();
-    header[item.name] = {{"dtype", item.type->name}, {"shape", item.tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
+    header[item.name] = {
+        {"dtype", item.type->name}, {"shape", item.tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text = header.dump();

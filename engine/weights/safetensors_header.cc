@@ -20,13 +20,13 @@ constexpr std::size_t kLengthBytes = 8;
 constexpr std::size_t kMaxDimensions = 64;  // what ATen's iterators take
 
 constexpr std::array kElementTypes{
-    ElementTypeInfo{ElementType::kF64, "F64", 8},         ElementTypeInfo{ElementType::kF32, "F32", 4},
-    ElementTypeInfo{ElementType::kF16, "F16", 2},         ElementTypeInfo{ElementType::kBF16, "BF16", 2},
-    ElementTypeInfo{ElementType::kF8E4M3, "F8_E4M3", 1},  ElementTypeInfo{ElementType::kF8E5M2, "F8_E5M2", 1},
-    ElementTypeInfo{ElementType::kI64, "I64", 8},         ElementTypeInfo{ElementType::kI32, "I32", 4},
-    ElementTypeInfo{ElementType::kI16, "I16", 2},         ElementTypeInfo{ElementType::kI8, "I8", 1},
-    ElementTypeInfo{ElementType::kU64, "U64", 8},         ElementTypeInfo{ElementType::kU32, "U32", 4},
-    ElementTypeInfo{ElementType::kU16, "U16", 2},         ElementTypeInfo{ElementType::kU8, "U8", 1},
+    ElementTypeInfo{ElementType::kF64, "F64", 8},        ElementTypeInfo{ElementType::kF32, "F32", 4},
+    ElementTypeInfo{ElementType::kF16, "F16", 2},        ElementTypeInfo{ElementType::kBF16, "BF16", 2},
+    ElementTypeInfo{ElementType::kF8E4M3, "F8_E4M3", 1}, ElementTypeInfo{ElementType::kF8E5M2, "F8_E5M2", 1},
+    ElementTypeInfo{ElementType::kI64, "I64", 8},        ElementTypeInfo{ElementType::kI32, "I32", 4},
+    ElementTypeInfo{ElementType::kI16, "I16", 2},        ElementTypeInfo{ElementType::kI8, "I8", 1},
+    ElementTypeInfo{ElementType::kU64, "U64", 8},        ElementTypeInfo{ElementType::kU32, "U32", 4},
+    ElementTypeInfo{ElementType::kU16, "U16", 2},        ElementTypeInfo{ElementType::kU8, "U8", 1},
     ElementTypeInfo{ElementType::kBool, "BOOL", 1},
 };
 
@@ -139,8 +139,8 @@ std::map<std::string, std::string> parse_metadata(const nlohmann::json& object, 
   std::map<std::string, std::string> metadata;
   for (const auto& [key, value] : object.items()) {
     if (!value.is_string()) {
-      throw DataError(where, fmt::format("__metadata__: expected a string under \"{}\", found {}", key,
-                                         value.type_name()));
+      throw DataError(where,
+                      fmt::format("__metadata__: expected a string under \"{}\", found {}", key, value.type_name()));
     }
     metadata.emplace(key, value.get<std::string>());
   }
@@ -191,7 +191,8 @@ std::optional<int64_t> checked_element_count(const std::vector<int64_t>& shape) 
 SafetensorsLayout parse_safetensors(std::string_view file, std::string_view where) {
   const uint64_t length = read_header_length(file, where);
   const std::string_view text = file.substr(kLengthBytes, length);
-  if (text.empty() || text.front() != '{') throw DataError(where, "not a safetensors file: the header is no JSON object");
+  if (text.empty() || text.front() != '{')
+    throw DataError(where, "not a safetensors file: the header is no JSON object");
   const auto header = parse_json(text, fmt::format("{} (header)", where));
 
   SafetensorsLayout layout;
@@ -202,9 +203,8 @@ SafetensorsLayout parse_safetensors(std::string_view file, std::string_view wher
       layout.entries.push_back(EntryParser(where, name, value).parse());
     }
   }
-  std::stable_sort(layout.entries.begin(), layout.entries.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::stable_sort(layout.entries.begin(), layout.entries.end(),
+                   [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   const uint64_t data_begin = kLengthBytes + length;
   check_coverage(layout.entries, file.size() - data_begin, where);
   for (auto& entry : layout.entries) {

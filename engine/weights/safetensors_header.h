@@ -14,7 +14,23 @@
 namespace vorta::engine {
 
 /// The element types of safetensors that we know, by their names in the format.
-enum class ElementType { kF64, kF32, kF16, kBF16, kF8E4M3, kF8E5M2, kI64, kI32, kI16, kI8, kU64, kU32, kU16, kU8, kBool };
+enum class ElementType {
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kF8E4M3,
+  kF8E5M2,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU64,
+  kU32,
+  kU16,
+  kU8,
+  kBool
+};
 
 struct ElementTypeInfo {
   ElementType type;

@@ -36,7 +36,8 @@ bool is_known_global(std::string_view global) {
 // Takes what a file of plain tensors needs and refuses the rest.
 class TensorPickleReader : public PickleMachine {
  public:
-  TensorPickleReader(std::string_view pickle, std::string_view where) : PickleMachine(pickle, where, kMaxTensorValues) {}
+  TensorPickleReader(std::string_view pickle, std::string_view where)
+      : PickleMachine(pickle, where, kMaxTensorValues) {}
 
   std::vector<PickledTensor> run() {
     run_to_stop();
@@ -51,9 +52,10 @@ class TensorPickleReader : public PickleMachine {
     if (scalar.kind == PickleKind::kGlobal && !is_known_global(scalar.text)) {
       const auto name = std::string_view(scalar.text).substr(0, kMaxGlobalName);
       const auto space = name.find(' ');
-      fail(fmt::format("it wants \"{}\" from the Python module \"{}\"; only tensors and containers are read, save the "
-                       "file as a plain dict of tensors",
-                       space == name.npos ? "" : name.substr(space + 1), name.substr(0, space)));
+      fail(
+          fmt::format("it wants \"{}\" from the Python module \"{}\"; only tensors and containers are read, save the "
+                      "file as a plain dict of tensors",
+                      space == name.npos ? "" : name.substr(space + 1), name.substr(0, space)));
     }
   }
 
@@ -114,7 +116,8 @@ class TensorPickleReader : public PickleMachine {
       push({.kind = PickleKind::kTensor, .tensor = rebuild_tensor(items, global == kRebuildTensor3)});
     } else if (global == kRebuildParameter) {
       if (items.size() != 3) fail("_rebuild_parameter takes three arguments");
-      push({.kind = PickleKind::kTensor, .tensor = expect(items[0], PickleKind::kTensor, "a parameter's tensor").tensor});
+      push({.kind = PickleKind::kTensor,
+            .tensor = expect(items[0], PickleKind::kTensor, "a parameter's tensor").tensor});
     } else {
       fail(fmt::format("\"{}\" is no constructor", global));
     }
@@ -157,7 +160,8 @@ class TensorPickleReader : public PickleMachine {
     const auto& state = expect(pop(), PickleKind::kDict, "an attribute dict").items;
     expect(top(), PickleKind::kDict, "a dict");
     for (std::size_t i = 0; i < state.size(); i += 2) {
-      if (expect(state[i], PickleKind::kString, "an attribute name").text != "_metadata") fail("an attribute of a dict");
+      if (expect(state[i], PickleKind::kString, "an attribute name").text != "_metadata")
+        fail("an attribute of a dict");
     }
   }
 
@@ -166,7 +170,8 @@ class TensorPickleReader : public PickleMachine {
     std::vector<PickledTensor> tensors;
     for (std::size_t i = 0; i < items.size(); i += 2) {
       const auto& name = expect(items[i], PickleKind::kString, "a string as key").text;
-      if (value(items[i + 1]).kind != PickleKind::kTensor) fail(fmt::format("a tensor was expected under \"{}\"", name));
+      if (value(items[i + 1]).kind != PickleKind::kTensor)
+        fail(fmt::format("a tensor was expected under \"{}\"", name));
       tensors.push_back(*value(items[i + 1]).tensor);
       tensors.back().name = name;
     }

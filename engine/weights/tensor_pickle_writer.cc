@@ -79,7 +79,9 @@ class Pickler {
     integer(tensor.offset);
     tuple(tensor.sizes);
     tuple(tensor.strides);
-    bytes_ += "\x89" "ccollections\nOrderedDict\n)RtR";  // no gradient, no hooks
+    bytes_ +=
+        "\x89"
+        "ccollections\nOrderedDict\n)RtR";  // no gradient, no hooks
   }
 
   std::string bytes_;

@@ -23,8 +23,9 @@ void refuse_other_formats(std::string_view file, std::string_view where) {
   constexpr std::string_view kLegacy("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20", 10);  // PROTO 2, LONG1: torch's magic
   if (file.starts_with(kZipStart)) return;
   if (file.starts_with(kLegacy)) {
-    throw DataError(where, "a torch.save file in the format before PyTorch 1.6; convert it with torch.save(torch.load("
-                           "path, weights_only=True), path)");
+    throw DataError(where,
+                    "a torch.save file in the format before PyTorch 1.6; convert it with torch.save(torch.load("
+                    "path, weights_only=True), path)");
   }
   throw DataError(where, "not a torch.save file: it does not begin like a zip archive");
 }
@@ -75,8 +76,9 @@ std::string_view checked_span(const PickledTensor& view, std::string_view storag
   const int64_t bytes_each = element_type_info(view.type).bytes;
   const auto elements = static_cast<int64_t>(storage.size()) / bytes_each;
   if (elements != view.storage_elements || static_cast<int64_t>(storage.size()) % bytes_each != 0) {
-    fail(where, view, fmt::format("its storage has {} elements by the pickle, {} bytes in the archive",
-                                  view.storage_elements, storage.size()));
+    fail(where, view,
+         fmt::format("its storage has {} elements by the pickle, {} bytes in the archive", view.storage_elements,
+                     storage.size()));
   }
   const auto count = checked_element_count(view.sizes);
   if (!count) fail(where, view, "its element count overflows");
@@ -84,8 +86,9 @@ std::string_view checked_span(const PickledTensor& view, std::string_view storag
   const int64_t extent = checked_extent(view, where);
   int64_t last = 0;
   if (__builtin_add_overflow(view.offset, extent, &last) || last >= elements) {
-    fail(where, view, fmt::format("offset {} with sizes [{}] and strides [{}] leaves its storage of {} elements",
-                                  view.offset, fmt::join(view.sizes, ", "), fmt::join(view.strides, ", "), elements));
+    fail(where, view,
+         fmt::format("offset {} with sizes [{}] and strides [{}] leaves its storage of {} elements", view.offset,
+                     fmt::join(view.sizes, ", "), fmt::join(view.strides, ", "), elements));
   }
   return storage.substr(static_cast<std::size_t>(view.offset * bytes_each),
                         static_cast<std::size_t>((extent + 1) * bytes_each));

@@ -35,8 +35,10 @@ fs::path find_weights(const fs::path& dir) {
   for (const char* name : {"diffusion_pytorch_model.bin", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (fs::exists(dir / name, code)) pickles = fmt::format("; {} is a pickle, save it as safetensors", name);
   }
-  throw DataError(dir.string(), "expected diffusion_pytorch_model.safetensors, model.safetensors, or either's "
-                                ".safetensors.index.json with its shards; found none" + pickles);
+  throw DataError(dir.string(),
+                  "expected diffusion_pytorch_model.safetensors, model.safetensors, or either's "
+                  ".safetensors.index.json with its shards; found none" +
+                      pickles);
 }
 
 // A shard's name comes from a file that somebody else wrote: it may only name a file right beside the index.
@@ -44,7 +46,8 @@ void check_shard_name(const std::string& shard, const fs::path& index) {
   const bool plain = !shard.empty() && shard != "." && shard != ".." &&
                      shard.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
   if (!plain) {
-    throw DataError(index.string(), fmt::format("weight_map: a shard must be a file beside the index, found \"{}\"", shard));
+    throw DataError(index.string(),
+                    fmt::format("weight_map: a shard must be a file beside the index, found \"{}\"", shard));
   }
 }
 

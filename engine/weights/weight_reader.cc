@@ -52,9 +52,9 @@ at::Tensor WeightReader::take(std::string_view name, at::IntArrayRef shape) cons
     constexpr std::size_t kShown = 3;
     left = nearest_first(key, std::move(left));
     left.resize(std::min(left.size(), kShown));
-    throw DataError(state_->source, fmt::format("tensor \"{}\" of shape [{}] is missing{}{}", key,
-                                                fmt::join(shape, ", "), left.empty() ? "" : "; unused are: ",
-                                                fmt::join(left, ", ")));
+    throw DataError(state_->source,
+                    fmt::format("tensor \"{}\" of shape [{}] is missing{}{}", key, fmt::join(shape, ", "),
+                                left.empty() ? "" : "; unused are: ", fmt::join(left, ", ")));
   }
   const at::Tensor& tensor = found->second;
   if (tensor.sizes() != shape) {

@@ -144,7 +144,8 @@ std::string_view ZipArchive::read(const std::string& name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) fail(fmt::format("entry \"{}\" is missing", name));
   const Entry& entry = found->second;
-  if (entry.compressed) fail(fmt::format("entry \"{}\" is compressed; torch.save stores its entries as they are", name));
+  if (entry.compressed)
+    fail(fmt::format("entry \"{}\" is compressed; torch.save stores its entries as they are", name));
   slice(entry.header_offset, kLocalHeaderBytes, "a local header");
   if (number(entry.header_offset, 4) != kLocalHeader) fail(fmt::format("entry \"{}\" has no local header", name));
   const uint64_t name_bytes = number(entry.header_offset + 26, 2);

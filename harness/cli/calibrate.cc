@@ -48,7 +48,8 @@ void add_flags(CLI::App& app, CalibrateFlags& f) {
   app.add_option("--out", f.output, "JSON file for the calibration")->required();
   app.add_option("--model", f.pipeline.model_dir, "pipeline folder (default: the embedded one)");
   app.add_option("--transformer", f.pipeline.transformer_dir, "transformer folder in place of the model's");
-  app.add_option("--lora", f.loras, "FILE.safetensors[:SCALE] of low-rank changes to the transformer; may be given several times")
+  app.add_option("--lora", f.loras,
+                 "FILE.safetensors[:SCALE] of low-rank changes to the transformer; may be given several times")
       ->take_all();
   app.add_option("--routers", f.pipeline.routers_dir, "router checkpoint (default: the model's)");
   app.add_option("--attention", f.pipeline.attention, "the attention that it is for")->capture_default_str();
@@ -69,18 +70,20 @@ void add_flags(CLI::App& app, CalibrateFlags& f) {
   app.add_option("--quantization", f.quantization, "none or fp8, as it will be used")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "fp8"}));
-  app.add_option("--prompt-embeds", f.prompt_embeds, "text features instead of prompts, one generation: a file as `generate` takes it");
+  app.add_option("--prompt-embeds", f.prompt_embeds,
+                 "text features instead of prompts, one generation: a file as `generate` takes it");
   app.add_option("--prompts", f.prompts,
                  "JSON file with \"prompts\" as suites have (default: suites/prompts/embedded.json)");
-  app.add_option("--limit", f.limit, "prompts to take, from the first")
-      ->capture_default_str()
-      ->check(whole_number(1));
-  app.add_option("--seed", f.seed, "of the first prompt; each later one's is one more")->check(whole_number(0))->capture_default_str();
+  app.add_option("--limit", f.limit, "prompts to take, from the first")->capture_default_str()->check(whole_number(1));
+  app.add_option("--seed", f.seed, "of the first prompt; each later one's is one more")
+      ->check(whole_number(0))
+      ->capture_default_str();
 }
 
 void add_teacache_flags(CLI::App& app, CalibrateFlags& f) {
-  app.add_option_function<std::string>("--signal", [&f](const std::string& name) { f.signal = kSignals.at(name); },
-                                       "time_embedding, time_projection or first_block")
+  app.add_option_function<std::string>(
+         "--signal", [&f](const std::string& name) { f.signal = kSignals.at(name); },
+         "time_embedding, time_projection or first_block")
       ->default_str("time_embedding")
       ->check(CLI::IsMember({"time_embedding", "time_projection", "first_block"}));
   app.add_option("--degree", f.degree, "of the polynomial")->capture_default_str()->check(CLI::Range(1, 8));
@@ -108,9 +111,7 @@ std::vector<std::string> read_prompts(const CalibrateFlags& f) {
 }
 
 // One generation a prompt, without a picture at the end.
-void record(CalibrateFlags& f,
-            engine::CalibrationRecorder& recorder,
-            const std::vector<std::string>& prompts,
+void record(CalibrateFlags& f, engine::CalibrationRecorder& recorder, const std::vector<std::string>& prompts,
             const engine::GenerationDefaults& defaults) {
   // Not owned: the pipeline goes first.
   f.pipeline.own_cache = std::shared_ptr<engine::StepCache>(&recorder, [](engine::StepCache*) {});
@@ -121,10 +122,8 @@ void record(CalibrateFlags& f,
   request.width = f.width.value_or(defaults.width);
   request.output = engine::Output::kLatents;
   for (size_t i = 0; i < prompts.size(); ++i) {
-    if (f.prompt_embeds.empty())
-      request.prompt = prompts[i];
-    else
-      request.text = engine::read_given_text(prompts[i]);
+    if (f.prompt_embeds.empty()) request.prompt = prompts[i];
+    else request.text = engine::read_given_text(prompts[i]);
     request.seed = f.seed + i;
     pipeline.generate(request);
     log_info(fmt::format("{}/{} \"{}\"", i + 1, prompts.size(), prompts[i]));
@@ -149,7 +148,8 @@ int calibrate(CalibrateFlags& f, bool teacache) {
   if (pipeline.model_dir.empty()) pipeline.model_dir = engine::find_embedded_model();
   const engine::GenerationDefaults defaults = engine::read_generation_defaults(pipeline.model_dir);
   for (const std::string& text : f.loras) pipeline.loras.push_back(engine::parse_lora_file(text, "--lora"));
-  if (f.offload != "none") pipeline.offload = f.offload == "layers" ? engine::Offload::kLayerByLayer : engine::Offload::kStageByStage;
+  if (f.offload != "none")
+    pipeline.offload = f.offload == "layers" ? engine::Offload::kLayerByLayer : engine::Offload::kStageByStage;
   if (f.quantization == "fp8") pipeline.quantization = engine::Quantization::kFp8;
   if (!f.prompt_embeds.empty()) pipeline.text = engine::TextSource::kGiven;
   engine::choose_sampling(pipeline, f.asked, defaults);
@@ -157,7 +157,8 @@ int calibrate(CalibrateFlags& f, bool teacache) {
   pipeline.dtype = f.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
   if (pipeline.routers_dir.empty() && pipeline.attention != "dense")
     pipeline.routers_dir = engine::bundled_routers(pipeline);
-  if (!f.prompt_embeds.empty() && !f.prompts.empty()) throw ConfigError("--prompt-embeds", "expected either text features or prompts");
+  if (!f.prompt_embeds.empty() && !f.prompts.empty())
+    throw ConfigError("--prompt-embeds", "expected either text features or prompts");
   const std::vector<std::string> prompts = f.prompt_embeds.empty() ? read_prompts(f) : std::vector{f.prompt_embeds};
   engine::CalibrationRecorder recorder(f.signal);
   record(f, recorder, prompts, defaults);

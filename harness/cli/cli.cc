@@ -92,7 +92,8 @@ std::string exit_code_help() {
   return "Without a verb, options go to `run`: vorta-bench --suite NAME.\n\n"
          "Exit codes:\n"
          "  0   everything asked was done and every claim holds\n"
-         "  1   a case failed (also: numbers became infinite or NaN), a claim did not hold or a gate found a regression; results are kept\n"
+         "  1   a case failed (also: numbers became infinite or NaN), a claim did not hold or a gate found a "
+         "regression; results are kept\n"
          "  2   usage, suite or input-file error\n"
          "  3   this machine lacks what was asked (a GPU, memory, disk space), or a gate could not decide\n"
          "  70  internal error: a bug of this program\n";
@@ -105,7 +106,8 @@ std::vector<std::string> with_default_verb(std::vector<std::string> arguments, s
     const bool separate_value = *word == "--log-level" && std::next(word) != arguments.end();
     word += separate_value ? 2 : 1;
   }
-  const bool is_option = word != arguments.end() && word->starts_with("--") && *word != "--help" && *word != "--version";
+  const bool is_option =
+      word != arguments.end() && word->starts_with("--") && *word != "--help" && *word != "--version";
   if (is_option) arguments.insert(word, "run");
   return arguments;
 }

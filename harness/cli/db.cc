@@ -48,8 +48,8 @@ fs::path file_of(const fs::path& path) {
 
 int merge(const DbOptions& options) {
   const auto summary = reports::merge_databases(file_of(options.database), options.sources);
-  fmt::print("{}: {} runs, {} trials ({} new), {} artefact files brought\n", options.database.string(), summary.runs, summary.trials,
-             summary.new_trials, summary.artefacts);
+  fmt::print("{}: {} runs, {} trials ({} new), {} artefact files brought\n", options.database.string(), summary.runs,
+             summary.trials, summary.new_trials, summary.artefacts);
   return kDone;
 }
 
@@ -70,8 +70,9 @@ int verify(const DbOptions& options) {
   const fs::path file = file_of(options.database);
   const auto found = reports::verify_database(file);
   for (const std::string& problem : found.problems) fmt::print("problem: {}\n", problem);
-  fmt::print("{}: schema {} of {}, {} runs, {} trials ({} unfinished), {} samples, {} problems\n", file.string(), found.schema,
-             reports::schema_version(), found.runs, found.trials, found.unfinished, found.samples, found.problems.size());
+  fmt::print("{}: schema {} of {}, {} runs, {} trials ({} unfinished), {} samples, {} problems\n", file.string(),
+             found.schema, reports::schema_version(), found.runs, found.trials, found.unfinished, found.samples,
+             found.problems.size());
   if (options.digest && found.problems.empty()) fmt::print("digest {}\n", reports::content_digest(file));
   return found.problems.empty() ? kDone : kCaseFailed;
 }
@@ -81,16 +82,23 @@ int export_parquet(const DbOptions& options, const fs::path& file) {
   if (options.out.empty()) throw ConfigError("--out", "Parquet goes to a file");
   const fs::path script = options.out.string() + ".export.py", log = options.out.string() + ".export.log";
   write_file_atomically(script, embedded::export_parquet_py());
-  const std::string sql = options.table == "measurements" ? std::string(reports::measurements_sql()) : fmt::format("SELECT * FROM {}", options.table);
-  reports::export_rows(file, options.table, reports::ExportFormat::kJsonLines, *std::make_unique<std::ofstream>("/dev/null"));  // refuses unknown tables
-  const int code = run_program({"/usr/bin/env", options.python, script.string(), file.string(), sql, options.out.string()}, log);
+  const std::string sql = options.table == "measurements" ? std::string(reports::measurements_sql())
+                                                          : fmt::format("SELECT * FROM {}", options.table);
+  reports::export_rows(file, options.table, reports::ExportFormat::kJsonLines,
+                       *std::make_unique<std::ofstream>("/dev/null"));  // refuses unknown tables
+  const int code =
+      run_program({"/usr/bin/env", options.python, script.string(), file.string(), sql, options.out.string()}, log);
   std::ifstream said(log);
   const std::string words((std::istreambuf_iterator<char>(said)), {});
   std::error_code ignored;
   fs::remove(script, ignored);
   fs::remove(log, ignored);
-  if (code == kMachineLacks) throw MachineError("--format parquet", fmt::format("{} has no pyarrow (pip install pyarrow; --python names another)", options.python));
-  if (code != 0) throw MachineError("--format parquet", words.empty() ? fmt::format("{} ended with {}", options.python, code) : words);
+  if (code == kMachineLacks)
+    throw MachineError("--format parquet",
+                       fmt::format("{} has no pyarrow (pip install pyarrow; --python names another)", options.python));
+  if (code != 0)
+    throw MachineError("--format parquet",
+                       words.empty() ? fmt::format("{} ended with {}", options.python, code) : words);
   fmt::print("{}\n", options.out.string());
   return kDone;
 }
@@ -147,8 +155,9 @@ int runs(const DbOptions& options) {
   reports::require_sound(reports::Database(file, reports::OpenMode::kReadOnly));
   const auto all = reports::list_runs(file);
   for (const auto& run : all) {
-    fmt::print("{}  {}  {}  class {}  {}  {}\n", run.key, utc_text(run.started_unix_ns),
-               run.suite, reports::environment_class(run.identity_json, class_keys(options)), run.finished ? "finished" : "unfinished", run.build_json);
+    fmt::print("{}  {}  {}  class {}  {}  {}\n", run.key, utc_text(run.started_unix_ns), run.suite,
+               reports::environment_class(run.identity_json, class_keys(options)),
+               run.finished ? "finished" : "unfinished", run.build_json);
   }
   if (all.empty()) fmt::print("no runs yet\n");
   return kDone;
@@ -157,7 +166,8 @@ int runs(const DbOptions& options) {
 int freeze(const DbOptions& options) {
   const fs::path file = file_of(options.database);
   const auto run = run_of(file, options.run);
-  reports::freeze_baseline(file, {options.name, reports::environment_class(run.identity_json, class_keys(options)), run.key, options.author, options.reason});
+  reports::freeze_baseline(file, {options.name, reports::environment_class(run.identity_json, class_keys(options)),
+                                  run.key, options.author, options.reason});
   fmt::print("baseline {}: {}\n", options.name, run.key);
   return kDone;
 }
@@ -181,14 +191,19 @@ int accept(const DbOptions& options) {
   }
   if (variants.empty()) throw DataError(file.string(), "holds no finished trials yet");
   if (!quantities.contains(options.quantity)) {
-    throw ConfigError("--quantity", unknown_name_message("quantity", options.quantity, {quantities.begin(), quantities.end()}));
+    throw ConfigError("--quantity",
+                      unknown_name_message("quantity", options.quantity, {quantities.begin(), quantities.end()}));
   }
-  const bool any = std::any_of(variants.begin(), variants.end(), [&](const std::string& name) { return matches(options.variant, name); });
-  if (!any) throw ConfigError("--variant", unknown_name_message("variant", options.variant, {variants.begin(), variants.end()}));
+  const bool any = std::any_of(variants.begin(), variants.end(),
+                               [&](const std::string& name) { return matches(options.variant, name); });
+  if (!any)
+    throw ConfigError("--variant",
+                      unknown_name_message("variant", options.variant, {variants.begin(), variants.end()}));
   throw ConfigError("--quantity", fmt::format("no run has {} of {}", options.quantity, options.variant));
 }
 
-// Medians of one quantity run by run, with the points at which a new level begins; accepted changes begin a level as well.
+// Medians of one quantity run by run, with the points at which a new level begins; accepted changes begin a level as
+// well.
 int history(const DbOptions& options) {
   const fs::path file = file_of(options.database);
   const auto accepted = reports::accepted_changes(file);
@@ -197,7 +212,8 @@ int history(const DbOptions& options) {
     const auto run = reports::read_measured(file, line.key);
     std::map<std::string, std::vector<double>> values;
     for (const auto& value : run.values) {
-      if (value.quantity == options.quantity && matches(options.variant, value.variant)) values[value.variant].push_back(value.value);
+      if (value.quantity == options.quantity && matches(options.variant, value.variant))
+        values[value.variant].push_back(value.value);
     }
     const std::string name = reports::environment_class(line.identity_json, class_keys(options));
     for (const auto& [variant, numbers] : values) series[name + " " + variant].emplace_back(line, median(numbers));
@@ -212,7 +228,8 @@ int history(const DbOptions& options) {
       std::string note;
       if (std::find(changes.begin(), changes.end(), i) != changes.end()) note = "  <- new level";
       for (const auto& row : accepted) {
-        if (row.run_key == points[i].first.key && matches(row.quantity, options.quantity)) note += "  <- accepted: " + row.reason;
+        if (row.run_key == points[i].first.key && matches(row.quantity, options.quantity))
+          note += "  <- accepted: " + row.reason;
       }
       fmt::print("  {}  {:.6g}  {}{}\n", points[i].first.key, numbers[i], points[i].first.build_json, note);
     }
@@ -236,8 +253,12 @@ struct Verb {
   void (*declare)(CLI::App& sub, DbOptions& options);
 };
 
-void add_database(CLI::App& sub, DbOptions& options) { sub.add_option("database", options.database, "Folder of a run, or a database")->required(); }
-void add_policy(CLI::App& sub, DbOptions& options) { sub.add_option("--policy", options.policy, "Policy that says what a class of environments is"); }
+void add_database(CLI::App& sub, DbOptions& options) {
+  sub.add_option("database", options.database, "Folder of a run, or a database")->required();
+}
+void add_policy(CLI::App& sub, DbOptions& options) {
+  sub.add_option("--policy", options.policy, "Policy that says what a class of environments is");
+}
 void add_who(CLI::App& sub, DbOptions& options) {
   sub.add_option("--author", options.author, "Who decided")->required();
   sub.add_option("--reason", options.reason, "Why")->required();
@@ -251,7 +272,8 @@ constexpr Verb kVerbs[] = {
        sub.add_option("sources", options.sources, "Folders of runs, or databases")->required();
      }},
     {"migrate", "bring an older database to this program's schema", migrate, add_database},
-    {"verify", "check pages, references, finished trials and artefact files; exit code 1 when something is wrong", verify,
+    {"verify", "check pages, references, finished trials and artefact files; exit code 1 when something is wrong",
+     verify,
      [](CLI::App& sub, DbOptions& options) {
        add_database(sub, options);
        sub.add_flag("--digest", options.digest, "Also print a hash of the content, equal for equal content");
@@ -260,7 +282,9 @@ constexpr Verb kVerbs[] = {
      [](CLI::App& sub, DbOptions& options) {
        add_database(sub, options);
        sub.add_option("--format", options.format, "csv, json, jsonl, parquet")->capture_default_str();
-       sub.add_option("--table", options.table, "A table of the schema, or measurements: samples, scores, memory, kernels")->capture_default_str();
+       sub.add_option("--table", options.table,
+                      "A table of the schema, or measurements: samples, scores, memory, kernels")
+           ->capture_default_str();
        sub.add_option("--out", options.out, "File (default: stdout)");
        sub.add_option("--python", options.python, "Python with pyarrow, for parquet")->capture_default_str();
      }},
@@ -269,7 +293,8 @@ constexpr Verb kVerbs[] = {
        add_database(sub, options);
        sub.add_option("copy", options.out, "The copy")->required();
      }},
-    {"audit", "look for ways in which the newest run could fool its reader; exit code 1 when one is found", audit, add_database},
+    {"audit", "look for ways in which the newest run could fool its reader; exit code 1 when one is found", audit,
+     add_database},
     {"runs", "list the runs, oldest first: key, start (UTC), suite, class of environments, state, build", runs,
      [](CLI::App& sub, DbOptions& options) {
        add_database(sub, options);

@@ -23,11 +23,13 @@ void print_scorer_weights() {
     if (path) continue;
     std::vector<std::string_view> off;
     for (const auto& dimension : metrics::dimension_table()) {
-      const bool needs = std::find(dimension.weights.begin(), dimension.weights.end(), file.name) != dimension.weights.end();
+      const bool needs =
+          std::find(dimension.weights.begin(), dimension.weights.end(), file.name) != dimension.weights.end();
       if (needs) off.push_back(dimension.name);
     }
     for (const auto& metric : metrics::metric_table()) {
-      if (std::find(metric.weights.begin(), metric.weights.end(), file.name) != metric.weights.end()) off.push_back(metric.name);
+      if (std::find(metric.weights.begin(), metric.weights.end(), file.name) != metric.weights.end())
+        off.push_back(metric.name);
     }
     fmt::print("{:<22}     without it not measured: {}\n", "", fmt::join(off, ", "));
   }

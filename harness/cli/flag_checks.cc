@@ -16,7 +16,8 @@ CLI::Validator whole_number(uint64_t least, uint64_t most) {
     const bool whole = code == std::errc() && end == text.data() + text.size();
     if (whole && value >= least && value <= most) return {};
     const bool bounded = most != std::numeric_limits<uint64_t>::max();
-    return fmt::format("expected a whole number from {} {}, found {}", least, bounded ? fmt::format("to {}", most) : "up", text);
+    return fmt::format("expected a whole number from {} {}, found {}", least,
+                       bounded ? fmt::format("to {}", most) : "up", text);
   };
   return {problem, "", "whole number"};
 }

@@ -77,9 +77,12 @@ void tell(const GateResult& result, const Policy& policy, const Output& output) 
 }
 
 void add_output(CLI::App& sub, Output& output) {
-  sub.add_option("--format", output.formats, "Also as md, json, junit, sarif, github (annotations); to --out, else to stdout")->delimiter(',');
+  sub.add_option("--format", output.formats,
+                 "Also as md, json, junit, sarif, github (annotations); to --out, else to stdout")
+      ->delimiter(',');
   sub.add_option("--out", output.out, "Folder for gate.md, gate.json, gate.junit.xml, gate.sarif");
-  sub.add_option("--summary", output.summary, "Append the table in Markdown to this file, such as \"$GITHUB_STEP_SUMMARY\"");
+  sub.add_option("--summary", output.summary,
+                 "Append the table in Markdown to this file, such as \"$GITHUB_STEP_SUMMARY\"");
 }
 
 struct CompareOptions {
@@ -97,8 +100,10 @@ int compare_runs(const CompareOptions& options) {
   for (const std::string& name : options.output.formats) format_of(name);
   Policy policy = options.policy.empty() ? default_policy() : read_policy(options.policy);
   policy.looks = 1;  // the data are what they are
-  need_both(!options.base_scores.empty(), !options.head_scores.empty(), options.base_scores.empty() ? "--base-scores" : "--head-scores");
-  need_both(!options.base_variant.empty(), !options.head_variant.empty(), options.base_variant.empty() ? "--base-variant" : "--head-variant");
+  need_both(!options.base_scores.empty(), !options.head_scores.empty(),
+            options.base_scores.empty() ? "--base-scores" : "--head-scores");
+  need_both(!options.base_variant.empty(), !options.head_variant.empty(),
+            options.base_variant.empty() ? "--base-variant" : "--head-variant");
   auto base = reports::read_measured(options.base, options.base_run);
   auto head = reports::read_measured(options.head, options.head_run);
   if (!options.base_variant.empty()) {
@@ -125,19 +130,22 @@ struct GateOptions {
 };
 
 // The run that a history holds against this machine's class of environments: the frozen one, else the newest other one.
-std::string history_base(const fs::path& history, const Policy& policy, const std::string& name, const reports::RunLine& head) {
+std::string history_base(const fs::path& history, const Policy& policy, const std::string& name,
+                         const reports::RunLine& head) {
   const std::string wanted = reports::environment_class(head.identity_json, policy.environment);
   if (const auto frozen = reports::find_baseline(history, name, wanted)) return *frozen;
   const auto runs = reports::list_runs(history);
   for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
-    const bool same = run->suite_hash == head.suite_hash && reports::environment_class(run->identity_json, policy.environment) == wanted;
+    const bool same = run->suite_hash == head.suite_hash &&
+                      reports::environment_class(run->identity_json, policy.environment) == wanted;
     if (same && run->finished && run->key != head.key) return run->key;
   }
   return "";
 }
 
 // Those that were accepted after the base began and not after the head.
-std::vector<reports::AcceptedRow> accepted_between(const fs::path& history, const std::string& base, const reports::RunLine& head) {
+std::vector<reports::AcceptedRow> accepted_between(const fs::path& history, const std::string& base,
+                                                   const reports::RunLine& head) {
   std::vector<reports::AcceptedRow> rows;
   if (history.empty()) return rows;
   int64_t begin = 0;
@@ -145,7 +153,8 @@ std::vector<reports::AcceptedRow> accepted_between(const fs::path& history, cons
   for (const auto& run : runs) begin = run.key == base ? run.started_unix_ns : begin;
   for (const auto& row : reports::accepted_changes(history)) {
     const auto run = std::find_if(runs.begin(), runs.end(), [&](const auto& line) { return line.key == row.run_key; });
-    const bool between = run != runs.end() && run->started_unix_ns > begin && run->started_unix_ns <= head.started_unix_ns;
+    const bool between =
+        run != runs.end() && run->started_unix_ns > begin && run->started_unix_ns <= head.started_unix_ns;
     if (between || row.run_key == head.key) rows.push_back(row);
   }
   return rows;
@@ -160,16 +169,19 @@ void record(const GateOptions& options, const GateResult& result, const Policy& 
 
 int first_of_its_class(const GateOptions& options, const Policy& policy, const reports::RunLine& head) {
   if (options.record) reports::merge_databases(options.history, {options.head});
-  fmt::print("no baseline of this class of environments ({}){}\n", reports::environment_class(head.identity_json, policy.environment),
+  fmt::print("no baseline of this class of environments ({}){}\n",
+             reports::environment_class(head.identity_json, policy.environment),
              options.record ? "; this run is the first" : "; --record would make this run the first");
   return kMachineLacks;
 }
 
-// A history is asked for the head's class of environments, so the head runs first. Where the base is measured too, the two take
-// turns from the first round on: rounds of one side ahead of the other would pair with another hour of the machine.
+// A history is asked for the head's class of environments, so the head runs first. Where the base is measured too, the
+// two take turns from the first round on: rounds of one side ahead of the other would pair with another hour of the
+// machine.
 void measure_head_once(const GateOptions& options, const Builds& builds, const Policy& policy) {
   std::error_code ignored;
-  if (options.history.empty() || options.head_program.empty() || fs::exists(options.head / "run.sqlite", ignored)) return;
+  if (options.history.empty() || options.head_program.empty() || fs::exists(options.head / "run.sqlite", ignored))
+    return;
   measure_head(builds, policy.rounds.min_rounds);
 }
 
@@ -194,8 +206,10 @@ Builds builds_of(const GateOptions& options, const Policy& policy) {
   const fs::path folder = options.head.has_parent_path() ? options.head.parent_path() : fs::path(".");
   if (!options.head_program.empty()) make_folder(folder);
   builds.log = folder / "gate.log";
-  if (!options.head_program.empty() && builds.suite.empty()) throw ConfigError("--suite", "measuring needs a suite; name it here or in the policy");
-  if (!options.base_program.empty() && options.head_program.empty()) throw ConfigError("--head-program", "is missing beside --base-program");
+  if (!options.head_program.empty() && builds.suite.empty())
+    throw ConfigError("--suite", "measuring needs a suite; name it here or in the policy");
+  if (!options.base_program.empty() && options.head_program.empty())
+    throw ConfigError("--head-program", "is missing beside --base-program");
   return builds;
 }
 
@@ -204,7 +218,8 @@ int gate(GateOptions options) {
   const Policy policy = read_policy(options.policy);
   if (!options.base_program.empty() && options.base.empty()) options.base = "runs/gate/base";
   if (options.head.empty()) options.head = "runs/gate/head";
-  if (options.base.empty() == options.history.empty()) throw ConfigError("--base", "expected one of --base, --history and --base-program");
+  if (options.base.empty() == options.history.empty())
+    throw ConfigError("--base", "expected one of --base, --history and --base-program");
   Builds builds = builds_of(options, policy);
   measure_head_once(options, builds, policy);
   std::string base_key;
@@ -219,7 +234,8 @@ int gate(GateOptions options) {
     builds.base_key = base_key;
   }
   const GateResult result = options.head_program.empty()
-                                ? judge(reports::read_measured(builds.base_run, base_key), reports::read_measured(options.head), policy, 1, accepted)
+                                ? judge(reports::read_measured(builds.base_run, base_key),
+                                        reports::read_measured(options.head), policy, 1, accepted)
                                 : measure_and_judge(builds, policy, accepted);
   tell(result, policy, options.output);
   record(options, result, policy);
@@ -236,27 +252,34 @@ std::function<int()> add_compare(CLI::App& sub) {
   sub.add_option("--head-run", options->head_run, "The same for the head");
   sub.add_option("--base-variant", options->base_variant, "Compare this variant of the base");
   sub.add_option("--head-variant", options->head_variant, "with this one of the head, which may be the same run");
-  sub.add_option("--base-scores", options->base_scores, "Scores of the base's videos: *_score_details.json of `score`, or its folder");
+  sub.add_option("--base-scores", options->base_scores,
+                 "Scores of the base's videos: *_score_details.json of `score`, or its folder");
   sub.add_option("--head-scores", options->head_scores, "The same for the head");
-  sub.add_option("--policy", options->policy, "Policy file (default: times 3 %, memory 2 %, scores 0.005, work and output equal)");
+  sub.add_option("--policy", options->policy,
+                 "Policy file (default: times 3 %, memory 2 %, scores 0.005, work and output equal)");
   add_output(sub, options->output);
   return [options] { return compare_runs(*options); };
 }
 
 std::function<int()> add_gate(CLI::App& sub) {
   auto options = std::make_shared<GateOptions>();
-  sub.add_option("--policy", options->policy, "Policy file: what is checked, and how close (harness/gate/README.md)")->required();
+  sub.add_option("--policy", options->policy, "Policy file: what is checked, and how close (harness/gate/README.md)")
+      ->required();
   sub.add_option("--head", options->head, "Folder of the run that is judged (default: runs/gate/head)");
-  sub.add_option("--base", options->base, "Folder of the run, or database, to compare with (default with --base-program: runs/gate/base)");
-  sub.add_option("--history", options->history, "Database of earlier runs; the baseline of this class of environments is the base");
+  sub.add_option("--base", options->base,
+                 "Folder of the run, or database, to compare with (default with --base-program: runs/gate/base)");
+  sub.add_option("--history", options->history,
+                 "Database of earlier runs; the baseline of this class of environments is the base");
   sub.add_option("--baseline", options->baseline, "Name of the frozen baseline in the history")->capture_default_str();
   sub.add_flag("--record", options->record, "Add the head to the history when it passes, or as the first of its class");
-  sub.add_option("--head-program", options->head_program, "Measure with this vorta-bench, and again before a failure counts");
+  sub.add_option("--head-program", options->head_program,
+                 "Measure with this vorta-bench, and again before a failure counts");
   sub.add_option("--base-program", options->base_program, "Measure the base with this one, in turns with the head");
   sub.add_option("--suite", options->suite, "Suite to measure (default: the policy's)");
   sub.add_option("--set", options->set, "Change a key of the suite, for both (repeatable)")->take_all();
   sub.add_option("--only", options->only, "Measure this variant only, beside the reference (repeatable)")->take_all();
-  sub.add_option("--head-build", options->head_build, "JSON object stored with what the head's program measures, such as {\"commit\": \"...\"}");
+  sub.add_option("--head-build", options->head_build,
+                 "JSON object stored with what the head's program measures, such as {\"commit\": \"...\"}");
   sub.add_option("--base-build", options->base_build, "The same for the base's");
   sub.add_option("--seed", options->seed, "Which of the two goes first in the first round");
   add_output(sub, options->output);

@@ -33,24 +33,25 @@ bool is_there(const fs::path& path) {
 
 void log_plan(const engine::PlanSummary& plan, const engine::PipelineConfig& config) {
   const auto& size = plan.size;
-  log_info(fmt::format("{} frames of {}x{}: latents {}, {} tokens; {} steps, {} passes each{}", size.frames, size.height,
-                       size.width, to_string(size.latents), size.tokens.tokens(), plan.step_flops.size(), plan.passes,
-                       config.recipe ? ", by the recipe " + config.recipe->name : ""));
+  log_info(fmt::format("{} frames of {}x{}: latents {}, {} tokens; {} steps, {} passes each{}", size.frames,
+                       size.height, size.width, to_string(size.latents), size.tokens.tokens(), plan.step_flops.size(),
+                       plan.passes, config.recipe ? ", by the recipe " + config.recipe->name : ""));
   const auto counts = plan.routes->counts();
   const double total = static_cast<double>(counts[0] + counts[1] + counts[2]);
   const auto percent = [&](engine::Branch branch) {
     return 100.0 * static_cast<double>(counts[static_cast<size_t>(branch)]) / total;
   };
-  log_info(fmt::format("attention {}: heads {:.1f} % dense, {:.1f} % coreset, {:.1f} % sliding; predicted {} for "
-                       "denoising, {:.2f}x fewer than dense",
-                       config.attention, percent(engine::Branch::kDense), percent(engine::Branch::kCoreset),
-                       percent(engine::Branch::kSlidingTile), flops_text(plan.denoise_flops()), plan.speedup()));
+  log_info(
+      fmt::format("attention {}: heads {:.1f} % dense, {:.1f} % coreset, {:.1f} % sliding; predicted {} for "
+                  "denoising, {:.2f}x fewer than dense",
+                  config.attention, percent(engine::Branch::kDense), percent(engine::Branch::kCoreset),
+                  percent(engine::Branch::kSlidingTile), flops_text(plan.denoise_flops()), plan.speedup()));
   if (config.cache == "none") return;
   const int64_t forwards = plan.passes * static_cast<int64_t>(plan.step_flops.size());
   const std::string known =
       plan.cache_is_static ? fmt::format("; {:.1f} of {} forwards", plan.forwards, forwards)
-                           : fmt::format("; {:.1f} to {} of {} forwards, up to {:.2f}x faster", plan.least_forwards, forwards, forwards,
-                                         plan.denoise_flops() / plan.least_denoise_flops);
+                           : fmt::format("; {:.1f} to {} of {} forwards, up to {:.2f}x faster", plan.least_forwards,
+                                         forwards, forwards, plan.denoise_flops() / plan.least_denoise_flops);
   log_info(fmt::format("cache {}: {}{}; {:.1f} MiB kept", config.cache, plan.cache_note, known,
                        static_cast<double>(plan.cache_bytes) / (1 << 20)));
 }
@@ -63,11 +64,13 @@ void log_evaluations(const std::vector<engine::CacheCall>& calls, const engine::
       return static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), action));
     };
     if (count(engine::BlockAction::kBroadcast) > 0) return;
-    const double share = call.blocks.empty() ? 1 : count(engine::BlockAction::kComputed) / static_cast<double>(call.blocks.size());
+    const double share =
+        call.blocks.empty() ? 1 : count(engine::BlockAction::kComputed) / static_cast<double>(call.blocks.size());
     ran += (call.pass == engine::GuidancePass::kBoth ? 2 : 1) * share;
   }
-  log_info(plan.cache_is_static ? fmt::format("evaluations of the network: {:g} predicted, {:g} measured", plan.forwards, ran)
-                                : fmt::format("evaluations of the network: {:g} of {:g}", ran, plan.forwards));
+  log_info(plan.cache_is_static
+               ? fmt::format("evaluations of the network: {:g} predicted, {:g} measured", plan.forwards, ran)
+               : fmt::format("evaluations of the network: {:g} of {:g}", ran, plan.forwards));
 }
 
 // What the cache did: one letter a forward, the passes of guidance apart.
@@ -82,7 +85,9 @@ void log_cache_calls(const std::vector<engine::CacheCall>& calls) {
   for (const std::string& letters : by_pass) {
     if (!letters.empty()) text += (text.empty() ? "" : " / ") + letters;
   }
-  log_info(fmt::format("forwards computed (X), parts of blocks given back (p), blocks given back (c), skipped as a whole (.): {}", text));
+  log_info(fmt::format(
+      "forwards computed (X), parts of blocks given back (p), blocks given back (c), skipped as a whole (.): {}",
+      text));
 }
 
 void write_result(const engine::GenerationResult& result, const fs::path& path, double fps) {
@@ -105,7 +110,8 @@ void write_result(const engine::GenerationResult& result, const fs::path& path, 
 
 void log_attention(const engine::AttentionCalls& calls) {
   std::string names;
-  for (const auto& [name, count] : calls) names += fmt::format("{}{} ({} calls)", names.empty() ? "" : ", ", name, count);
+  for (const auto& [name, count] : calls)
+    names += fmt::format("{}{} ({} calls)", names.empty() ? "" : ", ", name, count);
   if (!names.empty()) log_info("self attention computed by " + names);
 }
 
@@ -113,8 +119,9 @@ void log_attention(const engine::AttentionCalls& calls) {
 void log_extrapolation(const engine::PlanSummary& plan, const ProgressBar& progress) {
   double timed = 0;
   for (const double seconds : progress.step_seconds()) timed += seconds;
-  log_info(fmt::format("{} of {} steps timed: {:.2f} s; extrapolated to all steps: {:.2f} s of denoising", plan.step_flops.size(),
-                       plan.schedule_steps, timed, timed * plan.schedule_flops / plan.denoise_flops()));
+  log_info(fmt::format("{} of {} steps timed: {:.2f} s; extrapolated to all steps: {:.2f} s of denoising",
+                       plan.step_flops.size(), plan.schedule_steps, timed,
+                       timed * plan.schedule_flops / plan.denoise_flops()));
 }
 
 void write_timings(const ProgressBar& progress, const fs::path& path) {

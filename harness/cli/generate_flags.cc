@@ -30,7 +30,8 @@ constexpr RegistryEntry<engine::TileVae> kTilings[] = {
 constexpr RegistryEntry<engine::Offload> kOffloads[] = {
     {"none", "every network stays where it computes", engine::Offload::kKeepLoaded},
     {"components", "each network is loaded for its stage and released after it", engine::Offload::kStageByStage},
-    {"layers", "the transformer's blocks stay in the host's memory and visit the device in turn", engine::Offload::kLayerByLayer},
+    {"layers", "the transformer's blocks stay in the host's memory and visit the device in turn",
+     engine::Offload::kLayerByLayer},
 };
 
 constexpr RegistryEntry<engine::Quantization> kQuantizations[] = {
@@ -42,8 +43,11 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--model", f.model, "pipeline folder in the diffusers layout (default: embedded)");
   sub.add_option("--pretrained_model_path", f.published_model,
                  "the same; chooses the defaults of the published inference script (which is given it twice)");
-  sub.add_option("--transformer", f.transformer, "transformer folder, or one file of all its weights, in place of the model's; looked for inside it first, e.g. student");
-  sub.add_option("--lora", f.loras, "FILE.safetensors[:SCALE] of low-rank changes to the transformer; may be given several times")
+  sub.add_option("--transformer", f.transformer,
+                 "transformer folder, or one file of all its weights, in place of the model's; looked for inside it "
+                 "first, e.g. student");
+  sub.add_option("--lora", f.loras,
+                 "FILE.safetensors[:SCALE] of low-rank changes to the transformer; may be given several times")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   sub.add_option("--lora-mode", f.lora_mode, "merged into the weights, or runtime: beside them")
       ->capture_default_str()
@@ -53,34 +57,44 @@ void add_model_flags(CLI::App& sub, GenerateFlags& f) {
                  "folder of a router checkpoint (config.json, ckpt/step-*/router.pt)");
   sub.add_option("--resume", f.resume, "checkpoint in that folder, e.g. ckpt/step-000100 (default: the latest)");
   sub.add_option("--attention", f.attention,
-                 "dense, sliding, coreset or vorta (default: vorta with --routers, --route-table or --route-fractions, else dense)");
+                 "dense, sliding, coreset or vorta (default: vorta with --routers, --route-table or --route-fractions, "
+                 "else dense)");
   sub.add_flag("--native_attention,--native-attention", f.native_attention, "dense attention, routers not read");
-  sub.add_option("--tau,--tau_sparse", f.tau, "a head whose best branch scores less is dense (default: none is; above 1: all are)")
+  sub.add_option("--tau,--tau_sparse", f.tau,
+                 "a head whose best branch scores less is dense (default: none is; above 1: all are)")
       ->capture_default_str();
-  sub.add_option("--window", f.window, "sliding windows of so many tiles, frames,height,width, instead of the routers' configuration's")
+  sub.add_option("--window", f.window,
+                 "sliding windows of so many tiles, frames,height,width, instead of the routers' configuration's")
       ->expected(3)
       ->delimiter(',');
-  sub.add_option("--reduction-rate", f.reduction_rate, "share of a coreset window's tokens that is merged, instead of the routers' configuration's");
-  sub.add_option("--route-fractions", f.route_fractions, "shares of dense, coreset and sliding heads instead of routers, e.g. 0,0.5,0.5")
+  sub.add_option("--reduction-rate", f.reduction_rate,
+                 "share of a coreset window's tokens that is merged, instead of the routers' configuration's");
+  sub.add_option("--route-fractions", f.route_fractions,
+                 "shares of dense, coreset and sliding heads instead of routers, e.g. 0,0.5,0.5")
       ->expected(3)
       ->delimiter(',');
-  sub.add_option("--route-table,--route_table", f.route_table, "a file of routes instead of routers, as --save-routes writes it");
+  sub.add_option("--route-table,--route_table", f.route_table,
+                 "a file of routes instead of routers, as --save-routes writes it");
   sub.add_option("--save-routes", f.save_routes, "writes the branch of every head at every step to this JSON file");
   sub.add_flag("--random-weights,--random_weights", f.random_weights,
                "weights of the model's configurations, not of its files: for latency alone");
   sub.add_option("--cache", f.cache, "a row of `vorta-bench list caches`")->capture_default_str();
-  sub.add_option("--cache-options", f.cache_options, "its options, a JSON object (engine/cache/README.md)")->capture_default_str();
+  sub.add_option("--cache-options", f.cache_options, "its options, a JSON object (engine/cache/README.md)")
+      ->capture_default_str();
   sub.add_option("--dtype", f.dtype, "float32 or bfloat16 (default: float32; bfloat16 with the published flags)");
   sub.add_option("--device", f.device, "auto (a GPU where one can be used), cpu or cuda")->capture_default_str();
   sub.add_flag("--enable_cpu_offload,--enable-cpu-offload", f.cpu_offload,
                "the same as --offload components: each network is loaded for its stage and released after it");
-  sub.add_flag("--cuda-graphs", f.cuda_graphs,
-               "the transformer's steps as CUDA graphs: the same bits, faster where a small model on a GPU waits for launches");
+  sub.add_flag(
+      "--cuda-graphs", f.cuda_graphs,
+      "the transformer's steps as CUDA graphs: the same bits, faster where a small model on a GPU waits for launches");
   sub.add_option("--offload", f.offload,
-                 "none; components; or layers: the transformer's blocks stream from the host's (pinned) memory, so that 14B runs in 24 GB")
+                 "none; components; or layers: the transformer's blocks stream from the host's (pinned) memory, so "
+                 "that 14B runs in 24 GB")
       ->capture_default_str();
   sub.add_option("--quantization", f.quantization,
-                 "none or fp8: the blocks' linear layers in 8-bit floating point with a scale a row; emulated, and no faster, before Hopper")
+                 "none or fp8: the blocks' linear layers in 8-bit floating point with a scale a row; emulated, and no "
+                 "faster, before Hopper")
       ->capture_default_str();
 }
 
@@ -92,7 +106,9 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--height", f.height, "pixels");
   sub.add_option("--width", f.width, "pixels");
   sub.add_option("--video_size,--video-size", f.video_size, "frames, height and width at once")->expected(3);
-  sub.add_option("--recipe", f.recipe, "how a few-step student is sampled: a row of `vorta-bench list recipes`, or a JSON file (default: the one beside the weights)");
+  sub.add_option("--recipe", f.recipe,
+                 "how a few-step student is sampled: a row of `vorta-bench list recipes`, or a JSON file (default: the "
+                 "one beside the weights)");
   sub.add_option("--steps,--num_inference_steps", f.steps, "denoising steps");
   sub.add_option("--timed-steps,--timed_steps", f.timed_steps,
                  "stop after so many steps and extrapolate their time to the schedule (with --output-type latent)")
@@ -100,7 +116,8 @@ void add_sampling_flags(CLI::App& sub, GenerateFlags& f) {
   sub.add_option("--guidance,--cfg_scale", f.guidance,
                  "classifier-free guidance, one pass a step when <= 1; HunyuanVideo: the guidance it is told");
   sub.add_option("--true-guidance,--true_cfg_scale", f.true_guidance,
-                 "HunyuanVideo: classifier-free guidance beside it, with --negative-prompt; two passes a step when > 1 (default: 1)");
+                 "HunyuanVideo: classifier-free guidance beside it, with --negative-prompt; two passes a step when > 1 "
+                 "(default: 1)");
   sub.add_option("--flow-shift,--noise_scheduler_shift", f.flow_shift, "shift of the noise schedule");
   sub.add_option("--scheduler", f.scheduler, "unipc or euler (default: as scheduler_config.json says)");
   sub.add_option("--seed", f.seed, "of the initial noise, drawn on the CPU")
@@ -115,17 +132,20 @@ void add_text_and_output_flags(CLI::App& sub, GenerateFlags& f) {
                  "text tokens a prompt is cut or padded to")
       ->check(whole_number(1, kMostTextTokens));
   sub.add_option("--negative-prompt,--negative_prompt", f.negative_prompt,
-                 "what it should not show: with guidance > 1, for HunyuanVideo with --true-guidance > 1; without effect, and with a warning, otherwise");
-  sub.add_option("--prompt-embeds", f.prompt_embeds,
-                 "text features instead of a prompt: safetensors with the keys `prompt_embeds` [1, S, M], `prompt_attention_mask` "
-                 "[1, S] and `pooled_prompt_embeds` [1, P] where the model takes them, and the same with `negative_` in front");
+                 "what it should not show: with guidance > 1, for HunyuanVideo with --true-guidance > 1; without "
+                 "effect, and with a warning, otherwise");
+  sub.add_option(
+      "--prompt-embeds", f.prompt_embeds,
+      "text features instead of a prompt: safetensors with the keys `prompt_embeds` [1, S, M], `prompt_attention_mask` "
+      "[1, S] and `pooled_prompt_embeds` [1, P] where the model takes them, and the same with `negative_` in front");
   sub.add_option("--val_data_json_file,--prompt-file", f.prompt_file,
                  "JSON list of {\"caption\": ...}: one video each");
   sub.add_option("--output", f.output, "FILE.mp4, or FILE.safetensors (keys `video` [F,3,Y,X] in 0..1, or `latents`)");
   sub.add_option("--output_dir,--output-dir", f.output_dir,
                  "folder for 000-slug-of-the-prompt.mp4; files there are skipped");
   sub.add_option("--output-type", f.output_type, "video or latent")->capture_default_str();
-  sub.add_option("--vae-tiling", f.vae_tiling, "spatial tiles of the VAE: on, off or reference (HunyuanVideo on, Wan off)")
+  sub.add_option("--vae-tiling", f.vae_tiling,
+                 "spatial tiles of the VAE: on, off or reference (HunyuanVideo on, Wan off)")
       ->capture_default_str();
   sub.add_option("--timings", f.timings, "JSON file: seconds of each step and stage of the last video made");
   sub.add_option("--fps,--output_fps", f.fps, "frames a second of the MP4")->check(CLI::Range(0.01, 1000.0));
@@ -182,7 +202,8 @@ engine::PipelineConfig pipeline_config(const GenerateFlags& f, const engine::Gen
     throw ConfigError("--native_attention", fmt::format("means dense attention, --attention says {}", f.attention));
   }
   config.attention = f.native_attention ? "dense" : f.attention;
-  if (config.attention.empty()) config.attention = f.routers.empty() && f.route_fractions.empty() && f.route_table.empty() ? "dense" : "vorta";
+  if (config.attention.empty())
+    config.attention = f.routers.empty() && f.route_fractions.empty() && f.route_table.empty() ? "dense" : "vorta";
   if (config.routers_dir.empty() && config.attention != "dense") {
     config.routers_dir = engine::bundled_routers(config);
   }
@@ -193,40 +214,48 @@ engine::PipelineConfig pipeline_config(const GenerateFlags& f, const engine::Gen
   config.tau = f.tau;
   config.reduction_rate = f.reduction_rate;
   if (!f.window.empty()) {
-    if (f.window.size() != 3) throw ConfigError("--window", fmt::format("expected three numbers of tiles, found {}", f.window.size()));
+    if (f.window.size() != 3)
+      throw ConfigError("--window", fmt::format("expected three numbers of tiles, found {}", f.window.size()));
     config.sliding_window = {f.window[0], f.window[1], f.window[2]};
   }
   if (f.random_weights) config.weights = engine::WeightOrigin::kRandom;
   if (!f.route_fractions.empty()) {
     if (f.route_fractions.size() != 3) {
-      throw ConfigError("--route-fractions", fmt::format("expected three shares, of dense, coreset and sliding heads, found {}", f.route_fractions.size()));
+      throw ConfigError("--route-fractions",
+                        fmt::format("expected three shares, of dense, coreset and sliding heads, found {}",
+                                    f.route_fractions.size()));
     }
     if (config.attention != "vorta") throw ConfigError("--route-fractions", "is for --attention vorta");
     config.route_fractions = {f.route_fractions[0], f.route_fractions[1], f.route_fractions[2]};
   }
   config.cache = f.cache;
   config.cache_options = f.cache_options;
-  engine::choose_sampling(config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe", f.true_guidance}, defaults);
+  engine::choose_sampling(
+      config, {f.steps, f.guidance, f.flow_shift, f.scheduler, f.recipe, "--recipe", f.true_guidance}, defaults);
   if (config.true_guidance > 1 && !f.has_negative_prompt && f.prompt_embeds.empty()) {
     log_warn("--true-guidance has no effect without --negative-prompt");
     config.true_guidance = 1;
   }
-  config.tile_vae = find_entry(std::span<const RegistryEntry<engine::TileVae>>(kTilings), "--vae-tiling", f.vae_tiling).make;
+  config.tile_vae =
+      find_entry(std::span<const RegistryEntry<engine::TileVae>>(kTilings), "--vae-tiling", f.vae_tiling).make;
   if (!f.prompt_embeds.empty()) config.text = engine::TextSource::kGiven;
   config.max_sequence_length = f.max_sequence_length.value_or(defaults.max_sequence_length);
   config.offload = find_entry(std::span<const RegistryEntry<engine::Offload>>(kOffloads), "--offload", f.offload).make;
   if (f.cpu_offload) {
     if (config.offload != engine::Offload::kKeepLoaded && config.offload != engine::Offload::kStageByStage) {
-      throw ConfigError("--enable-cpu-offload", fmt::format("means --offload components, found --offload {} beside it", f.offload));
+      throw ConfigError("--enable-cpu-offload",
+                        fmt::format("means --offload components, found --offload {} beside it", f.offload));
     }
     config.offload = engine::Offload::kStageByStage;
   }
   config.cuda_graphs = f.cuda_graphs;
   config.quantization =
-      find_entry(std::span<const RegistryEntry<engine::Quantization>>(kQuantizations), "--quantization", f.quantization).make;
+      find_entry(std::span<const RegistryEntry<engine::Quantization>>(kQuantizations), "--quantization", f.quantization)
+          .make;
   if (!f.route_table.empty()) {
     if (config.attention != "vorta") throw ConfigError("--route-table", "is for --attention vorta");
-    if (config.route_fractions) throw ConfigError("--route-table", "expected either --route-table or --route-fractions");
+    if (config.route_fractions)
+      throw ConfigError("--route-table", "expected either --route-table or --route-fractions");
     config.route_file = f.route_table;
   }
   return config;

@@ -17,7 +17,8 @@ namespace vorta::harness {
 
 /// The flags as given; what is absent takes the model folder's default.
 struct GenerateFlags {
-  std::string model, published_model, transformer, routers, resume, attention, cache = "none", cache_options = "{}", scheduler, dtype;
+  std::string model, published_model, transformer, routers, resume, attention, cache = "none", cache_options = "{}",
+                                                                               scheduler, dtype;
   std::string device = "auto";
   std::string prompt, negative_prompt, prompt_file, prompt_embeds, latents;
   std::string output, output_dir, output_type = "video", timings;
@@ -46,12 +47,12 @@ struct GenerateFlags {
 /// Binds every flag of the verb but --help to `flags`, which must outlive `sub`.
 void add_generate_flags(CLI::App& sub, GenerateFlags& flags);
 
-/// The published inference script's size, dtype, rate and attention where the flags say nothing. ConfigError with --model
-/// beside it.
+/// The published inference script's size, dtype, rate and attention where the flags say nothing. ConfigError with
+/// --model beside it.
 void apply_published_defaults(GenerateFlags& flags);
 
-/// The model folder's; with the published flags its sampling is that of the script, where neither flags nor a recipe say
-/// otherwise.
+/// The model folder's; with the published flags its sampling is that of the script, where neither flags nor a recipe
+/// say otherwise.
 engine::GenerationDefaults generation_defaults(const GenerateFlags& flags);
 
 /// ConfigError for values that are not known, or that contradict each other.

@@ -19,8 +19,8 @@ struct Job {
 /// nothing, and for outputs whose number or ending does not fit.
 std::vector<Job> collect_jobs(const GenerateFlags& flags);
 
-/// Refuses before hours of work what could not be written after it: DataError for a folder that is not there (--output_dir
-/// is made) or not writable.
+/// Refuses before hours of work what could not be written after it: DataError for a folder that is not there
+/// (--output_dir is made) or not writable.
 void require_writable_output(const GenerateFlags& flags);
 
 }  // namespace vorta::harness

@@ -39,15 +39,18 @@ void print_table(const Table& table) {
 void print_embedded_metrics() {
   for (const auto& name : dimension_metric_names()) {
     const auto slash = name.find('/');
-    const std::string text = slash == std::string::npos ? "all dimensions of the embedded profile, and their totals"
-                                                        : std::string(metrics::find_dimension(name.substr(slash + 1), metrics::Profile::kEmbedded).description);
+    const std::string text =
+        slash == std::string::npos
+            ? "all dimensions of the embedded profile, and their totals"
+            : std::string(metrics::find_dimension(name.substr(slash + 1), metrics::Profile::kEmbedded).description);
     print_row(name, fmt::format("{} [embedded, 1, higher is better]", text));
   }
 }
 
 void print_metrics() {
   for (const auto& metric : metrics::metric_table()) {
-    print_row(metric.name, fmt::format("{} [{}, {} is better]", metric.description, metric.unit, metrics::to_string(metric.direction)));
+    print_row(metric.name, fmt::format("{} [{}, {} is better]", metric.description, metric.unit,
+                                       metrics::to_string(metric.direction)));
   }
   print_embedded_metrics();
 }
@@ -68,7 +71,8 @@ void print_dimensions() {
     const std::string state = dimension.make == nullptr ? "not built in"
                               : missing.empty()         ? "can be measured"
                                                         : fmt::format("weights missing: {}", fmt::join(missing, ", "));
-    print_row(dimension.name, fmt::format("{} [{}; {}]", dimension.description, metrics::to_string(dimension.profile), state));
+    print_row(dimension.name,
+              fmt::format("{} [{}; {}]", dimension.description, metrics::to_string(dimension.profile), state));
   }
 }
 
@@ -106,7 +110,8 @@ int list(const std::string& wanted) {
 
 std::function<int()> add_list(CLI::App& sub) {
   auto family = std::make_shared<std::string>();
-  sub.add_option("family", *family, "suites, models, attentions, caches, samplers, recipes, metrics or dimensions (default: all)");
+  sub.add_option("family", *family,
+                 "suites, models, attentions, caches, samplers, recipes, metrics or dimensions (default: all)");
   return [family] { return list(*family); };
 }
 

@@ -18,8 +18,8 @@ struct PlanQuestion {
   std::vector<std::filesystem::path> history = {};   // runs that say what things take
 };
 
-/// Prints the cases in the order they run, their predicted cost, and what all will take by the history. Needs the model's
-/// configuration for the cost; without it, says so. Returns an exit code.
+/// Prints the cases in the order they run, their predicted cost, and what all will take by the history. Needs the
+/// model's configuration for the cost; without it, says so. Returns an exit code.
 int print_plan(const SuiteSpec& spec, const PlanQuestion& question);
 
 }  // namespace vorta::harness

@@ -75,9 +75,19 @@ std::vector<fs::path> history_of(const Options& options, const fs::path& out_dir
 }
 
 // This program again, without --isolate, for part `index` of `count`.
-std::vector<std::string> worker_words(const Options& options, const fs::path& out_dir, int progress_fd, const std::string& shard) {
-  std::vector<std::string> words{fs::canonical("/proc/self/exe").string(), "run", "--suite", options.suite, "--out", out_dir.string(),
-                                 "--no-report", "--build", options.build, "--progress-fd", fmt::format("{}", progress_fd)};
+std::vector<std::string> worker_words(const Options& options, const fs::path& out_dir, int progress_fd,
+                                      const std::string& shard) {
+  std::vector<std::string> words{fs::canonical("/proc/self/exe").string(),
+                                 "run",
+                                 "--suite",
+                                 options.suite,
+                                 "--out",
+                                 out_dir.string(),
+                                 "--no-report",
+                                 "--build",
+                                 options.build,
+                                 "--progress-fd",
+                                 fmt::format("{}", progress_fd)};
   for (const std::string& name : options.only) words.insert(words.end(), {"--only", name});
   for (const std::string& assignment : options.set) words.insert(words.end(), {"--set", assignment});
   if (options.retry_failed) words.emplace_back("--retry-failed");
@@ -86,16 +96,18 @@ std::vector<std::string> worker_words(const Options& options, const fs::path& ou
   return words;
 }
 
-// A lost context or a full GPU takes all that its process does afterwards with it, so work on a GPU is isolated unless told
-// otherwise. On a CPU a crash ends one call and the next goes on, which costs no second process.
+// A lost context or a full GPU takes all that its process does afterwards with it, so work on a GPU is isolated unless
+// told otherwise. On a CPU a crash ends one call and the next goes on, which costs no second process.
 bool is_isolated(const Options& options, const std::vector<std::string>& gpus) {
   if (options.progress_fd >= 0 || options.no_isolate) return false;
-  return options.isolate || options.workers > 0 || options.trial_timeout > 0 || options.stall_timeout > 0 || !gpus.empty();
+  return options.isolate || options.workers > 0 || options.trial_timeout > 0 || options.stall_timeout > 0 ||
+         !gpus.empty();
 }
 
 // Those that the suite may use.
 std::vector<std::string> gpus_for(const SuiteSpec& spec) {
-  const bool wanted = std::any_of(spec.variants.begin(), spec.variants.end(), [](const Variant& v) { return v.config.device != "cpu"; });
+  const bool wanted = std::any_of(spec.variants.begin(), spec.variants.end(),
+                                  [](const Variant& v) { return v.config.device != "cpu"; });
   return wanted ? visible_gpus() : std::vector<std::string>{};
 }
 
@@ -115,15 +127,19 @@ pid_t start_worker(const std::vector<std::string>& words, int progress_fd, const
 }
 
 // One worker a GPU, or as many as were asked for, GPUs in turn. With a shard of its own, one worker does it.
-int run_in_workers(const Options& options, const SuiteSpec& spec, const fs::path& out_dir, const std::vector<std::string>& gpus) {
+int run_in_workers(const Options& options, const SuiteSpec& spec, const fs::path& out_dir,
+                   const std::vector<std::string>& gpus) {
   if (options.workers > 1 && options.shard) throw ConfigError("--shard", "workers divide the items themselves");
   const bool one = gpus.empty() || options.shard.has_value();
   const int64_t workers = options.workers > 0 ? options.workers : one ? 1 : static_cast<int64_t>(gpus.size());
-  IsolationOptions isolation{.database = out_dir / "run.sqlite", .trial_seconds = options.trial_timeout, .stall_seconds = options.stall_timeout,
+  IsolationOptions isolation{.database = out_dir / "run.sqlite",
+                             .trial_seconds = options.trial_timeout,
+                             .stall_seconds = options.stall_timeout,
                              .workers = workers};
   const IsolationSummary done = run_isolated(isolation, [&](int fd, int64_t index, int64_t count) {
-    return start_worker(worker_words(options, out_dir, fd, count > 1 ? fmt::format("{}/{}", index, count) : options.shard.value_or("")), fd,
-                        workers > 1 && !gpus.empty() ? gpus[static_cast<size_t>(index - 1) % gpus.size()] : "");
+    return start_worker(
+        worker_words(options, out_dir, fd, count > 1 ? fmt::format("{}/{}", index, count) : options.shard.value_or("")),
+        fd, workers > 1 && !gpus.empty() ? gpus[static_cast<size_t>(index - 1) % gpus.size()] : "");
   });
   fmt::print("{} workers started, {} crashed, {} ended for time\n", done.started, done.crashes, done.timeouts);
   if (done.exit_code > kCaseFailed || options.no_report) return done.exit_code;
@@ -151,9 +167,12 @@ int run(const Options& options) {
   if (options.shard) shard = parse_shard(*options.shard);
   if (options.dry_run) return print_plan(spec, {options.only, shard, options.rounds, history_of(options, out_dir)});
   const std::vector<std::string> gpus = options.progress_fd >= 0 ? std::vector<std::string>{} : gpus_for(spec);
-  const bool on_gpus_alone = std::all_of(spec.variants.begin(), spec.variants.end(), [](const Variant& v) { return v.config.device == "cuda"; });
+  const bool on_gpus_alone = std::all_of(spec.variants.begin(), spec.variants.end(),
+                                         [](const Variant& v) { return v.config.device == "cuda"; });
   if (options.progress_fd < 0 && on_gpus_alone && gpus.empty()) {
-    throw MachineError(options.suite, "every variant asks for the device cuda: expected an NVIDIA GPU and its driver, found none (doctor says more)");
+    throw MachineError(
+        options.suite,
+        "every variant asks for the device cuda: expected an NVIDIA GPU and its driver, found none (doctor says more)");
   }
   if (is_isolated(options, gpus)) {
     Options isolated = options;
@@ -171,7 +190,8 @@ int run(const Options& options) {
     if (assignment == kRandomWeights) run_options.arguments.emplace_back("--random-weights");
     else run_options.arguments.insert(run_options.arguments.end(), {"--set", assignment});
   }
-  for (const std::string& name : options.only) run_options.arguments.insert(run_options.arguments.end(), {"--only", name});
+  for (const std::string& name : options.only)
+    run_options.arguments.insert(run_options.arguments.end(), {"--only", name});
   run_options.environment = environment_row();
   run_options.rounds = options.rounds;
   run_options.shard = shard;
@@ -179,7 +199,8 @@ int run(const Options& options) {
   if (!build.is_object()) throw ConfigError("--build", "expected a JSON object");
   run_options.build_json = canonical_json(build);
   const auto engine = make_pipeline_engine();
-  if (spec.measurement.controls) spec = with_planned_controls(std::move(spec), *engine, UnknownCosts::kGenerate, options.only);
+  if (spec.measurement.controls)
+    spec = with_planned_controls(std::move(spec), *engine, UnknownCosts::kGenerate, options.only);
   RunSummary summary;
   try {
     summary = run_suite(spec, run_options, *engine);
@@ -188,8 +209,8 @@ int run(const Options& options) {
     return kWorkerPoisoned;
   }
   if (options.no_report) {
-    fmt::print("{} trials done ({} by an earlier call), {} failed, {} scores missing\n", summary.ok, summary.reused, summary.failed,
-               summary.missing_scores);
+    fmt::print("{} trials done ({} by an earlier call), {} failed, {} scores missing\n", summary.ok, summary.reused,
+               summary.failed, summary.missing_scores);
     return summary.complete() ? kDone : kCaseFailed;
   }
   const auto written = reports::write_reports(summary.database, run_options.out_dir, {"html", "md", "csv", "json"});
@@ -212,25 +233,36 @@ std::function<int()> add_run(CLI::App& sub) {
                  "Change a key of the suite: steps=4, variants.3.attention.options.tau=0.5 (repeatable)")
       ->take_all();
   sub.add_flag("--random-weights", options->random_weights,
-               "Weights of the model's configurations, not of its files: latency alone, without metrics and claims about quality");
+               "Weights of the model's configurations, not of its files: latency alone, without metrics and claims "
+               "about quality");
   sub.add_option("--timed-steps", options->timed_steps,
-                 "Stop after so many steps, and extrapolate to the schedule; every row says so (needs a suite without metrics, or --random-weights)")
+                 "Stop after so many steps, and extrapolate to the schedule; every row says so (needs a suite without "
+                 "metrics, or --random-weights)")
       ->check(whole_number(1));
-  sub.add_option("--offload", options->offload, "none, components (networks wait in turn) or layers (blocks stream from the host's memory)");
+  sub.add_option("--offload", options->offload,
+                 "none, components (networks wait in turn) or layers (blocks stream from the host's memory)");
   sub.add_option("--quantization", options->quantization, "none or fp8, for every variant");
   sub.add_flag("--dry-run", options->dry_run, "Print the plan and stop");
   sub.add_flag("--retry-failed", options->retry_failed, "Do the failed trials of an earlier call again");
-  sub.add_option("--rounds", options->rounds, "Timed trials a case, each round with its own profile, instead of the suite's number; a later "
-                 "call with more goes on")->check(CLI::Range(1, 10000));
+  sub.add_option("--rounds", options->rounds,
+                 "Timed trials a case, each round with its own profile, instead of the suite's number; a later "
+                 "call with more goes on")
+      ->check(CLI::Range(1, 10000));
   sub.add_option("--shard", options->shard, "Run part I/N of the items; `db merge` makes one run of the parts");
   sub.add_option("--build", options->build, "JSON object stored with the run, such as {\"commit\": \"...\"}");
-  sub.add_option("--history", options->history, "For --dry-run: runs or databases that say what it will take (repeatable)")->take_all();
-  sub.add_flag("--isolate", options->isolate, "Work in processes of their own: a crash or a time-out is a trial's outcome, and the run goes on "
+  sub.add_option("--history", options->history,
+                 "For --dry-run: runs or databases that say what it will take (repeatable)")
+      ->take_all();
+  sub.add_flag("--isolate", options->isolate,
+               "Work in processes of their own: a crash or a time-out is a trial's outcome, and the run goes on "
                "(default where a GPU is used)");
   sub.add_flag("--no-isolate", options->no_isolate, "Work in this process, on a GPU too")->excludes("--isolate");
-  sub.add_option("--workers", options->workers, "Processes at once, each with its part of the items; isolates (default: one a GPU)")->check(CLI::Range(1, 64));
+  sub.add_option("--workers", options->workers,
+                 "Processes at once, each with its part of the items; isolates (default: one a GPU)")
+      ->check(CLI::Range(1, 64));
   sub.add_option("--trial-timeout", options->trial_timeout, "Seconds that a trial may take; isolates");
-  sub.add_option("--stall-timeout", options->stall_timeout, "Seconds that a worker may be without a step or a load; isolates");
+  sub.add_option("--stall-timeout", options->stall_timeout,
+                 "Seconds that a worker may be without a step or a load; isolates");
   sub.add_option("--progress-fd", options->progress_fd)->group("");  // of a worker
   sub.add_flag("--no-report", options->no_report, "Fill the database only; `report` writes the files later");
   return [options] { return run(*options); };

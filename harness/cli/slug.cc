@@ -13,8 +13,8 @@ constexpr int kSlugLength = 20;
 
 bool is_space(utf8proc_int32_t c) {
   const auto category = utf8proc_category(c);
-  const bool separator = category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
-                         category == UTF8PROC_CATEGORY_ZP;
+  const bool separator =
+      category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP;
   return separator || (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x1f) || c == 0x85;
 }
 
@@ -41,7 +41,8 @@ std::string output_stem(int64_t index, std::string_view caption) {
   for (size_t at = 0; at < caption.size() && length < kSlugLength;) {
     utf8proc_int32_t c = 0;
     const auto size = utf8proc_iterate(bytes + at, static_cast<utf8proc_ssize_t>(caption.size() - at), &c);
-    if (size <= 0) throw ConfigError(fmt::format("caption {}", index), fmt::format("expected UTF-8, byte {} is not", at));
+    if (size <= 0)
+      throw ConfigError(fmt::format("caption {}", index), fmt::format("expected UTF-8, byte {} is not", at));
     at += static_cast<size_t>(size);
     if (is_space(c)) {
       if (!after_space) {

@@ -48,17 +48,23 @@ struct TrainArguments {
 };
 
 void add_common(CLI::App& app, TrainOptions& options) {
-  app.add_option("--out", options.output, "Folder for checkpoints, log.jsonl, samples and weights; an earlier run there is resumed")->required();
+  app.add_option("--out", options.output,
+                 "Folder for checkpoints, log.jsonl, samples and weights; an earlier run there is resumed")
+      ->required();
   app.add_option("--steps", options.steps, "Optimiser steps of the whole run")->capture_default_str();
-  app.add_option("--minutes", options.minutes, "Stop, with a checkpoint, after this long (0: no limit)")->capture_default_str();
+  app.add_option("--minutes", options.minutes, "Stop, with a checkpoint, after this long (0: no limit)")
+      ->capture_default_str();
   app.add_option("--seed", options.seed)->check(whole_number(0))->capture_default_str();
   app.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
-  app.add_option("--dtype", options.dtype, "float32 or bfloat16 arithmetic; weights are kept in float32")->capture_default_str();
+  app.add_option("--dtype", options.dtype, "float32 or bfloat16 arithmetic; weights are kept in float32")
+      ->capture_default_str();
   app.add_option("--lr", options.learning_rate.peak, "Peak learning rate")->capture_default_str();
   app.add_option("--warmup", options.learning_rate.warmup, "Steps of linear warm-up")->capture_default_str();
-  app.add_option("--flat", options.learning_rate.flat, "Share of the steps before the cosine begins; 1: constant rate")->capture_default_str();
+  app.add_option("--flat", options.learning_rate.flat, "Share of the steps before the cosine begins; 1: constant rate")
+      ->capture_default_str();
   app.add_option("--accumulate", options.accumulate, "Micro-batches a step")->capture_default_str();
-  app.add_option("--evaluate-every", options.evaluate_every, "Steps between sample evaluations (0: at the end)")->capture_default_str();
+  app.add_option("--evaluate-every", options.evaluate_every, "Steps between sample evaluations (0: at the end)")
+      ->capture_default_str();
   app.add_option("--checkpoint-minutes", options.checkpoint_minutes)->capture_default_str();
   app.add_option("--log-every", options.log_every)->capture_default_str()->check(whole_number(1));
 }
@@ -70,7 +76,8 @@ void add_optimizer(CLI::App& app, std::string& optimizer) {
 }
 
 void add_replicas(CLI::App& app, TrainOptions& options) {
-  app.add_option("--replicas", options.replicas, "GPUs that share a step's micro-batches; a divisor of --accumulate")->capture_default_str();
+  app.add_option("--replicas", options.replicas, "GPUs that share a step's micro-batches; a divisor of --accumulate")
+      ->capture_default_str();
 }
 
 void add_clip(CLI::App& app, ClipSize& clip) {
@@ -81,7 +88,8 @@ void add_clip(CLI::App& app, ClipSize& clip) {
 
 void add_pool(CLI::App& app, PoolOptions& pool) {
   app.add_option("--pool", pool.clips, "Encoded clips that are kept in memory")->capture_default_str();
-  app.add_option("--refresh", pool.refresh, "Clips exchanged for new ones every --refresh-every steps")->capture_default_str();
+  app.add_option("--refresh", pool.refresh, "Clips exchanged for new ones every --refresh-every steps")
+      ->capture_default_str();
   app.add_option("--refresh-every", pool.refresh_every)->capture_default_str()->check(whole_number(1));
 }
 
@@ -97,11 +105,14 @@ VaeStage parse_stage(const std::string& text) {
     if (crop != "full") {
       stage.height = std::stoll(crop.substr(0, crop.find('x')));
       stage.width = std::stoll(crop.substr(crop.find('x') + 1));
-      if (stage.height < 8 || stage.width < 8 || stage.height % 8 != 0 || stage.width % 8 != 0) throw std::invalid_argument(text);
+      if (stage.height < 8 || stage.width < 8 || stage.height % 8 != 0 || stage.width % 8 != 0)
+        throw std::invalid_argument(text);
     }
     if (stage.batch < 1) throw std::invalid_argument(text);
   } catch (const std::logic_error&) {
-    throw ConfigError("--stage", fmt::format("expected SHARE:HEIGHTxWIDTH:BATCH or SHARE:full:BATCH, sizes multiples of 8, found '{}'", text));
+    throw ConfigError(
+        "--stage",
+        fmt::format("expected SHARE:HEIGHTxWIDTH:BATCH or SHARE:full:BATCH, sizes multiples of 8, found '{}'", text));
   }
   return stage;
 }
@@ -112,12 +123,14 @@ void add_vae(CLI::App& app, TrainArguments& arguments) {
   vae.options.learning_rate = {6e-4, 100, 0, 0.03};
   add_common(app, vae.options);
   add_clip(app, vae.clip);
-  app.add_option("--stage", arguments.stages, "SHARE:HEIGHTxWIDTH:BATCH: from this share of the steps on, random crops of this size");
+  app.add_option("--stage", arguments.stages,
+                 "SHARE:HEIGHTxWIDTH:BATCH: from this share of the steps on, random crops of this size");
   app.add_option("--init", vae.initial_vae, "VAE folder to start from");
   app.add_flag("--freeze-encoder", vae.freeze_encoder, "Train the decoder alone: latents stay those of --init");
   add_replicas(app, vae.options);
   app.add_option("--first-frame-weight", vae.first_frame_weight)->capture_default_str();
-  app.add_option("--object-weight", vae.object_weight, "Extra weight of colourful pixels and their surroundings")->capture_default_str();
+  app.add_option("--object-weight", vae.object_weight, "Extra weight of colourful pixels and their surroundings")
+      ->capture_default_str();
   app.add_option("--kl", vae.kl_weight)->capture_default_str();
   app.add_option("--evaluation-clips", vae.evaluation_clips)->capture_default_str();
   app.add_option("--statistics-clips", vae.statistics_clips)->capture_default_str();
@@ -142,7 +155,8 @@ void add_base(CLI::App& app, TrainArguments& arguments) {
   app.add_option("--head-dim", base.transformer.attention_head_dim)->capture_default_str();
   app.add_option("--layers", base.transformer.num_layers)->capture_default_str();
   app.add_option("--ffn", base.transformer.ffn_dim)->capture_default_str();
-  app.add_option("--average", base.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
+  app.add_option("--average", base.options.average_decay, "Decay of the moving average of the weights; 0: none")
+      ->capture_default_str();
   app.add_option("--sampling-steps", base.defaults.steps)->capture_default_str();
   app.add_option("--guidance", base.defaults.guidance)->capture_default_str();
   app.add_option("--noise-shift", base.noise_shift, "Shift of the training noise")->capture_default_str();
@@ -164,11 +178,14 @@ void add_router(CLI::App& app, RouterTraining& router) {
   add_clip(app, router.clip);
   add_pool(app, router.pool);
   app.add_option("--model", router.model, "Folder of the trained model, diffusers layout")->required();
-  app.add_option("--transformer", router.transformer, "Transformer folder in place of the model's; with a recipe beside it: its timesteps alone");
-  app.add_flag("--random-weights,--random_weights{true}", [&router](int64_t) { router.weights = WeightOrigin::kRandom; },
-               "Random weights and text features of the folder's configurations: the training alone, nothing of use");
+  app.add_option("--transformer", router.transformer,
+                 "Transformer folder in place of the model's; with a recipe beside it: its timesteps alone");
+  app.add_flag(
+      "--random-weights,--random_weights{true}", [&router](int64_t) { router.weights = WeightOrigin::kRandom; },
+      "Random weights and text features of the folder's configurations: the training alone, nothing of use");
   app.add_option("--batch", router.batch)->capture_default_str();
-  app.add_option("--coreset-window", router.geometry.coreset_window, "Tokens: frames height width")->capture_default_str();
+  app.add_option("--coreset-window", router.geometry.coreset_window, "Tokens: frames height width")
+      ->capture_default_str();
   app.add_option("--reduction-rate", router.geometry.reduction_rate)->capture_default_str();
   app.add_option("--window", router.geometry.sliding_window, "Tiles: frames height width")->capture_default_str();
   app.add_option("--tile", router.geometry.tile, "Tokens: frames height width")->capture_default_str();
@@ -212,20 +229,25 @@ void add_distill(CLI::App& app, TrainArguments& arguments) {
   distill.school.options.learning_rate = {2e-4, 50, 0.5, 0.05};
   add_school(app, distill.school, arguments.distill_optimizer);
   app.add_option("--init", distill.initial_student, "Transformer folder to start from (default: the teacher's)");
-  app.add_option("--lora-rank", distill.lora_rank,
-                 "Learn low-rank changes of this rank, written as a LoRA file; 0: all weights, written as a transformer folder")
+  app.add_option(
+         "--lora-rank", distill.lora_rank,
+         "Learn low-rank changes of this rank, written as a LoRA file; 0: all weights, written as a transformer folder")
       ->capture_default_str();
   app.add_option("--method", arguments.method, "consistency (phased) or matching (of distributions)")
       ->capture_default_str()
       ->check(CLI::IsMember({"consistency", "matching"}));
   app.add_option("--student-steps", distill.student_steps, "Steps of the student")->capture_default_str();
-  app.add_option("--flow-shift", distill.flow_shift, "Shift of the student's sigmas and of the teacher's grid")->capture_default_str();
+  app.add_option("--flow-shift", distill.flow_shift, "Shift of the student's sigmas and of the teacher's grid")
+      ->capture_default_str();
   app.add_option("--guidance", distill.guidance, "Of the teacher")->capture_default_str();
   app.add_option("--teacher-steps", distill.teacher_steps, "Euler steps of the teacher's grid")->capture_default_str();
-  app.add_option("--hops", distill.hops, "consistency: teacher's steps before the student's own jump")->capture_default_str();
+  app.add_option("--hops", distill.hops, "consistency: teacher's steps before the student's own jump")
+      ->capture_default_str();
   app.add_option("--huber", distill.huber)->capture_default_str();
-  app.add_option("--critic-steps", distill.critic_steps, "matching: steps of the critic for one of the student")->capture_default_str();
-  app.add_option("--match-shift", distill.match_shift, "matching: shift of the noise at which both are compared")->capture_default_str();
+  app.add_option("--critic-steps", distill.critic_steps, "matching: steps of the critic for one of the student")
+      ->capture_default_str();
+  app.add_option("--match-shift", distill.match_shift, "matching: shift of the noise at which both are compared")
+      ->capture_default_str();
   app.add_option("--evaluation-prompts", distill.evaluation_prompts)->capture_default_str();
 }
 
@@ -235,10 +257,13 @@ void add_scorer(CLI::App& app, ScorerTraining& scorer) {
   scorer.options.average_decay = 0.998;
   add_common(app, scorer.options);
   app.add_option("--batch", scorer.batch, "Clips rendered for a step")->capture_default_str();
-  app.add_option("--replay", scorer.replay, "Batches of earlier steps learnt from again in every step")->capture_default_str();
+  app.add_option("--replay", scorer.replay, "Batches of earlier steps learnt from again in every step")
+      ->capture_default_str();
   app.add_option("--memory", scorer.memory, "Batches kept for that")->capture_default_str();
-  app.add_option("--render-ahead", scorer.render_ahead, "Batches rendered in the background, each by one core")->capture_default_str();
-  app.add_option("--average", scorer.options.average_decay, "Decay of the moving average of the weights; 0: none")->capture_default_str();
+  app.add_option("--render-ahead", scorer.render_ahead, "Batches rendered in the background, each by one core")
+      ->capture_default_str();
+  app.add_option("--average", scorer.options.average_decay, "Decay of the moving average of the weights; 0: none")
+      ->capture_default_str();
   app.add_option("--evaluation-clips", scorer.evaluation_clips)->capture_default_str();
   app.add_option("--init", scorer.init, "Folder of scorers to start from; what they lack is drawn (default: all is)");
   app.add_option("--only", scorer.only, "Train one network alone: frame, quality, video, text or flow (default: all)");
@@ -247,7 +272,8 @@ void add_scorer(CLI::App& app, ScorerTraining& scorer) {
 void add_judge(CLI::App& app, JudgeArguments& arguments) {
   ModelJudging& judging = arguments.judging;
   judging.pipeline.device = "auto";
-  app.add_option("--out", judging.output, "Folder for verdicts.jsonl and filmstrips; an earlier call's clips are kept")->required();
+  app.add_option("--out", judging.output, "Folder for verdicts.jsonl and filmstrips; an earlier call's clips are kept")
+      ->required();
   app.add_option("--model", judging.pipeline.model_dir, "Model folder (default: the embedded one)");
   app.add_option("--routers", judging.pipeline.routers_dir, "Router checkpoint (default: the model's)");
   app.add_option("--attention", judging.pipeline.attention)->capture_default_str();
@@ -257,7 +283,8 @@ void add_judge(CLI::App& app, JudgeArguments& arguments) {
   app.add_option("--guidance", arguments.asked.guidance, "Default: the model's");
   app.add_option("--flow-shift", arguments.asked.flow_shift, "Default: the model's");
   app.add_option("--scheduler", arguments.asked.scheduler, "Default: the model's");
-  app.add_option("--transformer", judging.pipeline.transformer_dir, "Transformer folder in place of the model's, e.g. a student");
+  app.add_option("--transformer", judging.pipeline.transformer_dir,
+                 "Transformer folder in place of the model's, e.g. a student");
   app.add_option("--recipe", arguments.asked.recipe, "Sampling recipe (default: the one beside the weights)");
   app.add_option("--dtype", arguments.dtype)->capture_default_str();
   app.add_option("--device", judging.pipeline.device, "auto, cpu or cuda")->capture_default_str();
@@ -277,8 +304,8 @@ int judge(JudgeArguments& arguments) {
   }
   const CheckerScore score = judge_model(judging);
   std::printf("of %lld held-out captions: color %.0f %%, shape and color %.0f %%, motion %.0f %%, relation %.0f %%\n",
-              static_cast<long long>(judging.prompts), 100 * score.color, 100 * score.shape_and_color, 100 * score.motion,
-              100 * score.relation);
+              static_cast<long long>(judging.prompts), 100 * score.color, 100 * score.shape_and_color,
+              100 * score.motion, 100 * score.relation);
   return kDone;
 }
 
@@ -286,7 +313,8 @@ int examine(const ScorerExamination& examination) {
   const ExaminationResult result = examine_scorers(examination);
   for (const auto& [name, why] : result.not_measured) std::printf("%s: not measured: %s\n", name.c_str(), why.c_str());
   const auto known = result.means.find("clean");
-  if (known == result.means.end()) throw ConfigError("--videos_path", "expected videos that a dimension can score, found none");
+  if (known == result.means.end())
+    throw ConfigError("--videos_path", "expected videos that a dimension can score, found none");
   const auto& clean = known->second;
   std::string line;
   for (const auto& [spoiling, means] : result.means) {
@@ -300,8 +328,10 @@ int examine(const ScorerExamination& examination) {
     std::printf("%s\n", scores.c_str());
   }
   for (const ExpectedFall& fall : result.expected) {
-    std::printf("%s\n", fmt::format("{:<13} {} with {}: {:.4f}, {:.4f} half, {:.4f} whole", fall.falls() ? "falls" : "DOES NOT FALL", fall.dimension,
-                                    fall.corruption, fall.clean, fall.half, fall.full).c_str());
+    std::printf("%s\n", fmt::format("{:<13} {} with {}: {:.4f}, {:.4f} half, {:.4f} whole",
+                                    fall.falls() ? "falls" : "DOES NOT FALL", fall.dimension, fall.corruption,
+                                    fall.clean, fall.half, fall.full)
+                            .c_str());
   }
   return kDone;
 }
@@ -332,14 +362,21 @@ std::function<int()> add_train(CLI::App& sub) {
   add_distill(*distill, *arguments);
   add_scorer(*scorer, arguments->scorer);
   add_judge(*judged, arguments->judge);
-  CLI::App* examined = sub.add_subcommand("examine", "scorers, on clips clean and spoilt: which scores fall that should");
+  CLI::App* examined =
+      sub.add_subcommand("examine", "scorers, on clips clean and spoilt: which scores fall that should");
   examined->add_option("--out", arguments->examination.output, "Folder for examination.json")->required();
-  examined->add_option("--profile", arguments->examined_profile, "embedded: on rendered held-out scenes; vbench: the official networks that are in "
-                       "$VBENCH_CACHE_DIR, on --videos_path")->capture_default_str();
+  examined
+      ->add_option("--profile", arguments->examined_profile,
+                   "embedded: on rendered held-out scenes; vbench: the official networks that are in "
+                   "$VBENCH_CACHE_DIR, on --videos_path")
+      ->capture_default_str();
   examined->add_option("--videos_path", arguments->examination.videos, "vbench: folder of PROMPT-INDEX.mp4");
-  examined->add_option("--full_json_dir", arguments->examination.full_json, "vbench: prompts with dimensions and auxiliary values, as "
+  examined->add_option("--full_json_dir", arguments->examination.full_json,
+                       "vbench: prompts with dimensions and auxiliary values, as "
                        "VBench_full_info.json (default: every video, for the dimensions that need none)");
-  examined->add_option("--clips", arguments->examination.clips, "Held-out scenes, or videos of each dimension at most")->capture_default_str()->check(whole_number(1));
+  examined->add_option("--clips", arguments->examination.clips, "Held-out scenes, or videos of each dimension at most")
+      ->capture_default_str()
+      ->check(whole_number(1));
   examined->add_option("--corruptions", arguments->examination.corruptions, "Ways to spoil them (default: all)");
   examined->add_option("--device", arguments->examination.device, "auto, cpu or cuda")->capture_default_str();
   return [arguments, vae, base, adapt, distill, scorer, examined, judged] {

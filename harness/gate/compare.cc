@@ -34,17 +34,19 @@ std::string no_key(const nlohmann::json& identity, const std::string& key) {
   return "neither run says it: " + unknown_name_message("key of an environment", key, std::move(known));
 }
 
-// A check by name that found nothing would pass unseen, mistyped or not measured. Families (a star) may be empty, and what
-// is always called the same is no typing error: a suite may have no routes.
+// A check by name that found nothing would pass unseen, mistyped or not measured. Families (a star) may be empty, and
+// what is always called the same is no typing error: a suite may have no routes.
 std::optional<Finding> unmatched(const Sides& sides, const Check& check) {
-  if (check.quantity.ends_with('*') || check.quantity.find('/') == std::string::npos || check.min_share > 0) return std::nullopt;
+  if (check.quantity.ends_with('*') || check.quantity.find('/') == std::string::npos || check.min_share > 0)
+    return std::nullopt;
   std::set<std::string> variants, quantities;
   for (const MeasuredRun* run : {&sides.base, &sides.head}) {
     for (const auto& [variant, hash] : run->case_hashes) variants.insert(variant);
     for (const auto& value : run->values) quantities.insert(value.quantity);
     for (const auto& fact : run->facts) quantities.insert(fact.quantity);
   }
-  const bool any = std::any_of(variants.begin(), variants.end(), [&](const std::string& name) { return matches(check.variant, name); });
+  const bool any = std::any_of(variants.begin(), variants.end(),
+                               [&](const std::string& name) { return matches(check.variant, name); });
   const std::string why = any ? unknown_name_message("quantity", check.quantity, {quantities.begin(), quantities.end()})
                               : unknown_name_message("variant", check.variant, {variants.begin(), variants.end()});
   Finding finding = whole(check.variant, check.quantity, Outcome::kIncomparable, "neither run has it: " + why);
@@ -54,25 +56,34 @@ std::optional<Finding> unmatched(const Sides& sides, const Check& check) {
 
 // What must agree before numbers mean anything.
 void check_frame(const MeasuredRun& base, const MeasuredRun& head, const Policy& policy, std::vector<Finding>& out) {
-  const auto before = parse_json(base.line.identity_json, "environment"), now = parse_json(head.line.identity_json, "environment");
+  const auto before = parse_json(base.line.identity_json, "environment"),
+             now = parse_json(head.line.identity_json, "environment");
   for (const std::string& key : policy.environment) {
     const auto a = before.value(key, nlohmann::json()), b = now.value(key, nlohmann::json());
-    if (a != b) out.push_back(whole("*", "environment/" + key, Outcome::kIncomparable, fmt::format("base {}, head {}", a.dump(), b.dump())));
-    else if (a.is_null() && !policy.source.empty()) out.push_back(whole("*", "environment/" + key, Outcome::kIncomparable, no_key(now, key)));
+    if (a != b)
+      out.push_back(whole("*", "environment/" + key, Outcome::kIncomparable,
+                          fmt::format("base {}, head {}", a.dump(), b.dump())));
+    else if (a.is_null() && !policy.source.empty())
+      out.push_back(whole("*", "environment/" + key, Outcome::kIncomparable, no_key(now, key)));
   }
   const std::string gpu = now.contains("gpu") ? now["gpu"].dump() : "";
   if (!policy.requires_gpu.empty() && gpu.find(policy.requires_gpu) == std::string::npos) {
-    out.push_back(whole("*", "environment/gpu", Outcome::kIncomparable, fmt::format("the policy needs {}, this machine has {}", policy.requires_gpu, gpu)));
+    out.push_back(whole("*", "environment/gpu", Outcome::kIncomparable,
+                        fmt::format("the policy needs {}, this machine has {}", policy.requires_gpu, gpu)));
   }
   for (const auto& [variant, hash] : base.case_hashes) {
     const auto found = head.case_hashes.find(variant);
-    if (found == head.case_hashes.end()) out.push_back(whole(variant, "variant", Outcome::kIncomparable, "the head did not run it"));
-    else if (found->second != hash) out.push_back(whole(variant, "configuration", Outcome::kIncomparable, "differs between base and head"));
+    if (found == head.case_hashes.end())
+      out.push_back(whole(variant, "variant", Outcome::kIncomparable, "the head did not run it"));
+    else if (found->second != hash)
+      out.push_back(whole(variant, "configuration", Outcome::kIncomparable, "differs between base and head"));
   }
   for (const auto& [variant, count] : head.failed) {
     const auto found = base.failed.find(variant);
     const int64_t already = found == base.failed.end() ? 0 : found->second;
-    if (count > already) out.push_back(whole(variant, "trials", Outcome::kRegression, fmt::format("{} trials fail, {} of the base did", count, already)));
+    if (count > already)
+      out.push_back(whole(variant, "trials", Outcome::kRegression,
+                          fmt::format("{} trials fail, {} of the base did", count, already)));
   }
 }
 
@@ -86,7 +97,8 @@ void accept(std::vector<Finding>& findings, const Policy& policy, const std::vec
     });
     if (found == all.end()) continue;
     finding.outcome = Outcome::kAccepted;
-    finding.words += fmt::format("; accepted{}: {}", found->author.empty() ? "" : " by " + found->author, found->reason);
+    finding.words +=
+        fmt::format("; accepted{}: {}", found->author.empty() ? "" : " by " + found->author, found->reason);
   }
 }
 
@@ -98,7 +110,8 @@ std::string_view to_string(Outcome outcome) {
 }
 
 int GateResult::count(Outcome wanted) const {
-  return static_cast<int>(std::count_if(findings.begin(), findings.end(), [wanted](const Finding& f) { return f.outcome == wanted; }));
+  return static_cast<int>(
+      std::count_if(findings.begin(), findings.end(), [wanted](const Finding& f) { return f.outcome == wanted; }));
 }
 
 GateResult judge(const MeasuredRun& base, const MeasuredRun& head, const Policy& policy, int64_t look,
@@ -121,7 +134,8 @@ GateResult judge(const MeasuredRun& base, const MeasuredRun& head, const Policy&
   }
   accept(result.findings, policy, accepted);
   if (result.findings.empty()) {
-    result.findings.push_back(whole("*", "checks", Outcome::kIncomparable, "no check of the policy found anything to compare"));
+    result.findings.push_back(
+        whole("*", "checks", Outcome::kIncomparable, "no check of the policy found anything to compare"));
   }
   std::stable_sort(result.findings.begin(), result.findings.end(), [](const Finding& a, const Finding& b) {
     if (a.outcome != b.outcome) return a.outcome > b.outcome;
@@ -135,8 +149,8 @@ GateResult judge(const MeasuredRun& base, const MeasuredRun& head, const Policy&
 reports::ComparisonSet comparison_set(const GateResult& result, const Policy& policy) {
   reports::ComparisonSet set{policy.json, result.base, result.head, result.look, {}};
   for (const Finding& f : result.findings) {
-    set.rows.push_back({f.variant, f.quantity, f.unit, f.base, f.head, f.harm, f.low, f.high, f.p_adjusted, f.detectable, f.noise_floor,
-                        f.units, f.verdict, std::string(to_string(f.outcome)), f.words});
+    set.rows.push_back({f.variant, f.quantity, f.unit, f.base, f.head, f.harm, f.low, f.high, f.p_adjusted,
+                        f.detectable, f.noise_floor, f.units, f.verdict, std::string(to_string(f.outcome)), f.words});
   }
   return set;
 }

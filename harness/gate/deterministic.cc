@@ -38,7 +38,8 @@ void compare_number(double base, double head, double tolerance, Finding& finding
   finding.words = fmt::format("{:.10g} became {:.10g}; tolerance {:g} %", base, head, 100.0 * tolerance);
 }
 
-Finding compare_fact(const Sides& sides, const QuantityKey& key, const Check& check, const std::map<std::string, const reports::Deterministic*>& base,
+Finding compare_fact(const Sides& sides, const QuantityKey& key, const Check& check,
+                     const std::map<std::string, const reports::Deterministic*>& base,
                      const std::map<std::string, const reports::Deterministic*>& head) {
   Finding finding = blank_finding(key, check);
   finding.deterministic = true;
@@ -50,12 +51,14 @@ Finding compare_fact(const Sides& sides, const QuantityKey& key, const Check& ch
     ++common;
     if (found->second->text == fact->text) continue;
     ++changed;
-    if (fact->is_number && finding.outcome == Outcome::kPass) compare_number(number_of(fact->text), number_of(found->second->text), *check.tolerance, finding);
+    if (fact->is_number && finding.outcome == Outcome::kPass)
+      compare_number(number_of(fact->text), number_of(found->second->text), *check.tolerance, finding);
   }
   finding.units = static_cast<int64_t>(common);
   if (common == 0) return missing_finding(sides, key, check);
   const bool is_work = key.second.starts_with("flops/") || key.second.starts_with("density/");
-  if (changed > 0 && is_work && has_observed_trials(sides.base, key.first) != has_observed_trials(sides.head, key.first)) {
+  if (changed > 0 && is_work &&
+      has_observed_trials(sides.base, key.first) != has_observed_trials(sides.head, key.first)) {
     finding = blank_finding(key, check);
     finding.deterministic = true;
     finding.verdict = "incomparable";
@@ -80,7 +83,8 @@ void check_deterministic(const Sides& sides, const Check& check, std::vector<Fin
     if (!looks_at(sides.policy, check, key.first, key.second)) continue;
     if (!sides.head.case_hashes.contains(key.first)) continue;
     const auto found = head.find(key);
-    out.push_back(found == head.end() ? missing_finding(sides, key, check) : compare_fact(sides, key, check, facts, found->second));
+    out.push_back(found == head.end() ? missing_finding(sides, key, check)
+                                      : compare_fact(sides, key, check, facts, found->second));
   }
   // A call that nobody made before.
   for (const auto& [key, facts] : head) {
@@ -100,7 +104,8 @@ void check_deterministic(const Sides& sides, const Check& check, std::vector<Fin
     finding.deterministic = true;
     finding.verdict = "same";
     const auto largest = [](const auto& values) {
-      return (*std::max_element(values.begin(), values.end(), [](auto* a, auto* b) { return a->value < b->value; }))->value;
+      return (*std::max_element(values.begin(), values.end(), [](auto* a, auto* b) { return a->value < b->value; }))
+          ->value;
     };
     if (found == sides.head_values.end()) finding = missing_finding(sides, key, check);
     else compare_number(largest(numbers), largest(found->second), *check.tolerance, finding);

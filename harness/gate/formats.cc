@@ -28,21 +28,28 @@ std::string replaced(std::string_view text, std::initializer_list<std::pair<char
 
 std::string xml(std::string_view text) {
   std::string safe = replaced(text, {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}});
-  std::erase_if(safe, [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t'; });  // XML 1.0 has no way to say them
+  std::erase_if(safe, [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t';
+  });  // XML 1.0 has no way to say them
   return safe;
 }
 
-std::string cell(std::string_view text) { return replaced(text, {{'|', "\\|"}, {'\n', " "}, {'<', "&lt;"}, {'*', "\\*"}}); }
-std::string command_value(std::string_view text) { return replaced(text, {{'%', "%25"}, {'\r', "%0D"}, {'\n', "%0A"}}); }
+std::string cell(std::string_view text) {
+  return replaced(text, {{'|', "\\|"}, {'\n', " "}, {'<', "&lt;"}, {'*', "\\*"}});
+}
+std::string command_value(std::string_view text) {
+  return replaced(text, {{'%', "%25"}, {'\r', "%0D"}, {'\n', "%0A"}});
+}
 std::string command_property(std::string_view text) {
   return replaced(text, {{'%', "%25"}, {'\r', "%0D"}, {'\n', "%0A"}, {':', "%3A"}, {',', "%2C"}});
 }
 
 std::string headline(const GateResult& result, const Policy& policy) {
   std::string line = fmt::format("gate {}: {}", policy.name, to_string(result.outcome));
-  line += fmt::format(" ({} checked, {} regressed, {} open, {} incomparable, {} accepted; look {} of {}", result.findings.size(),
-                      result.count(Outcome::kRegression), result.count(Outcome::kOpen), result.count(Outcome::kIncomparable),
-                      result.count(Outcome::kAccepted), result.look, result.looks);
+  line +=
+      fmt::format(" ({} checked, {} regressed, {} open, {} incomparable, {} accepted; look {} of {}",
+                  result.findings.size(), result.count(Outcome::kRegression), result.count(Outcome::kOpen),
+                  result.count(Outcome::kIncomparable), result.count(Outcome::kAccepted), result.look, result.looks);
   return line + (result.stopped.empty() ? ")" : fmt::format("; measuring ended: {})", result.stopped));
 }
 
@@ -57,7 +64,9 @@ std::string interval(const Finding& finding) {
 
 std::string value_text(const std::optional<double>& value) { return value ? fmt::format("{:.6g}", *value) : ""; }
 
-nlohmann::json json_of(const std::optional<double>& value) { return value ? nlohmann::json(*value) : nlohmann::json(nullptr); }
+nlohmann::json json_of(const std::optional<double>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+}
 
 nlohmann::json parsed(const std::string& text) { return nlohmann::json::parse(text, nullptr, false); }
 
@@ -67,7 +76,9 @@ std::string gate_text(const GateResult& result, const Policy& policy) {
   std::string text;
   for (const Finding& f : result.findings) {
     const bool told = f.outcome != Outcome::kPass || f.verdict == "better";
-    if (told) text += fmt::format("{:<12} {} {}: {}\n", f.outcome == Outcome::kPass ? "better" : to_string(f.outcome), f.variant, f.quantity, f.words);
+    if (told)
+      text += fmt::format("{:<12} {} {}: {}\n", f.outcome == Outcome::kPass ? "better" : to_string(f.outcome),
+                          f.variant, f.quantity, f.words);
   }
   for (const VariantVerdict& v : result.verdicts) text += fmt::format("{}: {}\n", v.variant, v.words);
   return text + headline(result, policy) + "\n";
@@ -78,8 +89,9 @@ std::string run_and_build(const std::string& key, const std::string& build) {
 }
 
 std::string gate_markdown(const GateResult& result, const Policy& policy) {
-  std::string text = fmt::format("## {}\n\n{}\n\nBase {}, head {}\n\n", to_string(result.outcome), cell(headline(result, policy)),
-                                 run_and_build(result.base, result.base_build), run_and_build(result.head, result.head_build));
+  std::string text =
+      fmt::format("## {}\n\n{}\n\nBase {}, head {}\n\n", to_string(result.outcome), cell(headline(result, policy)),
+                  run_and_build(result.base, result.base_build), run_and_build(result.head, result.head_build));
   if (!result.verdicts.empty()) {
     text += "| variant | speed | quality | together |\n|---|---|---|---|\n";
     for (const VariantVerdict& v : result.verdicts) {
@@ -88,28 +100,42 @@ std::string gate_markdown(const GateResult& result, const Policy& policy) {
     }
     text += "\n";
   }
-  text += "| outcome | variant | quantity | base | head | harm | interval | detectable | verdict |\n|---|---|---|---:|---:|---:|---:|---:|---|\n";
+  text +=
+      "| outcome | variant | quantity | base | head | harm | interval | detectable | verdict "
+      "|\n|---|---|---|---:|---:|---:|---:|---:|---|\n";
   size_t left = result.findings.size();
   for (const Finding& f : result.findings) {
-    const std::string row = fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", to_string(f.outcome), cell(f.variant), cell(f.quantity),
-                                        value_text(f.base), value_text(f.head), number(f, f.harm), interval(f), number(f, f.detectable),
-                                        cell(f.deterministic ? f.words : f.verdict));
+    const std::string row =
+        fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", to_string(f.outcome), cell(f.variant),
+                    cell(f.quantity), value_text(f.base), value_text(f.head), number(f, f.harm), interval(f),
+                    number(f, f.detectable), cell(f.deterministic ? f.words : f.verdict));
     if (text.size() + row.size() > kSummaryBytes) break;
     text += row;
     --left;
   }
   if (left > 0) text += fmt::format("\n{} more rows are in gate.json.\n", left);
-  return text + "\nHarm is positive: a share of the base, or the score's unit. Intervals share the error of all looks.\n";
+  return text +
+         "\nHarm is positive: a share of the base, or the score's unit. Intervals share the error of all looks.\n";
 }
 
 std::string gate_json(const GateResult& result, const Policy& policy) {
   nlohmann::json findings = nlohmann::json::array();
   for (const Finding& f : result.findings) {
-    findings.push_back({{"variant", f.variant},       {"quantity", f.quantity},         {"unit", f.unit},
-                        {"base", json_of(f.base)},     {"head", json_of(f.head)},         {"harm", json_of(f.harm)},
-                        {"low", json_of(f.low)},       {"high", json_of(f.high)},         {"p_adjusted", json_of(f.p_adjusted)},
-                        {"detectable", json_of(f.detectable)}, {"noise_floor", json_of(f.noise_floor)}, {"units", f.units},
-                        {"verdict", f.verdict},        {"outcome", to_string(f.outcome)}, {"words", f.words},
+    findings.push_back({{"variant", f.variant},
+                        {"quantity", f.quantity},
+                        {"unit", f.unit},
+                        {"base", json_of(f.base)},
+                        {"head", json_of(f.head)},
+                        {"harm", json_of(f.harm)},
+                        {"low", json_of(f.low)},
+                        {"high", json_of(f.high)},
+                        {"p_adjusted", json_of(f.p_adjusted)},
+                        {"detectable", json_of(f.detectable)},
+                        {"noise_floor", json_of(f.noise_floor)},
+                        {"units", f.units},
+                        {"verdict", f.verdict},
+                        {"outcome", to_string(f.outcome)},
+                        {"words", f.words},
                         {"deterministic", f.deterministic}});
   }
   nlohmann::json verdicts = nlohmann::json::array();
@@ -117,7 +143,10 @@ std::string gate_json(const GateResult& result, const Policy& policy) {
     return comparison ? nlohmann::json(to_string(*comparison)) : nlohmann::json(nullptr);
   };
   for (const VariantVerdict& v : result.verdicts) {
-    verdicts.push_back({{"variant", v.variant}, {"speed", word(v.speed)}, {"quality", word(v.quality)}, {"together", to_string(v.together)},
+    verdicts.push_back({{"variant", v.variant},
+                        {"speed", word(v.speed)},
+                        {"quality", word(v.quality)},
+                        {"together", to_string(v.together)},
                         {"words", v.words}});
   }
   const nlohmann::json document{{"schema", 1},
@@ -142,27 +171,35 @@ std::string gate_junit(const GateResult& result, const Policy& policy) {
     std::string cases;
     int failures = 0, errors = 0, skipped = 0;
     for (const Finding* f : findings) {
-      cases += fmt::format("    <testcase classname=\"{}.{}\" name=\"{}\">", xml(policy.name), xml(variant), xml(f->quantity));
+      cases += fmt::format("    <testcase classname=\"{}.{}\" name=\"{}\">", xml(policy.name), xml(variant),
+                           xml(f->quantity));
       const std::string message = xml(f->words);
-      if (f->outcome == Outcome::kRegression && ++failures) cases += fmt::format("<failure type=\"{}\" message=\"{}\"/>", xml(f->verdict), message);
-      else if (f->outcome == Outcome::kIncomparable && ++errors) cases += fmt::format("<error type=\"incomparable\" message=\"{}\"/>", message);
+      if (f->outcome == Outcome::kRegression && ++failures)
+        cases += fmt::format("<failure type=\"{}\" message=\"{}\"/>", xml(f->verdict), message);
+      else if (f->outcome == Outcome::kIncomparable && ++errors)
+        cases += fmt::format("<error type=\"incomparable\" message=\"{}\"/>", message);
       else if (f->outcome == Outcome::kOpen && ++skipped) cases += fmt::format("<skipped message=\"{}\"/>", message);
       else cases += fmt::format("<system-out>{}</system-out>", message);
       cases += "</testcase>\n";
     }
-    body += fmt::format("  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">\n{}  </testsuite>\n", xml(variant),
-                        findings.size(), failures, errors, skipped, cases);
+    body += fmt::format(
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">\n{}  </testsuite>\n",
+        xml(variant), findings.size(), failures, errors, skipped, cases);
     all_failures += failures, all_errors += errors, all_skipped += skipped;
   }
-  return fmt::format("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"vorta-bench gate {}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" "
-                     "skipped=\"{}\">\n{}</testsuites>\n", xml(policy.name), result.findings.size(), all_failures, all_errors, all_skipped, body);
+  return fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"vorta-bench gate {}\" tests=\"{}\" "
+      "failures=\"{}\" errors=\"{}\" "
+      "skipped=\"{}\">\n{}</testsuites>\n",
+      xml(policy.name), result.findings.size(), all_failures, all_errors, all_skipped, body);
 }
 
 std::string gate_sarif(const GateResult& result, const Policy& policy) {
   nlohmann::json results = nlohmann::json::array();
   std::map<std::string, nlohmann::json> rules;
   for (const Finding& f : result.findings) {
-    const bool told = f.outcome == Outcome::kRegression || f.outcome == Outcome::kOpen || f.outcome == Outcome::kIncomparable;
+    const bool told =
+        f.outcome == Outcome::kRegression || f.outcome == Outcome::kOpen || f.outcome == Outcome::kIncomparable;
     if (!told || results.size() >= kSarifResults) continue;
     rules[f.quantity] = {{"id", f.quantity}, {"shortDescription", {{"text", "Regression gate: " + f.quantity}}}};
     results.push_back({{"ruleId", f.quantity},
@@ -170,7 +207,8 @@ std::string gate_sarif(const GateResult& result, const Policy& policy) {
                        {"message", {{"text", fmt::format("{} {}: {}", f.variant, f.quantity, f.words)}}},
                        {"locations",
                         {{{"physicalLocation",
-                           {{"artifactLocation", {{"uri", policy.source.empty() ? "default-policy.json" : policy.source.generic_string()}}},
+                           {{"artifactLocation",
+                             {{"uri", policy.source.empty() ? "default-policy.json" : policy.source.generic_string()}}},
                             {"region", {{"startLine", std::max(1, f.line)}}}}}}}},
                        {"partialFingerprints", {{"quantity/v1", f.variant + "/" + f.quantity}}}});
   }
@@ -190,8 +228,12 @@ std::string gate_annotations(const GateResult& result, const Policy& policy) {
     const bool error = f.outcome == Outcome::kRegression;
     if (!error && f.outcome != Outcome::kOpen && f.outcome != Outcome::kIncomparable) continue;
     if ((error ? errors : warnings)++ >= kAnnotations) continue;
-    const std::string where = policy.source.empty() ? "" : fmt::format("file={},line={},", command_property(policy.source.generic_string()), std::max(1, f.line));
-    text += fmt::format("::{} {}title={}::{}\n", error ? "error" : "warning", where, command_property(f.variant + " " + f.quantity), command_value(f.words));
+    const std::string where =
+        policy.source.empty()
+            ? ""
+            : fmt::format("file={},line={},", command_property(policy.source.generic_string()), std::max(1, f.line));
+    text += fmt::format("::{} {}title={}::{}\n", error ? "error" : "warning", where,
+                        command_property(f.variant + " " + f.quantity), command_value(f.words));
   }
   return text;
 }

@@ -32,27 +32,32 @@ Side base_of(const Builds& builds) { return {builds.base_program, builds.base_ru
 Side head_of(const Builds& builds) { return {builds.head_program, builds.head_run, builds.head_build}; }
 
 void measure_side(const Side& side, const Builds& builds, int64_t rounds) {
-  std::vector<std::string> words{side.program.string(), "run", "--suite", builds.suite, "--out", side.run.string(),
-                                 "--rounds", fmt::format("{}", rounds), "--build", side.build, "--no-report"};
+  std::vector<std::string> words{
+      side.program.string(),     "run",     "--suite",  builds.suite, "--out", side.run.string(), "--rounds",
+      fmt::format("{}", rounds), "--build", side.build, "--no-report"};
   for (const std::string& set : builds.set) words.insert(words.end(), {"--set", set});
   for (const std::string& only : builds.only) words.insert(words.end(), {"--only", only});
   const int code = run_program(words, builds.log);
-  if (code == kLacks) throw MachineError(side.program.string(), "says that this machine lacks something; log: " + builds.log.string());
+  if (code == kLacks)
+    throw MachineError(side.program.string(), "says that this machine lacks something; log: " + builds.log.string());
   if (code == kRefused) throw ConfigError(side.program.string(), "refuses the suite; log: " + builds.log.string());
   // 0: all is well; 1: a case failed or a claim does not hold, which the comparison will say.
-  if (code != 0 && code != 1) throw MachineError(side.program.string(), fmt::format("ended with {}; log: {}", code, builds.log.string()));
+  if (code != 0 && code != 1)
+    throw MachineError(side.program.string(), fmt::format("ended with {}; log: {}", code, builds.log.string()));
 }
 
 // Harm of a margin's size that is not yet shown, of a check that would let it pass.
 bool is_suspected(const Finding& finding, const Policy& policy) {
   if (finding.deterministic || finding.verdict != to_string(Comparison::kInconclusive) || !finding.harm) return false;
   return std::any_of(policy.checks.begin(), policy.checks.end(), [&](const Check& check) {
-    return check.margin && *finding.harm >= *check.margin && check.line == finding.line && matches(check.quantity, finding.quantity) &&
-           matches(check.variant, finding.variant);
+    return check.margin && *finding.harm >= *check.margin && check.line == finding.line &&
+           matches(check.quantity, finding.quantity) && matches(check.variant, finding.variant);
   });
 }
 
-bool counts(const Finding& finding) { return finding.outcome == Outcome::kRegression || finding.outcome == Outcome::kOpen; }
+bool counts(const Finding& finding) {
+  return finding.outcome == Outcome::kRegression || finding.outcome == Outcome::kOpen;
+}
 
 // Whether an interval that decides nothing yet would be wider than its margin after `rounds`, too.
 bool stays_open(const Finding& finding, const Policy& policy, double rounds) {
@@ -70,7 +75,8 @@ double rounds_within(const Reach& reach, const Policy& policy, int64_t looks_lef
   const auto done = static_cast<double>(reach.done);
   const double wanted = std::max(static_cast<double>(policy.rounds.max_rounds), done * std::pow(1.5, looks_left));
   if (policy.rounds.max_seconds <= 0.0 || reach.seconds_per_round <= 0.0) return wanted;
-  return std::min(wanted, done + std::ceil(policy.rounds.max_seconds / reach.seconds_per_round) * static_cast<double>(looks_left));
+  return std::min(
+      wanted, done + std::ceil(policy.rounds.max_seconds / reach.seconds_per_round) * static_cast<double>(looks_left));
 }
 
 class Measuring {
@@ -132,7 +138,8 @@ class Measuring {
 // The programs made the rounds that they were told to; why there were so many, they do not know.
 void store_reason(const Builds& builds, const GateResult& result) {
   reports::set_stop_reason(builds.head_run / "run.sqlite", result.head, result.stopped);
-  if (!builds.base_program.empty()) reports::set_stop_reason(builds.base_run / "run.sqlite", result.base, result.stopped);
+  if (!builds.base_program.empty())
+    reports::set_stop_reason(builds.base_run / "run.sqlite", result.base, result.stopped);
 }
 
 }  // namespace
@@ -163,17 +170,21 @@ int run_program(const std::vector<std::string>& arguments, const fs::path& log) 
   return code;
 }
 
-std::optional<StopReason> reason_to_end(const GateResult& result, const Policy& policy, StopReason stopped, const Reach& reach) {
+std::optional<StopReason> reason_to_end(const GateResult& result, const Policy& policy, StopReason stopped,
+                                        const Reach& reach) {
   const auto any = [&](auto&& holds) { return std::any_of(result.findings.begin(), result.findings.end(), holds); };
-  if (any([](const Finding& f) { return f.deterministic && f.outcome >= Outcome::kIncomparable; })) return StopReason::kDecided;
-  if (!any([&](const Finding& f) { return counts(f) || is_suspected(f, policy); }) || result.look >= policy.looks) return stopped;
+  if (any([](const Finding& f) { return f.deterministic && f.outcome >= Outcome::kIncomparable; }))
+    return StopReason::kDecided;
+  if (!any([&](const Finding& f) { return counts(f) || is_suspected(f, policy); }) || result.look >= policy.looks)
+    return stopped;
   if (result.outcome != Outcome::kOpen) return std::nullopt;
   const double rounds = rounds_within(reach, policy, policy.looks - result.look);
   if (any([&](const Finding& f) { return stays_open(f, policy, rounds); })) return StopReason::kOutOfReach;
   return std::nullopt;
 }
 
-GateResult measure_and_judge(const Builds& builds, const Policy& policy, const std::vector<reports::AcceptedRow>& accepted) {
+GateResult measure_and_judge(const Builds& builds, const Policy& policy,
+                             const std::vector<reports::AcceptedRow>& accepted) {
   Measuring measuring(builds, policy);
   const auto judged = [&](int64_t look) { return judge(measuring.base(), measuring.head(), policy, look, accepted); };
   const auto ended = [&](GateResult& result, StopReason reason) {

@@ -32,18 +32,19 @@ struct Reach {
   double seconds_per_round = 0;
 };
 
-/// Why measuring on would change nothing that counts; absent where it may. Nothing to settle: `stopped`. A check that one run
-/// decides has failed, or the two sides are not of the same thing: kDecided. All that counts is open, and with the rounds of
-/// the policy's looks and minutes an interval would still be wider than its margin: kOutOfReach.
-std::optional<StopReason> reason_to_end(const GateResult& result, const Policy& policy, StopReason stopped, const Reach& reach);
+/// Why measuring on would change nothing that counts; absent where it may. Nothing to settle: `stopped`. A check that
+/// one run decides has failed, or the two sides are not of the same thing: kDecided. All that counts is open, and with
+/// the rounds of the policy's looks and minutes an interval would still be wider than its margin: kOutOfReach.
+std::optional<StopReason> reason_to_end(const GateResult& result, const Policy& policy, StopReason stopped,
+                                        const Reach& reach);
 
-/// Measures and judges. A round runs each program once (`run --rounds N`, which adds what is missing); the order turns from
-/// round to round (AB BA), so that drift falls on both alike. After the fewest rounds, what one run decides may end the gate.
-/// Else rounds end by the policy's rule; while the verdict is a regression or open, rounds may change it and looks are left,
-/// half as many rounds are added and everything is judged again.
-/// MachineError when a program cannot be started or says that the machine lacks something; ConfigError when it refuses the
-/// suite.
-GateResult measure_and_judge(const Builds& builds, const Policy& policy, const std::vector<reports::AcceptedRow>& accepted = {});
+/// Measures and judges. A round runs each program once (`run --rounds N`, which adds what is missing); the order turns
+/// from round to round (AB BA), so that drift falls on both alike. After the fewest rounds, what one run decides may
+/// end the gate. Else rounds end by the policy's rule; while the verdict is a regression or open, rounds may change it
+/// and looks are left, half as many rounds are added and everything is judged again. MachineError when a program cannot
+/// be started or says that the machine lacks something; ConfigError when it refuses the suite.
+GateResult measure_and_judge(const Builds& builds, const Policy& policy,
+                             const std::vector<reports::AcceptedRow>& accepted = {});
 
 /// The head's program, until its run has `rounds`. Errors as of measure_and_judge.
 void measure_head(const Builds& builds, int64_t rounds);

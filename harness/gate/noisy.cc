@@ -39,12 +39,14 @@ std::string amount(const Finding& finding, double harm) {
 std::string words_for(const Finding& finding, const Check& check, PairUnit unit) {
   std::string words = fmt::format("harm {}", amount(finding, *finding.harm));
   if (finding.low) words += fmt::format(" ({} to {})", amount(finding, *finding.low), amount(finding, *finding.high));
-  words += fmt::format(", {} {}s; margin {}", finding.units, unit == PairUnit::kRound ? "round" : "prompt", amount(finding, *check.margin));
+  words += fmt::format(", {} {}s; margin {}", finding.units, unit == PairUnit::kRound ? "round" : "prompt",
+                       amount(finding, *check.margin));
   if (!finding.low) return words + "; too few for an interval";
   if (finding.detectable) words += fmt::format(", detectable {}", amount(finding, *finding.detectable));
   if (finding.verdict == "inconclusive" && *finding.detectable > *check.margin) {
     const double needed = static_cast<double>(finding.units) * std::pow(*finding.detectable / *check.margin, 2);
-    words += fmt::format("; about {:.0f} {}s would show the margin", std::ceil(needed), unit == PairUnit::kRound ? "round" : "prompt");
+    words += fmt::format("; about {:.0f} {}s would show the margin", std::ceil(needed),
+                         unit == PairUnit::kRound ? "round" : "prompt");
   }
   return words;
 }
@@ -78,7 +80,8 @@ bool is_large(const Sides& sides, const QuantityKey& key, const Check& check) {
 
 // "0..1" says where a score lies, not what it is counted in.
 std::string unit_of(const reports::MetricDefRow* metric) {
-  const bool counted = metric != nullptr && !metric->unit.empty() && metric->unit != "1" && metric->unit.find("..") == std::string::npos;
+  const bool counted =
+      metric != nullptr && !metric->unit.empty() && metric->unit != "1" && metric->unit.find("..") == std::string::npos;
   return counted ? metric->unit : "points";
 }
 
@@ -103,12 +106,15 @@ Judged measure(const Sides& sides, const QuantityKey& key, const Check& check) {
   if (harm.empty()) return judged;
   const double margin = is_score(key.second) ? *check.margin : std::log1p(*check.margin);
   const auto noise = noise_of(sides, key, unit);
-  judged.result = assess(harm, {.kind = check.interval.value_or(sides.policy.interval), .confidence = sides.confidence, .margin = margin,
+  judged.result = assess(harm, {.kind = check.interval.value_or(sides.policy.interval),
+                                .confidence = sides.confidence,
+                                .margin = margin,
                                 .noise_floor = noise});
   const PairedResult& result = judged.result;
   finding.units = result.units;
   // Scores of equal frames need no interval.
-  judged.all_equal = is_score(key.second) && std::all_of(harm.begin(), harm.end(), [](const ClusteredValue& pair) { return pair.value == 0.0; });
+  judged.all_equal = is_score(key.second) && std::all_of(harm.begin(), harm.end(),
+                                                         [](const ClusteredValue& pair) { return pair.value == 0.0; });
   finding.harm = shown(key.second, result.estimate);
   finding.detectable = shown(key.second, result.detectable);
   if (noise) finding.noise_floor = shown(key.second, *noise);
@@ -146,7 +152,9 @@ void decide(std::vector<Judged>& family, const Check& check, const Sides& sides,
     finding.verdict = to_string(beyond && !significant ? Comparison::kInconclusive : result.comparison);
     const bool worse = finding.verdict == "worse" || (family[i].two_sided && finding.verdict == "better");
     finding.harmless = family[i].two_sided ? finding.verdict == "equivalent" : result.harmless;
-    finding.outcome = worse ? Outcome::kRegression : finding.harmless ? Outcome::kPass : open_outcome(check, sides.policy);
+    finding.outcome = worse              ? Outcome::kRegression
+                      : finding.harmless ? Outcome::kPass
+                                         : open_outcome(check, sides.policy);
     finding.words = words_for(finding, check, family[i].unit);
     out.push_back(finding);
   }

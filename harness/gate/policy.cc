@@ -23,8 +23,9 @@ struct Named {
 constexpr Named<PairUnit> kUnits[] = {{"prompt", PairUnit::kPrompt}, {"round", PairUnit::kRound}};
 constexpr Named<IntervalKind> kIntervals[] = {
     {"sign", IntervalKind::kSign}, {"studentised", IntervalKind::kStudentised}, {"student", IntervalKind::kStudent}};
-constexpr Named<OnInconclusive> kOpen[] = {
-    {"inconclusive", OnInconclusive::kInconclusive}, {"pass", OnInconclusive::kPass}, {"regression", OnInconclusive::kRegression}};
+constexpr Named<OnInconclusive> kOpen[] = {{"inconclusive", OnInconclusive::kInconclusive},
+                                           {"pass", OnInconclusive::kPass},
+                                           {"regression", OnInconclusive::kRegression}};
 
 template <typename Value, size_t kCount>
 Value named(ObjectReader& reader, std::string_view key, const Named<Value> (&table)[kCount]) {
@@ -68,7 +69,8 @@ Check read_check(const json& object, const std::string& where) {
 
 Accepted read_accepted(const json& object, const std::string& where) {
   ObjectReader reader(object, where);
-  Accepted accepted{reader.string("quantity"), reader.string("variant", "*"), reader.string("reason"), reader.string("author", "")};
+  Accepted accepted{reader.string("quantity"), reader.string("variant", "*"), reader.string("reason"),
+                    reader.string("author", "")};
   reader.finish();
   if (accepted.reason.empty()) reader.fail("reason", "is empty; say why the change was wanted");
   return accepted;
@@ -76,7 +78,8 @@ Accepted read_accepted(const json& object, const std::string& where) {
 
 const json* list(ObjectReader& reader, std::string_view key) {
   const json* value = reader.value(key);
-  if (value != nullptr && !value->is_array()) reader.fail(key, fmt::format("expected a list, found {}", value->type_name()));
+  if (value != nullptr && !value->is_array())
+    reader.fail(key, fmt::format("expected a list, found {}", value->type_name()));
   return value;
 }
 
@@ -106,7 +109,8 @@ int64_t fewest(IntervalKind kind, double confidence) {
 }
 
 Policy read(const json& document, const std::string& where) {
-  if (!document.is_object()) throw ConfigError(where, fmt::format("expected a JSON object, found {}", document.type_name()));
+  if (!document.is_object())
+    throw ConfigError(where, fmt::format("expected a JSON object, found {}", document.type_name()));
   ObjectReader reader(document, where);
   Policy policy;
   policy.name = reader.string("name");
@@ -125,7 +129,8 @@ Policy read(const json& document, const std::string& where) {
       policy.environment.push_back(key.get<std::string>());
     }
   }
-  if (const json* rounds = reader.value("rounds")) policy.rounds = read_rounds(*rounds, reader.pointer("rounds"), policy);
+  if (const json* rounds = reader.value("rounds"))
+    policy.rounds = read_rounds(*rounds, reader.pointer("rounds"), policy);
   const json* checks = list(reader, "checks");
   if (checks == nullptr || checks->empty()) reader.fail("checks", "expected a list with at least one check");
   for (size_t i = 0; i < checks->size(); ++i) {
@@ -139,8 +144,8 @@ Policy read(const json& document, const std::string& where) {
   reader.finish();
   const int64_t needed = fewest(policy.interval, 1.0 - (1.0 - policy.confidence) / static_cast<double>(policy.looks));
   if (policy.unit == PairUnit::kRound && policy.rounds.max_rounds < needed) {
-    reader.fail("rounds", fmt::format("{} rounds can never decide: an interval at {} looks needs {}", policy.rounds.max_rounds,
-                                      policy.looks, needed));
+    reader.fail("rounds", fmt::format("{} rounds can never decide: an interval at {} looks needs {}",
+                                      policy.rounds.max_rounds, policy.looks, needed));
   }
   return policy;
 }
@@ -172,20 +177,34 @@ Policy read_policy(const std::filesystem::path& file) {
 }
 
 Policy default_policy() {
-  const json document{
-      {"name", "default"},
-      {"unit", "prompt"},
-      {"rounds", {{"looks", 1}}},
-      {"checks",
-       {{{"quantity", "time/step"}, {"margin", 0.03}}, {{"quantity", "time/e2e"}, {"margin", 0.03}},
-        {{"quantity", "memory/*"}, {"margin", 0.02}}, {{"quantity", "score/fidelity/*"}, {"margin", 0.005}},
-        {{"quantity", "score/quality/*"}, {"margin", 0.005}}, {{"quantity", "score/vbench_total"}, {"margin", 0.005}},
-        {{"quantity", "score/embedded/total_score"}, {"margin", 0.005}}, {{"quantity", "score/vbench/*"}, {"margin", 0.01}, {"on_inconclusive", "pass"}},
-        {{"quantity", "score/embedded/*"}, {"margin", 0.01}, {"on_inconclusive", "pass"}},
-        {{"quantity", "operator/*"}, {"margin", 0.03}, {"min_share", 0.02}, {"unit", "round"}, {"on_inconclusive", "pass"}},
-        {{"quantity", "kernel/*"}, {"margin", 0.03}, {"min_share", 0.02}, {"unit", "round"}, {"on_inconclusive", "pass"}},
-        {{"quantity", "flops/*"}, {"tolerance", 1e-9}}, {{"quantity", "calls/vorta*"}, {"tolerance", 0}},
-        {{"quantity", "kernels"}, {"tolerance", 0}}, {{"quantity", "routes"}, {"tolerance", 0}}, {{"quantity", "output"}, {"tolerance", 0}}}}};
+  const json document{{"name", "default"},
+                      {"unit", "prompt"},
+                      {"rounds", {{"looks", 1}}},
+                      {"checks",
+                       {{{"quantity", "time/step"}, {"margin", 0.03}},
+                        {{"quantity", "time/e2e"}, {"margin", 0.03}},
+                        {{"quantity", "memory/*"}, {"margin", 0.02}},
+                        {{"quantity", "score/fidelity/*"}, {"margin", 0.005}},
+                        {{"quantity", "score/quality/*"}, {"margin", 0.005}},
+                        {{"quantity", "score/vbench_total"}, {"margin", 0.005}},
+                        {{"quantity", "score/embedded/total_score"}, {"margin", 0.005}},
+                        {{"quantity", "score/vbench/*"}, {"margin", 0.01}, {"on_inconclusive", "pass"}},
+                        {{"quantity", "score/embedded/*"}, {"margin", 0.01}, {"on_inconclusive", "pass"}},
+                        {{"quantity", "operator/*"},
+                         {"margin", 0.03},
+                         {"min_share", 0.02},
+                         {"unit", "round"},
+                         {"on_inconclusive", "pass"}},
+                        {{"quantity", "kernel/*"},
+                         {"margin", 0.03},
+                         {"min_share", 0.02},
+                         {"unit", "round"},
+                         {"on_inconclusive", "pass"}},
+                        {{"quantity", "flops/*"}, {"tolerance", 1e-9}},
+                        {{"quantity", "calls/vorta*"}, {"tolerance", 0}},
+                        {{"quantity", "kernels"}, {"tolerance", 0}},
+                        {{"quantity", "routes"}, {"tolerance", 0}},
+                        {{"quantity", "output"}, {"tolerance", 0}}}}};
   Policy policy = read(document, "default policy#");
   policy.json = canonical_json(document);
   return policy;

@@ -33,14 +33,16 @@ std::optional<double> harm_of(const Sides& sides, const std::string& quantity, d
 // Whether only a profiled trial says it.
 bool is_observed(std::string_view quantity) {
   constexpr std::string_view kFamilies[] = {"operator/", "fastest/", "kernel/", "calls/", "kernels"};
-  return std::any_of(std::begin(kFamilies), std::end(kFamilies), [&](std::string_view family) { return quantity.starts_with(family); });
+  return std::any_of(std::begin(kFamilies), std::end(kFamilies),
+                     [&](std::string_view family) { return quantity.starts_with(family); });
 }
 
 }  // namespace
 
 bool has_observed_trials(const MeasuredRun& run, const std::string& variant) {
   const auto of_variant = [&](const auto& row) { return row.variant == variant && is_observed(row.quantity); };
-  return std::any_of(run.values.begin(), run.values.end(), of_variant) || std::any_of(run.facts.begin(), run.facts.end(), of_variant);
+  return std::any_of(run.values.begin(), run.values.end(), of_variant) ||
+         std::any_of(run.facts.begin(), run.facts.end(), of_variant);
 }
 
 Sides sides_of(const MeasuredRun& base, const MeasuredRun& head, const Policy& policy) {

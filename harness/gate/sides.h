@@ -28,8 +28,8 @@ Sides sides_of(const reports::MeasuredRun& base, const reports::MeasuredRun& hea
 bool is_score(std::string_view quantity);
 /// Of a score's quantity; nullptr where the head does not define it.
 const reports::MetricDefRow* metric_of(const Sides& sides, const std::string& quantity);
-/// Harm of each pair of the same item and round: ln(head / base), or the difference of scores. Of rounds that only one side
-/// has, none can be paired.
+/// Harm of each pair of the same item and round: ln(head / base), or the difference of scores. Of rounds that only one
+/// side has, none can be paired.
 std::vector<ClusteredValue> pairs_of(const Sides& sides, const QuantityKey& key, PairUnit unit);
 /// A/A: round 2k + 1 of a side against its round 2k, both sides together; absent below three.
 std::optional<double> noise_of(const Sides& sides, const QuantityKey& key, PairUnit unit);
@@ -37,12 +37,12 @@ std::optional<double> noise_of(const Sides& sides, const QuantityKey& key, PairU
 Finding blank_finding(const QuantityKey& key, const Check& check);
 /// Whether a run has observed (profiled) trials of a variant: operators, kernels or calls of it.
 bool has_observed_trials(const reports::MeasuredRun& run, const std::string& variant);
-/// Of a quantity that only the base has: a regression, unless it comes from observed trials and the head made none of the
-/// variant, which is another measurement (incomparable).
+/// Of a quantity that only the base has: a regression, unless it comes from observed trials and the head made none of
+/// the variant, which is another measurement (incomparable).
 Finding missing_finding(const Sides& sides, const QuantityKey& key, const Check& check);
 
-/// Checks with a margin. Holm over everything that one check looks at: a rule with a star finds harm by chance no more often
-/// than one without.
+/// Checks with a margin. Holm over everything that one check looks at: a rule with a star finds harm by chance no more
+/// often than one without.
 void check_noisy(const Sides& sides, const Check& check, std::vector<Finding>& out);
 /// Checks with a tolerance.
 void check_deterministic(const Sides& sides, const Check& check, std::vector<Finding>& out);

@@ -15,9 +15,11 @@ Effect effect_of(const Finding& finding) {
   if (finding.verdict == to_string(Comparison::kWorse) || finding.verdict == "missing") return Effect::kWorse;
   if (finding.verdict == to_string(Comparison::kBetter)) return Effect::kBetter;
   // What the policy lets pass undecided (secondary scores, short kernels) says nothing.
-  if (finding.outcome == Outcome::kPass && !finding.harmless && finding.verdict == to_string(Comparison::kInconclusive)) return Effect::kNone;
+  if (finding.outcome == Outcome::kPass && !finding.harmless && finding.verdict == to_string(Comparison::kInconclusive))
+    return Effect::kNone;
   // No harm of the margin, and whether it helps is open: as good as the base is all that is said.
-  return finding.harmless || finding.verdict == to_string(Comparison::kEquivalent) ? Effect::kEquivalent : Effect::kInconclusive;
+  return finding.harmless || finding.verdict == to_string(Comparison::kEquivalent) ? Effect::kEquivalent
+                                                                                   : Effect::kInconclusive;
 }
 
 std::optional<Comparison> comparison_of(Effect effect) {
@@ -32,7 +34,8 @@ std::optional<Comparison> comparison_of(Effect effect) {
 }
 
 bool is_speed(std::string_view quantity) {
-  return quantity.starts_with("time/") || quantity.starts_with("operator/") || quantity.starts_with("fastest/") || quantity.starts_with("kernel/");
+  return quantity.starts_with("time/") || quantity.starts_with("operator/") || quantity.starts_with("fastest/") ||
+         quantity.starts_with("kernel/");
 }
 
 struct Effects {
@@ -67,9 +70,11 @@ std::vector<VariantVerdict> joint_verdicts(const std::vector<Finding>& findings)
   for (const auto& [variant, effects] : by_variant) {
     const Effect together = std::max(effects.speed, effects.quality);
     if (together == Effect::kNone) continue;
-    VariantVerdict verdict{variant, comparison_of(effects.speed), comparison_of(effects.quality), *comparison_of(together), ""};
-    verdict.words = fmt::format("{}: {}, {}", to_string(verdict.together), part("speed", effects.speed, effects.first_speed),
-                                part("quality", effects.quality, effects.first_quality));
+    VariantVerdict verdict{variant, comparison_of(effects.speed), comparison_of(effects.quality),
+                           *comparison_of(together), ""};
+    verdict.words =
+        fmt::format("{}: {}, {}", to_string(verdict.together), part("speed", effects.speed, effects.first_speed),
+                    part("quality", effects.quality, effects.first_quality));
     verdicts.push_back(std::move(verdict));
   }
   return verdicts;

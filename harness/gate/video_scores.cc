@@ -37,7 +37,8 @@ fs::path details_file(const fs::path& path) {
 std::string prompt_of(const std::string& name) {
   const std::string stem = fs::path(name).stem().string();
   const size_t dash = stem.rfind('-');
-  const bool indexed = dash != std::string::npos && dash + 1 < stem.size() && stem.find_first_not_of("0123456789", dash + 1) == std::string::npos;
+  const bool indexed = dash != std::string::npos && dash + 1 < stem.size() &&
+                       stem.find_first_not_of("0123456789", dash + 1) == std::string::npos;
   return indexed ? stem.substr(0, dash) : stem;
 }
 
@@ -77,8 +78,11 @@ std::map<std::string, DimensionPart> read_dimensions(const fs::path& file) {
       if (!part.videos.empty()) parts.emplace(name, std::move(part));
     }
   } catch (const json::exception& error) {
-    throw DataError(file.string(), fmt::format("expected score details with the scale of each dimension, found none ({}); call `score` again: "
-                                               "scores that are there are not computed anew", error.what()));
+    throw DataError(
+        file.string(),
+        fmt::format("expected score details with the scale of each dimension, found none ({}); call `score` again: "
+                    "scores that are there are not computed anew",
+                    error.what()));
   }
   if (parts.empty()) throw DataError(file.string(), "holds no scored video");
   return parts;
@@ -93,12 +97,14 @@ std::map<std::string, double> shares_of(const DimensionPart& part) {
   return shares;
 }
 
-void add_value(MeasuredRun& run, const std::string& quantity, const std::string& item, const std::string& prompt, double value) {
+void add_value(MeasuredRun& run, const std::string& quantity, const std::string& item, const std::string& prompt,
+               double value) {
   run.values.push_back({kVideos, "score/" + quantity, item, prompt, 0, value});
 }
 
 void define(MeasuredRun& run, const std::string& key, bool higher) {
-  run.metrics.push_back({key, key, "0..1", higher ? reports::Direction::kHigher : reports::Direction::kLower, "quality", "1"});
+  run.metrics.push_back(
+      {key, key, "0..1", higher ? reports::Direction::kHigher : reports::Direction::kLower, "quality", "1"});
 }
 
 }  // namespace
@@ -122,7 +128,8 @@ void add_video_scores(MeasuredRun& run, const fs::path& path) {
   if (std::abs(weights - 1.0) > kWhole) return;
   define(run, "vbench_total", true);
   // A dimension's value enters normalised: (value - min) / (max - min). The constant part is the same on both sides.
-  for (const auto& [prompt, share] : total) add_value(run, "vbench_total", prompt, prompt, static_cast<double>(total.size()) * share);
+  for (const auto& [prompt, share] : total)
+    add_value(run, "vbench_total", prompt, prompt, static_cast<double>(total.size()) * share);
 }
 
 void keep_variant(MeasuredRun& run, const std::string& variant, const std::string& name) {

@@ -36,8 +36,7 @@ Variant control_of(const Variant& reference, const std::vector<const Variant*>& 
   control.prompts = prompts_of(targets);
   control.profile = false;
   control.control_for.clear();
-  for (const Variant* one : targets)
-    control.control_for.push_back(one->name);
+  for (const Variant* one : targets) control.control_for.push_back(one->name);
   return control;
 }
 

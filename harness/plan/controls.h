@@ -8,7 +8,8 @@
 
 namespace vorta::harness {
 
-/// FLOPs of a variant's denoising as its plan predicts them, or a first generation shows; absent where neither is known.
+/// FLOPs of a variant's denoising as its plan predicts them, or a first generation shows; absent where neither is
+/// known.
 using PredictedFlops = std::function<std::optional<double>(const Variant& variant)>;
 
 /// What any acceleration has to beat, added behind the suite's own variants: for each variant that is predicted to do

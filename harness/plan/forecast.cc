@@ -36,14 +36,16 @@ std::string kind_of(const std::string& params) {
 
 void add_run(const reports::MeasuredRun& run, std::vector<Past>& past) {
   std::map<std::string, Past> variants;
-  for (const auto& [variant, params] : run.params) variants[variant] = {.params = params, .kind = kind_of(params), .variant = variant, .seconds = {}};
+  for (const auto& [variant, params] : run.params)
+    variants[variant] = {.params = params, .kind = kind_of(params), .variant = variant, .seconds = {}};
   for (const auto& value : run.values) {
     Past& one = variants[value.variant];
     if (value.quantity == "time/e2e") one.seconds.push_back(value.value);
     if (value.quantity.starts_with("memory/")) one.peak_bytes = std::max(one.peak_bytes, value.value);
   }
   for (const auto& fact : run.facts) {
-    if (fact.quantity == "predicted/flops/total") variants[fact.variant].flops = std::strtod(fact.text.c_str(), nullptr);
+    if (fact.quantity == "predicted/flops/total")
+      variants[fact.variant].flops = std::strtod(fact.text.c_str(), nullptr);
   }
   for (auto& [variant, one] : variants) {
     if (!one.seconds.empty()) past.push_back(std::move(one));
@@ -99,11 +101,13 @@ void require_history(const std::vector<fs::path>& history) {
   for (const fs::path& path : history) {
     std::error_code ignored;
     if (fs::exists(file_at(path), ignored)) continue;
-    throw ConfigError("--history", fmt::format("expected a run or a result database, found nothing at {}", file_at(path).string()));
+    throw ConfigError("--history",
+                      fmt::format("expected a run or a result database, found nothing at {}", file_at(path).string()));
   }
 }
 
-std::vector<Forecast> forecast(const SuiteSpec& spec, const std::vector<fs::path>& history, const std::vector<double>& flops) {
+std::vector<Forecast> forecast(const SuiteSpec& spec, const std::vector<fs::path>& history,
+                               const std::vector<double>& flops) {
   const std::vector<Past> past = read_past(history);
   std::vector<Forecast> all;
   for (size_t i = 0; i < spec.variants.size(); ++i) {

@@ -58,13 +58,15 @@ uint64_t order_seed(const SuiteSpec& spec) { return number_of(spec.name); }
 
 void keep_shard(Plan& plan, const SuiteSpec& spec, const Shard& shard) {
   std::erase_if(plan.items, [&](const PlanItem& item) {
-    const std::string name = spec.prompts[item.prompt].text + "\n" + spec.negative_prompt + "\n" + std::to_string(item.seed);
+    const std::string name =
+        spec.prompts[item.prompt].text + "\n" + spec.negative_prompt + "\n" + std::to_string(item.seed);
     return static_cast<int64_t>(number_of(name) % static_cast<uint64_t>(shard.count)) != shard.index - 1;
   });
 }
 
 std::string empty_shard_text(const Shard& shard, size_t items) {
-  return fmt::format("part {}/{} has none of the {} item{}: nothing to do", shard.index, shard.count, items, items == 1 ? "" : "s");
+  return fmt::format("part {}/{} has none of the {} item{}: nothing to do", shard.index, shard.count, items,
+                     items == 1 ? "" : "s");
 }
 
 size_t Plan::case_count() const {
@@ -90,10 +92,10 @@ void add_student(const Variant& variant, nlohmann::json& params) {
 
 std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
   const GenerationConfig& config = variant.config;
-  nlohmann::json params{{"model", spec.model_of(variant)}, {"attention", variant.attention.name}, {"frames", config.frames},
-                        {"height", config.height},      {"width", config.width},               {"steps", config.steps},
-                        {"dtype", config.dtype},
-                        {"device", config.device}};
+  nlohmann::json params{{"model", spec.model_of(variant)}, {"attention", variant.attention.name},
+                        {"frames", config.frames},         {"height", config.height},
+                        {"width", config.width},           {"steps", config.steps},
+                        {"dtype", config.dtype},           {"device", config.device}};
   add_student(variant, params);
   const GenerationConfig& said = variant.student.any() ? variant.own : config;
   if (said.guidance) params["guidance"] = *said.guidance;
@@ -123,7 +125,8 @@ std::string variant_params(const SuiteSpec& spec, const Variant& variant) {
 bool is_kept(const SuiteSpec& spec, const Variant& variant, const std::vector<std::string>& only) {
   const auto named = [&only](const std::string& one) { return std::find(only.begin(), only.end(), one) != only.end(); };
   const std::vector<std::string>& targets = variant.control_for;
-  return only.empty() || variant.name == spec.reference || named(variant.name) || std::any_of(targets.begin(), targets.end(), named);
+  return only.empty() || variant.name == spec.reference || named(variant.name) ||
+         std::any_of(targets.begin(), targets.end(), named);
 }
 
 std::vector<size_t> variants_of(const Plan& plan) {
@@ -145,7 +148,8 @@ std::vector<const Case*> run_order(const PlanItem& item, int64_t round, uint64_t
 Plan make_plan(const SuiteSpec& spec, const std::vector<std::string>& only) {
   for (const std::string& name : only) spec.variant(name);  // refuses unknown names
   Plan plan;
-  std::vector<std::pair<std::vector<size_t>, std::vector<size_t>>> groups;  // variants, and the items that have just them
+  std::vector<std::pair<std::vector<size_t>, std::vector<size_t>>>
+      groups;  // variants, and the items that have just them
   for (size_t prompt = 0; prompt < spec.prompts.size(); ++prompt) {
     for (const uint64_t seed : spec.seeds) {
       PlanItem item{.prompt = prompt, .seed = seed, .cases = {}};

@@ -15,14 +15,16 @@ namespace {
 // sm__throughput would be tempting, but costs eight passes.
 constexpr std::array kTraffic{"gpu__time_duration.sum", "lts__t_bytes.sum", "sm__cycles_elapsed.max"};
 constexpr std::array kDram{"dram__bytes_read.sum", "dram__bytes_write.sum"};
-// Operations of the tensor cores: a multiply-add counts 2. Formats that would cost a second pass (tf32, fp16) are left out.
+// Operations of the tensor cores: a multiply-add counts 2. Formats that would cost a second pass (tf32, fp16) are left
+// out.
 constexpr const char* kBf16Ops = "sm__ops_path_tensor_src_bf16_dst_fp32.sum";
 constexpr const char* kFp8Ops = "sm__ops_path_tensor_src_fp8.sum";
 
 // Ampere, Ada, Hopper and Blackwell: the architectures whose tensor cores take bfloat16.
 bool counts_bf16(std::string_view chip) {
   constexpr std::array<std::string_view, 4> kArchitectures{"GA", "AD", "GH", "GB"};
-  return std::any_of(kArchitectures.begin(), kArchitectures.end(), [chip](std::string_view start) { return chip.starts_with(start); });
+  return std::any_of(kArchitectures.begin(), kArchitectures.end(),
+                     [chip](std::string_view start) { return chip.starts_with(start); });
 }
 
 // Systems on a chip and Blackwell with GDDR7 have no such counters.
@@ -91,7 +93,8 @@ class Planner {
 };
 
 // Those of `metrics` that the chip does not count.
-std::vector<std::string> unknown_metrics(const Cupti& cupti, const std::string& chip, const std::vector<std::string>& metrics) {
+std::vector<std::string> unknown_metrics(const Cupti& cupti, const std::string& chip,
+                                         const std::vector<std::string>& metrics) {
   std::vector<std::string> unknown;
   for (const std::string& metric : metrics) {
     Planner planner(cupti);
@@ -100,7 +103,9 @@ std::vector<std::string> unknown_metrics(const Cupti& cupti, const std::string& 
   return unknown;
 }
 
-CounterPlan refused(std::string reason) { return {.chip = "", .metrics = {}, .passes = 0, .config_image = {}, .refusal = std::move(reason)}; }
+CounterPlan refused(std::string reason) {
+  return {.chip = "", .metrics = {}, .passes = 0, .config_image = {}, .refusal = std::move(reason)};
+}
 
 }  // namespace
 
@@ -134,7 +139,9 @@ CounterPlan plan_counters(const std::string& chip, const std::vector<std::string
   if (const CUptiResult code = planner.open(chip); code != CUPTI_SUCCESS) return refused(cupti.library->words(code));
   // All in one call: CUPTI schedules what separate calls add into separate passes.
   if (const CUptiResult code = planner.add(metrics); code != CUPTI_SUCCESS) {
-    return refused(fmt::format("{} has no {} ({})", chip, fmt::join(unknown_metrics(*cupti.library, chip, metrics), ", "), cupti.library->words(code)));
+    return refused(fmt::format("{} has no {} ({})", chip,
+                               fmt::join(unknown_metrics(*cupti.library, chip, metrics), ", "),
+                               cupti.library->words(code)));
   }
   CounterPlan plan{.chip = chip, .metrics = metrics, .passes = 0, .config_image = {}, .refusal = ""};
   CUptiResult code = planner.image(plan.config_image);

@@ -18,8 +18,9 @@ struct CounterPlan {
   std::string refusal;                // one line when there is no plan; then the rest is empty
 };
 
-/// Metrics that count the work of a generation on `chip`, in one pass: executed tensor-core operations, bytes to and from
-/// DRAM and L2, time, cycles. What fits one pass differs by chip; empty for chips whose tensor cores know no bfloat16.
+/// Metrics that count the work of a generation on `chip`, in one pass: executed tensor-core operations, bytes to and
+/// from DRAM and L2, time, cycles. What fits one pass differs by chip; empty for chips whose tensor cores know no
+/// bfloat16.
 std::vector<std::string> work_metrics(std::string_view chip);
 
 /// Chips that the installed CUPTI can plan for; empty when it cannot be loaded.

@@ -20,7 +20,9 @@ std::vector<const char*> pointers(const std::vector<std::string>& names) {
 
 }  // namespace
 
-bool is_counted_scope(std::string_view name) { return name.starts_with("step/") || name == "stage/text" || name == "stage/vae"; }
+bool is_counted_scope(std::string_view name) {
+  return name.starts_with("step/") || name == "stage/text" || name == "stage/vae";
+}
 
 // One Range Profiler object serves one configuration: it is enabled, configured, started and decoded once.
 struct CounterSession::State {
@@ -73,7 +75,8 @@ struct CounterSession::State {
 
   CUptiResult make_counters() {
     std::vector<const char*> names = pointers(plan.metrics);
-    auto size = params<CUpti_RangeProfiler_GetCounterDataSize_Params>(CUpti_RangeProfiler_GetCounterDataSize_Params_STRUCT_SIZE);
+    auto size = params<CUpti_RangeProfiler_GetCounterDataSize_Params>(
+        CUpti_RangeProfiler_GetCounterDataSize_Params_STRUCT_SIZE);
     size.pMetricNames = names.data();
     size.numMetrics = names.size();
     size.maxNumOfRanges = most_ranges;
@@ -156,13 +159,15 @@ CUptiResult CounterSession::State::evaluate(std::vector<reports::GpuCounterRow>&
   host.pChipName = plan.chip.c_str();
   CUptiResult code = cupti->cuptiProfilerHostInitialize(&host);
   if (code != CUPTI_SUCCESS) return code;
-  auto info = params<CUpti_RangeProfiler_GetCounterDataInfo_Params>(CUpti_RangeProfiler_GetCounterDataInfo_Params_STRUCT_SIZE);
+  auto info =
+      params<CUpti_RangeProfiler_GetCounterDataInfo_Params>(CUpti_RangeProfiler_GetCounterDataInfo_Params_STRUCT_SIZE);
   info.pCounterDataImage = counters.data();
   info.counterDataImageSize = counters.size();
   code = cupti->cuptiRangeProfilerGetCounterDataInfo(&info);
   std::vector<const char*> names = pointers(plan.metrics);
   for (size_t range = 0; code == CUPTI_SUCCESS && range < info.numTotalRanges; ++range) {
-    auto named = params<CUpti_RangeProfiler_CounterData_GetRangeInfo_Params>(CUpti_RangeProfiler_CounterData_GetRangeInfo_Params_STRUCT_SIZE);
+    auto named = params<CUpti_RangeProfiler_CounterData_GetRangeInfo_Params>(
+        CUpti_RangeProfiler_CounterData_GetRangeInfo_Params_STRUCT_SIZE);
     named.pCounterDataImage = counters.data();
     named.counterDataImageSize = counters.size();
     named.rangeIndex = range;
@@ -180,9 +185,11 @@ CUptiResult CounterSession::State::evaluate(std::vector<reports::GpuCounterRow>&
     get.numMetrics = names.size();
     get.pMetricValues = values.data();
     code = cupti->cuptiProfilerHostEvaluateToGpuValues(&get);
-    for (size_t i = 0; code == CUPTI_SUCCESS && i < values.size(); ++i) rows.push_back({named.rangeName, plan.metrics[i], values[i]});
+    for (size_t i = 0; code == CUPTI_SUCCESS && i < values.size(); ++i)
+      rows.push_back({named.rangeName, plan.metrics[i], values[i]});
   }
-  CUpti_Profiler_Host_Deinitialize_Params end{CUpti_Profiler_Host_Deinitialize_Params_STRUCT_SIZE, nullptr, host.pHostObject};
+  CUpti_Profiler_Host_Deinitialize_Params end{CUpti_Profiler_Host_Deinitialize_Params_STRUCT_SIZE, nullptr,
+                                              host.pHostObject};
   cupti->cuptiProfilerHostDeinitialize(&end);
   return code;
 }
@@ -198,18 +205,21 @@ CounterStart CounterSession::start(size_t most_ranges) {
   if (!cupti.library) return {nullptr, cupti.missing};
   CUcontext context = nullptr;
   CUdevice device = 0;
-  if (driver.library->cuCtxGetCurrent(&context) != CUDA_SUCCESS || context == nullptr || driver.library->cuCtxGetDevice(&device) != CUDA_SUCCESS) {
+  if (driver.library->cuCtxGetCurrent(&context) != CUDA_SUCCESS || context == nullptr ||
+      driver.library->cuCtxGetDevice(&device) != CUDA_SUCCESS) {
     return {nullptr, "nothing has run on the GPU yet: it has no CUDA context on this thread"};
   }
   auto state = std::make_unique<State>();
   state->cupti = &*cupti.library;
   state->most_ranges = most_ranges;
   std::string chip;
-  if (const CUptiResult code = state->chip_name(device, chip); code != CUPTI_SUCCESS) return {nullptr, cupti_refusal(*cupti.library, code)};
+  if (const CUptiResult code = state->chip_name(device, chip); code != CUPTI_SUCCESS)
+    return {nullptr, cupti_refusal(*cupti.library, code)};
   state->plan = plan_counters(chip, work_metrics(chip));
   if (!state->plan.refusal.empty()) return {nullptr, state->plan.refusal};
   if (state->plan.passes != 1) {
-    return {nullptr, fmt::format("the counters of {} need {} passes; a generation runs once", chip, state->plan.passes)};
+    return {nullptr,
+            fmt::format("the counters of {} need {} passes; a generation runs once", chip, state->plan.passes)};
   }
   if (const CUptiResult code = state->begin(context); code != CUPTI_SUCCESS) {
     state->end();

@@ -18,11 +18,11 @@ struct CounterStart {
   std::string refusal;
 };
 
-/// Counts executed tensor-core operations and DRAM bytes of each stage around denoising and of each denoising step, with
-/// CUPTI's Range Profiler in one pass of user ranges: a generation runs once, as ever. Holds the claimed sparsity against
-/// what the hardware did. Scopes outside "stage/text", "step/*" and "stage/vae" are not counted apart; ranges do not nest.
-/// Starting and ending cost some 0.2 s, so only in profiled trials. Works beside a CuptiSession, in the CUDA context that
-/// is current on the thread that calls start(); scopes come from the same thread.
+/// Counts executed tensor-core operations and DRAM bytes of each stage around denoising and of each denoising step,
+/// with CUPTI's Range Profiler in one pass of user ranges: a generation runs once, as ever. Holds the claimed sparsity
+/// against what the hardware did. Scopes outside "stage/text", "step/*" and "stage/vae" are not counted apart; ranges
+/// do not nest. Starting and ending cost some 0.2 s, so only in profiled trials. Works beside a CuptiSession, in the
+/// CUDA context that is current on the thread that calls start(); scopes come from the same thread.
 class CounterSession final : public ScopeListener {
  public:
   /// Room for `most_ranges` scopes; later ones are not counted and finish() says so. Never throws for what a machine

@@ -48,10 +48,12 @@ Loaded<CudaDriver> open_cuda_driver() {
   int version = 0, gpus = 0;
   driver.cuDriverGetVersion(&version);
   if (version < kOldestDriver) {
-    return {{}, fmt::format("the NVIDIA driver is too old: it speaks CUDA {}.{}, CUPTI 13 needs 13.0 (driver 580 or newer)",
-                            version / 1000, version % 1000 / 10)};
+    return {{},
+            fmt::format("the NVIDIA driver is too old: it speaks CUDA {}.{}, CUPTI 13 needs 13.0 (driver 580 or newer)",
+                        version / 1000, version % 1000 / 10)};
   }
-  if (const CUresult code = driver.cuInit(0); code != CUDA_SUCCESS) return {{}, fmt::format("no usable GPU: {}", driver.words(code))};
+  if (const CUresult code = driver.cuInit(0); code != CUDA_SUCCESS)
+    return {{}, fmt::format("no usable GPU: {}", driver.words(code))};
   driver.cuDeviceGetCount(&gpus);
   if (gpus == 0) return {{}, "no GPU is visible to this process"};
   return {driver, ""};
@@ -61,13 +63,15 @@ Loaded<CudaDriver> open_cuda_driver() {
 
 std::string Cupti::words(CUptiResult code) const {
   const char* text = nullptr;
-  if (cuptiGetResultString(code, &text) != CUPTI_SUCCESS || text == nullptr) return fmt::format("CUPTI error {}", static_cast<int>(code));
+  if (cuptiGetResultString(code, &text) != CUPTI_SUCCESS || text == nullptr)
+    return fmt::format("CUPTI error {}", static_cast<int>(code));
   return text;
 }
 
 std::string CudaDriver::words(CUresult code) const {
   const char* text = nullptr;
-  if (cuGetErrorString(code, &text) != CUDA_SUCCESS || text == nullptr) return fmt::format("CUDA error {}", static_cast<int>(code));
+  if (cuGetErrorString(code, &text) != CUDA_SUCCESS || text == nullptr)
+    return fmt::format("CUDA error {}", static_cast<int>(code));
   return text;
 }
 
@@ -85,14 +89,14 @@ std::string cupti_refusal(const Cupti& cupti, CUptiResult code) {
   switch (code) {
     case CUPTI_ERROR_INSUFFICIENT_PRIVILEGES:
     case CUPTI_ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES:
-      return "no permission: the driver lets only administrators profile (NVreg_RestrictProfilingToAdminUsers=0 or CAP_SYS_ADMIN "
+      return "no permission: the driver lets only administrators profile (NVreg_RestrictProfilingToAdminUsers=0 or "
+             "CAP_SYS_ADMIN "
              "changes that)";
     case CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED:
       return "another profiler or debugger holds CUPTI's only seat in this process";
     case CUPTI_ERROR_HARDWARE_BUSY:
       return "the GPU's counters are in use, perhaps by DCGM (dcgmi profile --pause frees them)";
-    default:
-      return fmt::format("{} ({})", cupti.words(code), static_cast<int>(code));
+    default: return fmt::format("{} ({})", cupti.words(code), static_cast<int>(code));
   }
 }
 

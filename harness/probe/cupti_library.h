@@ -14,57 +14,30 @@
 namespace vorta::harness {
 
 /// Every CUPTI and driver function that the probe calls, by its own name.
-#define VORTA_CUPTI_FUNCTIONS(call)          \
-  call(cuptiGetVersion)                      \
-  call(cuptiGetResultString)                 \
-  call(cuptiSubscribe_v2)                    \
-  call(cuptiUnsubscribe)                     \
-  call(cuptiEnableCallback)                  \
-  call(cuptiGetCallbackName)                 \
-  call(cuptiGetGraphNodeId)                  \
-  call(cuptiActivityRegisterCallbacks)       \
-  call(cuptiActivityRegisterTimestampCallback) \
-  call(cuptiActivityEnable)                  \
-  call(cuptiActivityDisable)                 \
-  call(cuptiActivityEnableRuntimeApi)        \
-  call(cuptiActivityEnableDriverApi)         \
-  call(cuptiActivityFlushAll)                \
-  call(cuptiActivityGetNextRecord)           \
-  call(cuptiActivityGetNumDroppedRecords)    \
-  call(cuptiActivityPushExternalCorrelationId) \
-  call(cuptiActivityPopExternalCorrelationId) \
-  call(cuptiProfilerInitialize)              \
-  call(cuptiDeviceGetChipName)               \
-  call(cuptiProfilerHostGetSupportedChips)   \
-  call(cuptiProfilerHostInitialize)          \
-  call(cuptiProfilerHostDeinitialize)        \
-  call(cuptiProfilerHostConfigAddMetrics)    \
-  call(cuptiProfilerHostGetConfigImageSize)  \
-  call(cuptiProfilerHostGetConfigImage)      \
-  call(cuptiProfilerHostGetNumOfPasses)      \
-  call(cuptiProfilerHostEvaluateToGpuValues) \
-  call(cuptiRangeProfilerEnable)             \
-  call(cuptiRangeProfilerDisable)            \
-  call(cuptiRangeProfilerGetCounterDataSize) \
-  call(cuptiRangeProfilerCounterDataImageInitialize) \
-  call(cuptiRangeProfilerSetConfig)          \
-  call(cuptiRangeProfilerStart)              \
-  call(cuptiRangeProfilerStop)               \
-  call(cuptiRangeProfilerPushRange)          \
-  call(cuptiRangeProfilerPopRange)           \
-  call(cuptiRangeProfilerDecodeData)         \
-  call(cuptiRangeProfilerGetCounterDataInfo) \
-  call(cuptiRangeProfilerCounterDataGetRangeInfo)
+#define VORTA_CUPTI_FUNCTIONS(call)                                                                                  \
+  call(cuptiGetVersion) call(cuptiGetResultString) call(cuptiSubscribe_v2) call(cuptiUnsubscribe) call(              \
+      cuptiEnableCallback) call(cuptiGetCallbackName) call(cuptiGetGraphNodeId) call(cuptiActivityRegisterCallbacks) \
+      call(cuptiActivityRegisterTimestampCallback) call(cuptiActivityEnable) call(cuptiActivityDisable)              \
+          call(cuptiActivityEnableRuntimeApi) call(cuptiActivityEnableDriverApi) call(cuptiActivityFlushAll)         \
+              call(cuptiActivityGetNextRecord) call(cuptiActivityGetNumDroppedRecords)                               \
+                  call(cuptiActivityPushExternalCorrelationId) call(cuptiActivityPopExternalCorrelationId) call(     \
+                      cuptiProfilerInitialize) call(cuptiDeviceGetChipName) call(cuptiProfilerHostGetSupportedChips) \
+                      call(cuptiProfilerHostInitialize) call(cuptiProfilerHostDeinitialize)                          \
+                          call(cuptiProfilerHostConfigAddMetrics) call(cuptiProfilerHostGetConfigImageSize)          \
+                              call(cuptiProfilerHostGetConfigImage) call(cuptiProfilerHostGetNumOfPasses)            \
+                                  call(cuptiProfilerHostEvaluateToGpuValues) call(cuptiRangeProfilerEnable)          \
+                                      call(cuptiRangeProfilerDisable) call(cuptiRangeProfilerGetCounterDataSize)     \
+                                          call(cuptiRangeProfilerCounterDataImageInitialize)                         \
+                                              call(cuptiRangeProfilerSetConfig) call(cuptiRangeProfilerStart)        \
+                                                  call(cuptiRangeProfilerStop) call(cuptiRangeProfilerPushRange)     \
+                                                      call(cuptiRangeProfilerPopRange)                               \
+                                                          call(cuptiRangeProfilerDecodeData)                         \
+                                                              call(cuptiRangeProfilerGetCounterDataInfo)             \
+                                                                  call(cuptiRangeProfilerCounterDataGetRangeInfo)
 
-#define VORTA_DRIVER_FUNCTIONS(call) \
-  call(cuInit)                       \
-  call(cuDriverGetVersion)           \
-  call(cuDeviceGetCount)             \
-  call(cuDeviceGetPCIBusId)          \
-  call(cuGetErrorString)             \
-  call(cuCtxGetCurrent)              \
-  call(cuCtxGetDevice)               \
-  call(cuCtxSynchronize)
+#define VORTA_DRIVER_FUNCTIONS(call)                                                                            \
+  call(cuInit) call(cuDriverGetVersion) call(cuDeviceGetCount) call(cuDeviceGetPCIBusId) call(cuGetErrorString) \
+      call(cuCtxGetCurrent) call(cuCtxGetDevice) call(cuCtxSynchronize)
 
 #define VORTA_DECLARE(name) decltype(&::name) name = nullptr;
 struct Cupti {

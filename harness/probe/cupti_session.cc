@@ -74,22 +74,28 @@ void CUPTIAPI on_buffer_wanted(uint8_t** buffer, size_t* size, size_t* most_reco
   *most_records = 0;  // as many as fit
 }
 
-void CUPTIAPI on_buffer_full(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t valid) { pool().accept(buffer, valid); }
+void CUPTIAPI on_buffer_full(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t valid) {
+  pool().accept(buffer, valid);
+}
 
 uint64_t CUPTIAPI on_timestamp_wanted() { return static_cast<uint64_t>(probe_clock_ns()); }
 
-constexpr std::array kKinds{CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMSET,
-                            CUPTI_ACTIVITY_KIND_OVERHEAD, CUPTI_ACTIVITY_KIND_EXTERNAL_CORRELATION};
+constexpr std::array kKinds{CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
+                            CUPTI_ACTIVITY_KIND_MEMSET, CUPTI_ACTIVITY_KIND_OVERHEAD,
+                            CUPTI_ACTIVITY_KIND_EXTERNAL_CORRELATION};
 
 // External correlation records come only with API records of the launching call. Libraries launch through the driver as
 // often as through the runtime, so both are recorded, for calls that start work and no others.
 bool starts_work(std::string_view call) {
-  constexpr std::array<std::string_view, 9> kPrefixes{"cudaLaunch", "__cudaLaunch", "cudaMemcpy", "cudaMemset", "cudaGraphLaunch",
-                                                      "cuLaunch",   "cuMemcpy",     "cuMemset",   "cuGraphLaunch"};
-  return std::any_of(kPrefixes.begin(), kPrefixes.end(), [call](std::string_view prefix) { return call.starts_with(prefix); });
+  constexpr std::array<std::string_view, 9> kPrefixes{"cudaLaunch", "__cudaLaunch",    "cudaMemcpy",
+                                                      "cudaMemset", "cudaGraphLaunch", "cuLaunch",
+                                                      "cuMemcpy",   "cuMemset",        "cuGraphLaunch"};
+  return std::any_of(kPrefixes.begin(), kPrefixes.end(),
+                     [call](std::string_view prefix) { return call.starts_with(prefix); });
 }
 
-// Everything on, then the rest off: calls that are switched on one by one leave no external correlation records (CUPTI 13.0).
+// Everything on, then the rest off: calls that are switched on one by one leave no external correlation records
+// (CUPTI 13.0).
 CUptiResult enable_launches(const Cupti& cupti) {
   for (const CUpti_ActivityKind kind : {CUPTI_ACTIVITY_KIND_RUNTIME, CUPTI_ACTIVITY_KIND_DRIVER}) {
     if (const CUptiResult code = cupti.cuptiActivityEnable(kind); code != CUPTI_SUCCESS) return code;
@@ -97,12 +103,14 @@ CUptiResult enable_launches(const Cupti& cupti) {
   const auto keep_launches = [&cupti](CUpti_CallbackDomain domain, uint32_t calls, auto switch_call) {
     for (uint32_t call = 1; call < calls; ++call) {
       const char* name = nullptr;
-      if (cupti.cuptiGetCallbackName(domain, call, &name) != CUPTI_SUCCESS || name == nullptr || starts_work(name)) continue;
+      if (cupti.cuptiGetCallbackName(domain, call, &name) != CUPTI_SUCCESS || name == nullptr || starts_work(name))
+        continue;
       if (const CUptiResult code = switch_call(call, 0); code != CUPTI_SUCCESS) return code;
     }
     return CUPTI_SUCCESS;
   };
-  const CUptiResult code = keep_launches(CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_SIZE, cupti.cuptiActivityEnableRuntimeApi);
+  const CUptiResult code =
+      keep_launches(CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_SIZE, cupti.cuptiActivityEnableRuntimeApi);
   if (code != CUPTI_SUCCESS) return code;
   return keep_launches(CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_SIZE, cupti.cuptiActivityEnableDriverApi);
 }
@@ -143,7 +151,8 @@ class Decoder {
     while (true) {
       const CUptiResult code = cupti_.cuptiActivityGetNextRecord(buffer.bytes.get(), buffer.size, &record);
       if (code == CUPTI_ERROR_MAX_LIMIT_REACHED) return;
-      if (code != CUPTI_SUCCESS) throw MachineError(kWhere, fmt::format("a buffer of records cannot be read: {}", cupti_.words(code)));
+      if (code != CUPTI_SUCCESS)
+        throw MachineError(kWhere, fmt::format("a buffer of records cannot be read: {}", cupti_.words(code)));
       decode(*record);
     }
   }
@@ -153,7 +162,8 @@ class Decoder {
       const auto found = scope_of_call_.find(correlations_[i]);
       if (found != scope_of_call_.end()) records_[i].scope = found->second;
     }
-    std::stable_sort(records_.begin(), records_.end(), [](const auto& a, const auto& b) { return a.begin_ns < b.begin_ns; });
+    std::stable_sort(records_.begin(), records_.end(),
+                     [](const auto& a, const auto& b) { return a.begin_ns < b.begin_ns; });
     trace.records = std::move(records_);
     trace.names = std::move(names_);
     for (auto& [kind, overhead] : overheads_) trace.overheads.push_back(std::move(overhead));
@@ -312,7 +322,8 @@ void CuptiSession::State::graph_node(CUpti_CallbackId event, const CUpti_GraphDa
   capture_scopes[node] = scope;
 }
 
-void CUPTIAPI CuptiSession::State::on_resource(void* self, CUpti_CallbackDomain domain, CUpti_CallbackId event, const void* data) {
+void CUPTIAPI CuptiSession::State::on_resource(void* self, CUpti_CallbackDomain domain, CUpti_CallbackId event,
+                                               const void* data) {
   if (domain != CUPTI_CB_DOMAIN_RESOURCE || data == nullptr) return;
   if (event != CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED && event != CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED) return;
   const auto* resource = static_cast<const CUpti_ResourceData*>(data);
@@ -343,7 +354,8 @@ CuptiStart CuptiSession::start() {
 void CuptiSession::scope_begin(std::string_view name) {
   const int64_t scope = state_->scopes.begin(name, probe_clock_ns());
   state_->current_scope = scope;
-  state_->cupti->cuptiActivityPushExternalCorrelationId(CUPTI_EXTERNAL_CORRELATION_KIND_CUSTOM0, static_cast<uint64_t>(scope) + 1);
+  state_->cupti->cuptiActivityPushExternalCorrelationId(CUPTI_EXTERNAL_CORRELATION_KIND_CUSTOM0,
+                                                        static_cast<uint64_t>(scope) + 1);
 }
 
 void CuptiSession::scope_end() {
@@ -369,7 +381,8 @@ GpuTrace CuptiSession::finish() {
   size_t dropped = 0;
   cupti.cuptiActivityGetNumDroppedRecords(nullptr, 0, &dropped);
   state_->end();
-  if (flushed != CUPTI_SUCCESS) throw MachineError(kWhere, fmt::format("records cannot be flushed: {}", cupti.words(flushed)));
+  if (flushed != CUPTI_SUCCESS)
+    throw MachineError(kWhere, fmt::format("records cannot be flushed: {}", cupti.words(flushed)));
 
   GpuTrace trace;
   trace.scopes = state_->scopes.take(probe_clock_ns());

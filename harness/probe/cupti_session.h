@@ -16,13 +16,13 @@ struct CuptiStart {
   std::string refusal;
 };
 
-/// Records every kernel, copy and fill of this process's GPUs from start to finish, each with the scope that launched it:
-/// the session hears scopes begin and end and pushes their indices to CUPTI as external correlation ids. Nodes of CUDA
-/// graphs captured during the session also know where they were captured. CUPTI is found with dlopen; records are taken
-/// apart in finish(), not while the generation runs. Measured cost on an H100: about 0.2 % with kernels of 200 us, a
-/// quarter to a half more for graphs of tiny kernels, so never on in timed trials.
-/// One at a time; scopes must come from one thread. CUPTI stays loaded until the process ends: tearing it down under
-/// CUDA graphs has crashed other programs.
+/// Records every kernel, copy and fill of this process's GPUs from start to finish, each with the scope that launched
+/// it: the session hears scopes begin and end and pushes their indices to CUPTI as external correlation ids. Nodes of
+/// CUDA graphs captured during the session also know where they were captured. CUPTI is found with dlopen; records are
+/// taken apart in finish(), not while the generation runs. Measured cost on an H100: about 0.2 % with kernels of 200
+/// us, a quarter to a half more for graphs of tiny kernels, so never on in timed trials. One at a time; scopes must
+/// come from one thread. CUPTI stays loaded until the process ends: tearing it down under CUDA graphs has crashed other
+/// programs.
 class CuptiSession final : public ScopeListener {
  public:
   /// Never throws for what a machine may lack: that is CuptiStart::refusal.

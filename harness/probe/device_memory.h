@@ -11,8 +11,8 @@
 
 namespace vorta::harness {
 
-/// Peaks of a GPU's memory by stage, from the counters that LibTorch's allocator keeps anyway: a few microseconds a stage,
-/// outside what the inner observer's clock sees. On a CPU it only passes on what it hears.
+/// Peaks of a GPU's memory by stage, from the counters that LibTorch's allocator keeps anyway: a few microseconds a
+/// stage, outside what the inner observer's clock sees. On a CPU it only passes on what it hears.
 class StageMemory final : public engine::PipelineObserver {
  public:
   /// `device` as LibTorch writes it: "cpu", "cuda:0".

@@ -23,7 +23,8 @@ std::string text_of(const char* file) {
 
 std::string counter_refusal(const std::string& driver_params, bool is_administrator) {
   if (is_administrator || driver_params.find("RmProfilingAdminOnly: 1") == std::string::npos) return "";
-  return "the driver lets only administrators read counters (NVreg_RestrictProfilingToAdminUsers=0 or CAP_SYS_ADMIN changes that)";
+  return "the driver lets only administrators read counters (NVreg_RestrictProfilingToAdminUsers=0 or CAP_SYS_ADMIN "
+         "changes that)";
 }
 
 GpuCapability inspect_gpu_probes() {

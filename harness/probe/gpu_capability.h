@@ -15,8 +15,8 @@ struct GpuCapability {
 };
 GpuCapability inspect_gpu_probes();
 
-/// The GPUs that a process of this environment sees, each as CUDA_VISIBLE_DEVICES names it alone. Empty without a driver. Starts
-/// the driver, but no GPU context.
+/// The GPUs that a process of this environment sees, each as CUDA_VISIBLE_DEVICES names it alone. Empty without a
+/// driver. Starts the driver, but no GPU context.
 std::vector<std::string> visible_gpus();
 /// The entries of CUDA_VISIBLE_DEVICES (nullptr: not set), of `count` GPUs that the driver shows.
 std::vector<std::string> visible_gpus(const char* setting, int count);

@@ -32,7 +32,8 @@ double best_rate(c10::Device device, double amount, const Call& call) {
   const double once = seconds_of(3) / 3;
   const int64_t calls = std::clamp<int64_t>(static_cast<int64_t>(kSeconds / kBatches / once), 1, 10000);
   double best = 0;
-  for (int batch = 0; batch < kBatches; ++batch) best = std::max(best, amount * static_cast<double>(calls) / seconds_of(calls));
+  for (int batch = 0; batch < kBatches; ++batch)
+    best = std::max(best, amount * static_cast<double>(calls) / seconds_of(calls));
   return best;
 }
 
@@ -53,7 +54,8 @@ std::vector<reports::GpuCeilingRow> measure_gpu_ceilings(c10::Device device) {
       const engine::Fp8Rows x = engine::quantize_rows(a), w = engine::quantize_rows(b);
       const at::Tensor w_right = w.values.t(), w_scales = w.scales.t();
       const auto multiply = [&] {
-        out = at::_scaled_mm(x.values, w_right, x.scales, w_scales, std::nullopt, std::nullopt, at::kBFloat16, /*use_fast_accum=*/true);
+        out = at::_scaled_mm(x.values, w_right, x.scales, w_scales, std::nullopt, std::nullopt, at::kBFloat16,
+                             /*use_fast_accum=*/true);
       };
       rows.push_back({"fp8_flops", best_rate(device, kFlops, multiply)});
     }

@@ -28,9 +28,15 @@ constexpr double kSettledShare = 0.9;
 constexpr int64_t kShortestEnergy = 2 * kSecond;
 
 // Bits of nvmlDeviceGetCurrentClocksEventReasons, in NVML's own words.
-constexpr std::array<const char*, 9> kThrottleNames{"gpu_idle",        "applications_clocks_setting", "sw_power_cap",
-                                                    "hw_slowdown",     "sync_boost",                  "sw_thermal_slowdown",
-                                                    "hw_thermal_slowdown", "hw_power_brake_slowdown", "display_clock_setting"};
+constexpr std::array<const char*, 9> kThrottleNames{"gpu_idle",
+                                                    "applications_clocks_setting",
+                                                    "sw_power_cap",
+                                                    "hw_slowdown",
+                                                    "sync_boost",
+                                                    "sw_thermal_slowdown",
+                                                    "hw_thermal_slowdown",
+                                                    "hw_power_brake_slowdown",
+                                                    "display_clock_setting"};
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -38,8 +44,10 @@ double median(std::vector<double> values) {
 }
 
 std::span<const GpuSample> inside(std::span<const GpuSample> samples, int64_t begin_ns, int64_t end_ns) {
-  const auto first = std::lower_bound(samples.begin(), samples.end(), begin_ns, [](const auto& s, int64_t t) { return s.time_ns < t; });
-  const auto last = std::upper_bound(first, samples.end(), end_ns, [](int64_t t, const auto& s) { return t < s.time_ns; });
+  const auto first = std::lower_bound(samples.begin(), samples.end(), begin_ns,
+                                      [](const auto& s, int64_t t) { return s.time_ns < t; });
+  const auto last =
+      std::upper_bound(first, samples.end(), end_ns, [](int64_t t, const auto& s) { return t < s.time_ns; });
   return samples.subspan(static_cast<size_t>(first - samples.begin()), static_cast<size_t>(last - first));
 }
 
@@ -82,11 +90,13 @@ std::optional<int64_t> settled_at(std::span<const GpuSample> samples, int64_t en
 
 // NVML's counter at a moment between two samples.
 double energy_mj_at(std::span<const GpuSample> samples, int64_t time_ns) {
-  const auto after = std::lower_bound(samples.begin(), samples.end(), time_ns, [](const auto& s, int64_t t) { return s.time_ns < t; });
+  const auto after =
+      std::lower_bound(samples.begin(), samples.end(), time_ns, [](const auto& s, int64_t t) { return s.time_ns < t; });
   if (after == samples.begin()) return static_cast<double>(samples.front().energy_mj);
   if (after == samples.end()) return static_cast<double>(samples.back().energy_mj);
   const auto before = after - 1;
-  const double share = static_cast<double>(time_ns - before->time_ns) / static_cast<double>(after->time_ns - before->time_ns);
+  const double share =
+      static_cast<double>(time_ns - before->time_ns) / static_cast<double>(after->time_ns - before->time_ns);
   return static_cast<double>(before->energy_mj) + share * static_cast<double>(after->energy_mj - before->energy_mj);
 }
 
@@ -94,13 +104,15 @@ std::string throttle_text(std::span<const GpuSample> samples) {
   std::vector<std::pair<int64_t, std::string>> counts;
   for (int bit = 0; bit < 64; ++bit) {
     const uint64_t mask = uint64_t{1} << bit;
-    const auto count = std::count_if(samples.begin(), samples.end(), [mask](const auto& s) { return (s.throttle_reasons & mask) != 0; });
+    const auto count = std::count_if(samples.begin(), samples.end(),
+                                     [mask](const auto& s) { return (s.throttle_reasons & mask) != 0; });
     if (count > 0) counts.emplace_back(count, throttle_names(mask).front());
   }
   std::stable_sort(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   std::vector<std::string> words;
   for (const auto& [count, name] : counts) {
-    words.push_back(fmt::format("{} {:.0f} %", name, 100.0 * static_cast<double>(count) / static_cast<double>(samples.size())));
+    words.push_back(
+        fmt::format("{} {:.0f} %", name, 100.0 * static_cast<double>(count) / static_cast<double>(samples.size())));
   }
   return fmt::format("{}", fmt::join(words, ", "));
 }
@@ -122,7 +134,8 @@ std::vector<reports::GpuProcessRow> others_in(std::span<const GpuSample> samples
 }  // namespace
 
 std::vector<reports::GpuProcessRow> without_own(std::vector<reports::GpuProcessRow> listed, int64_t own) {
-  if (std::erase_if(listed, [own](const auto& process) { return process.pid == own; }) > 0 || listed.empty()) return listed;
+  if (std::erase_if(listed, [own](const auto& process) { return process.pid == own; }) > 0 || listed.empty())
+    return listed;
   listed.pop_back();
   for (reports::GpuProcessRow& process : listed) process.name.clear();
   return listed;
@@ -132,7 +145,8 @@ std::vector<std::string> throttle_names(uint64_t bits) {
   std::vector<std::string> names;
   for (int bit = 0; bit < 64; ++bit) {
     if ((bits >> bit & 1) == 0) continue;
-    names.push_back(bit < static_cast<int>(kThrottleNames.size()) ? kThrottleNames[static_cast<size_t>(bit)] : fmt::format("bit {}", bit));
+    names.push_back(bit < static_cast<int>(kThrottleNames.size()) ? kThrottleNames[static_cast<size_t>(bit)]
+                                                                  : fmt::format("bit {}", bit));
   }
   return names;
 }
@@ -142,10 +156,12 @@ reports::PowerRegime power_regime(std::span<const GpuSample> samples, int64_t be
   const auto settled = settled_at(samples, end_ns);
   if (!settled) return reports::PowerRegime::kBurst;
   const auto after = static_cast<double>(end_ns - std::max(*settled, begin_ns));
-  return after >= kSettledShare * static_cast<double>(end_ns - begin_ns) ? reports::PowerRegime::kSustained : reports::PowerRegime::kBurst;
+  return after >= kSettledShare * static_cast<double>(end_ns - begin_ns) ? reports::PowerRegime::kSustained
+                                                                         : reports::PowerRegime::kBurst;
 }
 
-reports::GpuPowerRow summarise_power(std::span<const GpuSample> samples, int64_t begin_ns, int64_t end_ns, std::string_view device) {
+reports::GpuPowerRow summarise_power(std::span<const GpuSample> samples, int64_t begin_ns, int64_t end_ns,
+                                     std::string_view device) {
   reports::GpuPowerRow row;
   row.device = device;
   const auto trial = inside(samples, begin_ns, end_ns);
@@ -164,7 +180,8 @@ reports::GpuPowerRow summarise_power(std::span<const GpuSample> samples, int64_t
   row.median_sm_clock_mhz = median(std::move(clocks));
   row.throttle_reasons = throttle_text(trial);
   row.others = others_in(trial);
-  if (end_ns - begin_ns >= kShortestEnergy) row.energy_j = (energy_mj_at(samples, end_ns) - energy_mj_at(samples, begin_ns)) * 1e-3;
+  if (end_ns - begin_ns >= kShortestEnergy)
+    row.energy_j = (energy_mj_at(samples, end_ns) - energy_mj_at(samples, begin_ns)) * 1e-3;
   return row;
 }
 
@@ -196,7 +213,8 @@ struct GpuSampler::State {
   }
 };
 
-GpuSampler::GpuSampler(std::unique_ptr<GpuReader> reader, std::chrono::milliseconds period) : state_(std::make_unique<State>()) {
+GpuSampler::GpuSampler(std::unique_ptr<GpuReader> reader, std::chrono::milliseconds period)
+    : state_(std::make_unique<State>()) {
   state_->device = reader->device_name();
   state_->reader = std::move(reader);
   state_->period = period;

@@ -26,22 +26,24 @@ struct GpuSample {
   std::vector<reports::GpuProcessRow> others = {};  // processes with work on it, this one left out
 };
 
-/// `listed` without the process `own`. Where `own` is not among them, numbers are of another namespace (a container): one of
-/// them is this process, whichever, so the last goes and no name is kept.
+/// `listed` without the process `own`. Where `own` is not among them, numbers are of another namespace (a container):
+/// one of them is this process, whichever, so the last goes and no name is kept.
 std::vector<reports::GpuProcessRow> without_own(std::vector<reports::GpuProcessRow> listed, int64_t own);
 
 /// Names of NVML's clock event reasons that are set in `bits`; an unknown bit is "bit 9".
 std::vector<std::string> throttle_names(uint64_t bits);
 
-/// Whether the trial [begin_ns, end_ns] ran in the settled state of a GPU under load. The load has settled 15 s after the
-/// GPU became busy (a rest of 2 s starts anew) once the means of the SM clock over 1 s have moved by less than 1 % over the
-/// last 5 s. Sustained: at least nine tenths of the trial lie after that; else burst. An H100 settles within 10 to
-/// 15 s and is 13 to 15 % faster before. `samples` must begin with the load, not with the trial. Unknown without a
-/// sample inside the trial.
+/// Whether the trial [begin_ns, end_ns] ran in the settled state of a GPU under load. The load has settled 15 s after
+/// the GPU became busy (a rest of 2 s starts anew) once the means of the SM clock over 1 s have moved by less than 1 %
+/// over the last 5 s. Sustained: at least nine tenths of the trial lie after that; else burst. An H100 settles within
+/// 10 to 15 s and is 13 to 15 % faster before. `samples` must begin with the load, not with the trial. Unknown without
+/// a sample inside the trial.
 reports::PowerRegime power_regime(std::span<const GpuSample> samples, int64_t begin_ns, int64_t end_ns);
 
-/// Clocks, power, energy, throttle reasons, other processes and regime of [begin_ns, end_ns]; energy is interpolated at both ends. Pure.
-reports::GpuPowerRow summarise_power(std::span<const GpuSample> samples, int64_t begin_ns, int64_t end_ns, std::string_view device);
+/// Clocks, power, energy, throttle reasons, other processes and regime of [begin_ns, end_ns]; energy is interpolated at
+/// both ends. Pure.
+reports::GpuPowerRow summarise_power(std::span<const GpuSample> samples, int64_t begin_ns, int64_t end_ns,
+                                     std::string_view device);
 
 /// Where samples come from: NVML, or a test's script.
 class GpuReader {
@@ -60,10 +62,12 @@ struct NvmlStart {
 NvmlStart open_nvml(int cuda_device = 0);
 
 /// Reads a GPU about ten times a second from a thread of its own (NVML's power and energy change no faster, and a
-/// reading takes milliseconds), from construction to destruction. One reading at the start, so that there is always one.
+/// reading takes milliseconds), from construction to destruction. One reading at the start, so that there is always
+/// one.
 class GpuSampler {
  public:
-  explicit GpuSampler(std::unique_ptr<GpuReader> reader, std::chrono::milliseconds period = std::chrono::milliseconds(100));
+  explicit GpuSampler(std::unique_ptr<GpuReader> reader,
+                      std::chrono::milliseconds period = std::chrono::milliseconds(100));
   ~GpuSampler();
   GpuSampler(const GpuSampler&) = delete;
   GpuSampler& operator=(const GpuSampler&) = delete;

@@ -68,7 +68,8 @@ class Summary {
     profile_.busy_ns = length_of_union(std::move(all_));
     share_out_work();
     for (auto& [key, kernels] : kernels_) profile_.kernels.push_back(kernel_row(key, kernels));
-    std::stable_sort(profile_.kernels.begin(), profile_.kernels.end(), [](const auto& a, const auto& b) { return a.total_ns > b.total_ns; });
+    std::stable_sort(profile_.kernels.begin(), profile_.kernels.end(),
+                     [](const auto& a, const auto& b) { return a.total_ns > b.total_ns; });
     for (auto& [place, row] : places_) profile_.places.push_back(std::move(row));
     for (auto& [step, sum] : steps_) {
       sum.row.busy_ns = length_of_union(std::move(sum.intervals));
@@ -102,7 +103,8 @@ class Summary {
     same.add(ns);
     note_operator(record, same, ns);
     reports::GpuPlaceRow& row = places_[place];
-    row.stage = place.stage, row.step = place.step, row.layer = place.layer, row.part = place.part, row.route = place.route;
+    row.stage = place.stage, row.step = place.step, row.layer = place.layer, row.part = place.part,
+    row.route = place.route;
     ++row.kernels;
     row.total_ns += ns;
   }
@@ -151,7 +153,8 @@ class Summary {
   reports::GpuKernelRow kernel_row(const KernelKey& key, Kernels& kernels) const {
     std::vector<int64_t>& ns = kernels.durations;
     std::sort(ns.begin(), ns.end());
-    reports::GpuKernelRow row{.name = trace_.names.at(static_cast<size_t>(key.name)), .part = key.part, .route = key.route};
+    reports::GpuKernelRow row{
+        .name = trace_.names.at(static_cast<size_t>(key.name)), .part = key.part, .route = key.route};
     row.calls = static_cast<int64_t>(ns.size());
     row.total_ns = kernels.total;
     row.min_ns = ns.front();

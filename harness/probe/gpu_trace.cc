@@ -38,7 +38,8 @@ Place GpuTrace::place(const GpuRecord& record) const {
 std::string readable_kernel_name(const char* mangled, size_t most) {
   if (mangled == nullptr || *mangled == '\0') return "(unnamed kernel)";
   int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> demangled(abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  const std::unique_ptr<char, decltype(&std::free)> demangled(abi::__cxa_demangle(mangled, nullptr, nullptr, &status),
+                                                              &std::free);
   std::string name = status == 0 ? demangled.get() : mangled;
   name = name.substr(0, argument_list(name));
   if (name.starts_with("void ")) name.erase(0, 5);  // template instances carry their return type

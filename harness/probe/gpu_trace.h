@@ -43,7 +43,8 @@ struct GpuTrace {
   Place place(const GpuRecord& record) const;
 };
 
-/// Demangled, without the argument list, at most `most` bytes: longer names end in "..." and a hash that keeps them apart.
+/// Demangled, without the argument list, at most `most` bytes: longer names end in "..." and a hash that keeps them
+/// apart.
 std::string readable_kernel_name(const char* mangled, size_t most = 200);
 
 }  // namespace vorta::harness

@@ -27,7 +27,8 @@ GpuWatch::GpuWatch() : state_(std::make_unique<State>()) {
   CounterStart counters = CounterSession::start();
   if (!kernels.session) state_->notes.push_back("no kernel records: " + kernels.refusal);
   // Whatever keeps the records away usually keeps the counters away too: one line is enough.
-  if (!counters.session && counters.refusal != kernels.refusal) state_->notes.push_back("no hardware counters: " + counters.refusal);
+  if (!counters.session && counters.refusal != kernels.refusal)
+    state_->notes.push_back("no hardware counters: " + counters.refusal);
   state_->kernels = std::move(kernels.session);
   state_->counters = std::move(counters.session);
   state_->listeners = {&state_->nvtx};
@@ -55,7 +56,8 @@ GpuWatch::Seen GpuWatch::finish() {
   // Counters first: their session flushes work that the records should still see.
   if (state_->counters) {
     counters = state_->counters->finish();
-    if (const int64_t lost = state_->counters->uncounted(); lost > 0) state_->notes.push_back(fmt::format("{} scopes found no room for counters", lost));
+    if (const int64_t lost = state_->counters->uncounted(); lost > 0)
+      state_->notes.push_back(fmt::format("{} scopes found no room for counters", lost));
   }
   if (state_->kernels) {
     seen.trace = state_->kernels->finish();

@@ -135,7 +135,8 @@ void add_gpu_facts(std::vector<MachineFact>& facts) {
   facts.push_back(fact("NVIDIA driver", first_line("/proc/driver/nvidia/version"), "no GPU can be used"));
   facts.push_back(fact("CUPTI", file_name_of("libcupti"), "profiles have no GPU kernels"));
   const GpuCapability probes = inspect_gpu_probes();
-  facts.push_back(probe_fact("GPU kernel records", probes.kernels, "profiles have no GPU kernels; operators and layers on the CPU are profiled as ever"));
+  facts.push_back(probe_fact("GPU kernel records", probes.kernels,
+                             "profiles have no GPU kernels; operators and layers on the CPU are profiled as ever"));
   facts.push_back(probe_fact("GPU counters", probes.counters, "executed operations and DRAM bytes are not counted"));
   facts.push_back(probe_fact("GPU clocks and power", probes.power, "trials have no clocks, energy or power regime"));
 }
@@ -152,23 +153,35 @@ int64_t machine_memory_bytes() {
 std::vector<MachineFact> inspect_machine() {
   std::vector<MachineFact> facts;
   facts.push_back(fact("CPU", cpu_model(), ""));
-  facts.push_back(instruction_set("AVX2", "avx2", "LibTorch's vectorised CPU operators and our CPU kernels: everything is several times slower"));
-  facts.push_back(instruction_set("AVX512", "avx512f", "the AVX-512 variants of the CPU kernels; the AVX2 variants run instead"));
-  facts.push_back(instruction_set("AVX512-BF16", "avx512_bf16", "the AVX-512 variants of the bfloat16 kernels; the AVX2 variants, which compute in float32, run instead"));
-  facts.push_back(instruction_set("AMX-BF16", "amx_bf16", "the AMX variants of attention and linear layers, several times as fast; the AVX-512 variants run instead"));
+  facts.push_back(instruction_set(
+      "AVX2", "avx2", "LibTorch's vectorised CPU operators and our CPU kernels: everything is several times slower"));
+  facts.push_back(
+      instruction_set("AVX512", "avx512f", "the AVX-512 variants of the CPU kernels; the AVX2 variants run instead"));
+  facts.push_back(instruction_set(
+      "AVX512-BF16", "avx512_bf16",
+      "the AVX-512 variants of the bfloat16 kernels; the AVX2 variants, which compute in float32, run instead"));
+  facts.push_back(instruction_set(
+      "AMX-BF16", "amx_bf16",
+      "the AMX variants of attention and linear layers, several times as fast; the AVX-512 variants run instead"));
   facts.push_back(fact("LibTorch's CPU level", at::get_cpu_capability(), ""));
-  facts.push_back(fact("Threads", fmt::format("{} of {}", at::get_num_threads(), std::thread::hardware_concurrency()), ""));
+  facts.push_back(
+      fact("Threads", fmt::format("{} of {}", at::get_num_threads(), std::thread::hardware_concurrency()), ""));
   const double total = static_cast<double>(machine_memory_bytes()) / kGiB;
   const double free = static_cast<double>(meminfo_bytes("MemAvailable")) / kGiB;
   facts.push_back(fact("Memory", fmt::format("{:.1f} GiB, {:.1f} GiB free", total, free), ""));
   const bool peaks = ::access("/proc/self/clear_refs", W_OK) == 0;
-  facts.push_back(fact("Peak-memory counter", peaks ? "/proc/self/clear_refs" : "", "peak resident memory of a trial is not recorded"));
+  facts.push_back(fact("Peak-memory counter", peaks ? "/proc/self/clear_refs" : "",
+                       "peak resident memory of a trial is not recorded"));
   add_gpu_facts(facts);
-  facts.push_back(fact("FFmpeg", fmt::format("{} {} {}", file_name_of("libavcodec"), file_name_of("libavformat"), file_name_of("libswscale")),
-                       "no video or picture can be written"));
+  facts.push_back(
+      fact("FFmpeg",
+           fmt::format("{} {} {}", file_name_of("libavcodec"), file_name_of("libavformat"), file_name_of("libswscale")),
+           "no video or picture can be written"));
   facts.push_back(fact("LibTorch", TORCH_VERSION, ""));
-  facts.push_back(fact("Embedded model", embedded_weights(), "suites and `generate` need a model folder (--model, --set model=DIR)"));
-  facts.push_back(fact("Embedded routers", embedded_routers(), "VORTA attention needs a router folder (--routers, --set routers=DIR)"));
+  facts.push_back(fact("Embedded model", embedded_weights(),
+                       "suites and `generate` need a model folder (--model, --set model=DIR)"));
+  facts.push_back(fact("Embedded routers", embedded_routers(),
+                       "VORTA attention needs a router folder (--routers, --set routers=DIR)"));
   return facts;
 }
 

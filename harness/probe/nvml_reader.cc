@@ -60,14 +60,17 @@ std::pair<Nvml, std::string> open_library(void* handle) {
   const std::array found{
       std::pair{"nvmlInit_v2", find(handle, "nvmlInit_v2", nvml.init)},
       std::pair{"nvmlErrorString", find(handle, "nvmlErrorString", nvml.error_string)},
-      std::pair{"nvmlDeviceGetHandleByPciBusId_v2", find(handle, "nvmlDeviceGetHandleByPciBusId_v2", nvml.device_by_bus_id)},
+      std::pair{"nvmlDeviceGetHandleByPciBusId_v2",
+                find(handle, "nvmlDeviceGetHandleByPciBusId_v2", nvml.device_by_bus_id)},
       std::pair{"nvmlDeviceGetName", find(handle, "nvmlDeviceGetName", nvml.name)},
       std::pair{"nvmlDeviceGetClockInfo", find(handle, "nvmlDeviceGetClockInfo", nvml.clock)},
       std::pair{"nvmlDeviceGetPowerUsage", find(handle, "nvmlDeviceGetPowerUsage", nvml.power)},
-      std::pair{"nvmlDeviceGetTotalEnergyConsumption", find(handle, "nvmlDeviceGetTotalEnergyConsumption", nvml.energy)},
+      std::pair{"nvmlDeviceGetTotalEnergyConsumption",
+                find(handle, "nvmlDeviceGetTotalEnergyConsumption", nvml.energy)},
       std::pair{"nvmlDeviceGetTemperature", find(handle, "nvmlDeviceGetTemperature", nvml.temperature)},
       // The name before "clocks event reasons"; every driver has it.
-      std::pair{"nvmlDeviceGetCurrentClocksThrottleReasons", find(handle, "nvmlDeviceGetCurrentClocksThrottleReasons", nvml.throttle)},
+      std::pair{"nvmlDeviceGetCurrentClocksThrottleReasons",
+                find(handle, "nvmlDeviceGetCurrentClocksThrottleReasons", nvml.throttle)},
       std::pair{"nvmlDeviceGetUtilizationRates", find(handle, "nvmlDeviceGetUtilizationRates", nvml.utilisation)}};
   for (const auto& [name, is_there] : found) {
     if (!is_there) return {nvml, name};
@@ -88,10 +91,13 @@ class NvmlReader final : public GpuReader {
 
   GpuSample read() override {
     GpuSample sample;
-    sample.sm_clock_mhz = number("the SM clock", [this](unsigned int* value) { return nvml_.clock(device_, kClockSm, value); });
-    sample.memory_clock_mhz = number("the memory clock", [this](unsigned int* value) { return nvml_.clock(device_, kClockMemory, value); });
+    sample.sm_clock_mhz =
+        number("the SM clock", [this](unsigned int* value) { return nvml_.clock(device_, kClockSm, value); });
+    sample.memory_clock_mhz =
+        number("the memory clock", [this](unsigned int* value) { return nvml_.clock(device_, kClockMemory, value); });
     sample.power_w = 1e-3 * number("the power", [this](unsigned int* value) { return nvml_.power(device_, value); });
-    sample.temperature_c = number("the temperature", [this](unsigned int* value) { return nvml_.temperature(device_, kTemperatureGpu, value); });
+    sample.temperature_c = number(
+        "the temperature", [this](unsigned int* value) { return nvml_.temperature(device_, kTemperatureGpu, value); });
     NvmlUtilisation busy;
     check("the utilisation", nvml_.utilisation(device_, &busy));
     sample.utilisation = busy.gpu / 100.0;
@@ -122,7 +128,8 @@ class NvmlReader final : public GpuReader {
   }
 
   void check(const char* what, NvmlResult code) const {
-    if (code != kNvmlSuccess) throw MachineError("NVML", fmt::format("{} of the GPU cannot be read: {}", what, nvml_.error_string(code)));
+    if (code != kNvmlSuccess)
+      throw MachineError("NVML", fmt::format("{} of the GPU cannot be read: {}", what, nvml_.error_string(code)));
   }
 
   template <typename Read>
@@ -142,14 +149,16 @@ NvmlStart open_nvml(int cuda_device) {
   const Loaded<CudaDriver>& driver = load_cuda_driver();  // CUDA numbers devices its own way; NVML finds them by bus
   if (!driver.library) return {nullptr, driver.missing};
   std::array<char, 32> bus{};
-  if (const CUresult code = driver.library->cuDeviceGetPCIBusId(bus.data(), bus.size(), cuda_device); code != CUDA_SUCCESS) {
+  if (const CUresult code = driver.library->cuDeviceGetPCIBusId(bus.data(), bus.size(), cuda_device);
+      code != CUDA_SUCCESS) {
     return {nullptr, fmt::format("GPU {} has no bus address: {}", cuda_device, driver.library->words(code))};
   }
   void* handle = ::dlopen("libnvidia-ml.so.1", RTLD_NOW);
   if (handle == nullptr) return {nullptr, "libnvidia-ml.so.1 is missing: no clocks, power or energy"};
   const auto [nvml, lacking] = open_library(handle);
   if (!lacking.empty()) return {nullptr, fmt::format("libnvidia-ml.so.1 has no {}: the driver is too old", lacking)};
-  if (const NvmlResult code = nvml.init(); code != kNvmlSuccess) return {nullptr, fmt::format("NVML does not start: {}", nvml.error_string(code))};
+  if (const NvmlResult code = nvml.init(); code != kNvmlSuccess)
+    return {nullptr, fmt::format("NVML does not start: {}", nvml.error_string(code))};
   NvmlDevice device = nullptr;
   if (const NvmlResult code = nvml.device_by_bus_id(bus.data(), &device); code != kNvmlSuccess) {
     return {nullptr, fmt::format("NVML does not know the GPU at {}: {}", bus.data(), nvml.error_string(code))};

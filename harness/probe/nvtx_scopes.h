@@ -9,7 +9,8 @@ namespace vorta::harness {
 
 /// Shows scopes in Nsight Systems and Nsight Compute as NVTX ranges of the domain "vorta-bench": "denoise", "step 3",
 /// "layer 7", "self_attention", "sliding heads". Costs two nanoseconds a scope when no tool listens. Our own records
-/// use external correlation ids instead: CUPTI sees NVTX only when an environment variable was set before the first call.
+/// use external correlation ids instead: CUPTI sees NVTX only when an environment variable was set before the first
+/// call.
 class NvtxScopes final : public ScopeListener {
  public:
   void scope_begin(std::string_view name) override;

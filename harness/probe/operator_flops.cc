@@ -55,11 +55,13 @@ ScopeWork linear(Inputs inputs) {
   const at::Tensor& x = inputs[0].toTensor();
   const at::Tensor& weight = inputs[1].toTensor();
   if (weight.dim() != 2 || weight.size(1) == 0) return {};
-  const double outputs = static_cast<double>(x.numel()) / static_cast<double>(weight.size(1)) * static_cast<double>(weight.size(0));
+  const double outputs =
+      static_cast<double>(x.numel()) / static_cast<double>(weight.size(1)) * static_cast<double>(weight.size(0));
   return {2.0 * static_cast<double>(x.numel()) * static_cast<double>(weight.size(0)), traffic(x, weight, outputs, x)};
 }
 
-// convolution(x [B, C, spatial..], weight [O, C / groups, kernel..], bias, stride, padding, dilation, ...), not transposed
+// convolution(x [B, C, spatial..], weight [O, C / groups, kernel..], bias, stride, padding, dilation, ...), not
+// transposed
 ScopeWork convolution(Inputs inputs) {
   if (!tensors(inputs, {0, 1}) || inputs.size() < 6) return {};
   const at::Tensor& x = inputs[0].toTensor();
@@ -68,7 +70,9 @@ ScopeWork convolution(Inputs inputs) {
   const auto stride = inputs[3].toIntVector(), padding = inputs[4].toIntVector(), dilation = inputs[5].toIntVector();
   double outputs = static_cast<double>(x.size(0));
   for (int64_t axis = 2; axis < weight.dim(); ++axis) {
-    const auto at_axis = [axis](const std::vector<int64_t>& list) { return list[list.size() == 1 ? 0 : static_cast<size_t>(axis - 2)]; };
+    const auto at_axis = [axis](const std::vector<int64_t>& list) {
+      return list[list.size() == 1 ? 0 : static_cast<size_t>(axis - 2)];
+    };
     const int64_t span = at_axis(dilation) * (weight.size(axis) - 1) + 1;
     outputs *= static_cast<double>((x.size(axis) + 2 * at_axis(padding) - span) / at_axis(stride) + 1);
   }

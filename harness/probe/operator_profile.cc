@@ -35,12 +35,14 @@ struct Range {
   int64_t total_ns = 0;
   double flops = 0;
   int64_t counted_calls = 0;  // that state their work
-  double least_cost = std::numeric_limits<double>::infinity();  // of a call: ns an operation, ns where no call states its work
+  double least_cost =
+      std::numeric_limits<double>::infinity();  // of a call: ns an operation, ns where no call states its work
 
   // Of a call of mean work at the rate of the fastest one.
   int64_t fastest_ns() const {
     if (calls == 0 || !std::isfinite(least_cost)) return 0;
-    return static_cast<int64_t>(counted_calls > 0 ? least_cost * flops / static_cast<double>(counted_calls) : least_cost);
+    return static_cast<int64_t>(counted_calls > 0 ? least_cost * flops / static_cast<double>(counted_calls)
+                                                  : least_cost);
   }
 };
 
@@ -97,7 +99,12 @@ struct Collector {
 thread_local Collector* active = nullptr;
 
 void Collector::begin(const at::RecordFunction& call) {
-  Frame frame{.name = call.name(), .begin_ns = 0, .nested_ns = 0, .counts_flops = false, .kind = FrameKind::kOperator, .flops = 0};
+  Frame frame{.name = call.name(),
+              .begin_ns = 0,
+              .nested_ns = 0,
+              .counts_flops = false,
+              .kind = FrameKind::kOperator,
+              .flops = 0};
   if (counting_depth == 0) {
     const double flops = operator_flops(frame.name, call);
     frame.counts_flops = flops > 0;
@@ -177,8 +184,14 @@ void on_end(const at::RecordFunction& /*call*/, at::ObserverContext* /*context*/
 }
 
 reports::RangeRow row(const char* kind, const std::string& name, int64_t layer, const Range& range) {
-  reports::RangeRow out{.kind = kind, .name = name, .layer = layer, .calls = range.calls, .self_ns = range.self_ns,
-                        .total_ns = range.total_ns, .flops = {}, .fastest_ns = std::string_view(kind) == "operator" ? range.fastest_ns() : 0};
+  reports::RangeRow out{.kind = kind,
+                        .name = name,
+                        .layer = layer,
+                        .calls = range.calls,
+                        .self_ns = range.self_ns,
+                        .total_ns = range.total_ns,
+                        .flops = {},
+                        .fastest_ns = std::string_view(kind) == "operator" ? range.fastest_ns() : 0};
   if (range.flops > 0) out.flops = range.flops;
   return out;
 }
@@ -215,7 +228,8 @@ ObservedWork OperatorProfile::finish() {
   ObservedWork work = std::move(state_->collector.work);
   work.peak_tensor_bytes = state_->bytes->peak();
   for (const auto& [name, range] : state_->collector.operators) work.ranges.push_back(row("operator", name, -1, range));
-  for (const auto& [key, range] : state_->collector.parts) work.ranges.push_back(row("layer", key.part, key.layer, range));
+  for (const auto& [key, range] : state_->collector.parts)
+    work.ranges.push_back(row("layer", key.part, key.layer, range));
   return work;
 }
 

@@ -9,8 +9,8 @@
 namespace vorta::harness {
 
 /// Tells a listener of the engine's own scopes on this thread ("vorta::layer/3", "vorta::route/sliding", ...) from
-/// construction to destruction: LibTorch's user scopes; and of the operators whose work operator_work() knows, with that
-/// work.
+/// construction to destruction: LibTorch's user scopes; and of the operators whose work operator_work() knows, with
+/// that work.
 class ScopeBridge {
  public:
   explicit ScopeBridge(ScopeListener& listener);  // must outlive the bridge; one bridge a thread
@@ -22,8 +22,8 @@ class ScopeBridge {
   uint64_t handle_ = 0;
 };
 
-/// Tells a listener of stages and steps ("stage/denoise", "step/3"), around what it tells a second observer, whose clock
-/// therefore does not see the listener's cost.
+/// Tells a listener of stages and steps ("stage/denoise", "step/3"), around what it tells a second observer, whose
+/// clock therefore does not see the listener's cost.
 class ScopeObserver final : public engine::PipelineObserver {
  public:
   ScopeObserver(ScopeListener& listener, engine::PipelineObserver& inner) : listener_(listener), inner_(inner) {}

@@ -57,7 +57,12 @@ Place place_of_replay(const Place& launched, const Place& captured) {
 int64_t ScopeLog::begin(std::string_view name, int64_t now_ns) {
   const int64_t parent = current();
   const Place outer = parent < 0 ? Place{} : scopes_[static_cast<size_t>(parent)].place;
-  scopes_.push_back({.parent = parent, .name = std::string(name), .place = place_inside(outer, name), .begin_ns = now_ns, .end_ns = 0, .work = {}});
+  scopes_.push_back({.parent = parent,
+                     .name = std::string(name),
+                     .place = place_inside(outer, name),
+                     .begin_ns = now_ns,
+                     .end_ns = 0,
+                     .work = {}});
   open_.push_back(static_cast<int64_t>(scopes_.size()) - 1);
   return open_.back();
 }

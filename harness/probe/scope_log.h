@@ -28,8 +28,8 @@ class ScopeListener {
   virtual ~ScopeListener() = default;
   virtual void scope_begin(std::string_view name) = 0;
   virtual void scope_end() = 0;
-  /// The innermost open scope is an operator ("op/aten::addmm") that does this work: arithmetic, and bytes of operands and
-  /// results once each.
+  /// The innermost open scope is an operator ("op/aten::addmm") that does this work: arithmetic, and bytes of operands
+  /// and results once each.
   virtual void scope_work(const ScopeWork& /*work*/) {}
 };
 
@@ -38,7 +38,7 @@ struct Place {
   std::string stage;
   int64_t step = -1;
   int64_t layer = -1;
-  std::string part;   // "self_attention", "attention", "cross_attention", "ffn"
+  std::string part;  // "self_attention", "attention", "cross_attention", "ffn"
   std::string route;  // attention branch: "dense", "coreset", "sliding"
   auto operator<=>(const Place&) const = default;
   bool is_nowhere() const { return *this == Place{}; }

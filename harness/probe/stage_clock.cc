@@ -14,7 +14,8 @@ void StageClock::stage_begin(engine::Stage stage) {
 
 void StageClock::stage_end(engine::Stage stage) {
   const auto elapsed = clock_() - stage_start_;
-  samples_.push_back({.stage = std::string(engine::to_string(stage)), .step = -1, .host_ns = elapsed.count(), .bytes = {}});
+  samples_.push_back(
+      {.stage = std::string(engine::to_string(stage)), .step = -1, .host_ns = elapsed.count(), .bytes = {}});
 }
 
 void StageClock::step_begin(int64_t index, int64_t /*count*/) {

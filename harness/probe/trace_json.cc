@@ -48,8 +48,10 @@ class Writer {
     for (const Scope& scope : trace_.scopes) write_scope(scope);
     for (const GpuRecord& record : trace_.records) write_record(record);
     for (const GpuSample& sample : samples_) write_sample(sample);
-    return fmt::format("{{\"displayTimeUnit\":\"ms\",\"otherData\":{{\"title\":{},\"dropped_records\":{}}},\"traceEvents\":[\n{}\n]}}\n",
-                       quoted(title), trace_.dropped_records, events_);
+    return fmt::format(
+        "{{\"displayTimeUnit\":\"ms\",\"otherData\":{{\"title\":{},\"dropped_records\":{}}},\"traceEvents\":[\n{}\n]}}"
+        "\n",
+        quoted(title), trace_.dropped_records, events_);
   }
 
  private:
@@ -59,7 +61,8 @@ class Writer {
   }
 
   void name(const char* what, int64_t process, int64_t thread, const std::string& text) {
-    event(fmt::format(R"({{"ph":"M","name":"{}","pid":{},"tid":{},"args":{{"name":{}}}}})", what, process, thread, quoted(text)));
+    event(fmt::format(R"({{"ph":"M","name":"{}","pid":{},"tid":{},"args":{{"name":{}}}}})", what, process, thread,
+                      quoted(text)));
   }
 
   void write_names() {
@@ -75,26 +78,30 @@ class Writer {
   }
 
   void write_scope(const Scope& scope) {
-    event(fmt::format(R"({{"ph":"X","cat":"scope","name":{},"pid":{},"tid":0,"ts":{},"dur":{}}})", quoted(scope.name), kHostProcess,
-                      micros(scope.begin_ns - origin_ns_), micros(std::max<int64_t>(scope.end_ns - scope.begin_ns, 0))));
+    event(fmt::format(R"({{"ph":"X","cat":"scope","name":{},"pid":{},"tid":0,"ts":{},"dur":{}}})", quoted(scope.name),
+                      kHostProcess, micros(scope.begin_ns - origin_ns_),
+                      micros(std::max<int64_t>(scope.end_ns - scope.begin_ns, 0))));
   }
 
   void write_record(const GpuRecord& record) {
     if (record.begin_ns <= 0 || record.end_ns < record.begin_ns) return;
     const Place place = trace_.place(record);
-    event(fmt::format(R"({{"ph":"X","cat":"{}","name":{},"pid":{},"tid":{},"ts":{},"dur":{},"args":{{"stage":{},"step":{},"layer":{},)"
+    event(fmt::format(R"({{"ph":"X","cat":"{}","name":{},"pid":{},"tid":{},"ts":{},"dur":{},)"
+                      R"("args":{{"stage":{},"step":{},"layer":{},)"
                       R"("part":{},"route":{},"bytes":{}}}}})",
-                      category(record.work), quoted(trace_.names.at(static_cast<size_t>(record.name))), kFirstGpuProcess + record.device,
-                      record.stream, micros(record.begin_ns - origin_ns_), micros(record.end_ns - record.begin_ns), quoted(place.stage),
-                      place.step, place.layer, quoted(place.part), quoted(place.route), record.bytes));
+                      category(record.work), quoted(trace_.names.at(static_cast<size_t>(record.name))),
+                      kFirstGpuProcess + record.device, record.stream, micros(record.begin_ns - origin_ns_),
+                      micros(record.end_ns - record.begin_ns), quoted(place.stage), place.step, place.layer,
+                      quoted(place.part), quoted(place.route), record.bytes));
   }
 
   void write_sample(const GpuSample& sample) {
     if (sample.time_ns < origin_ns_) return;
     const std::string time = micros(sample.time_ns - origin_ns_);
-    event(fmt::format(R"({{"ph":"C","name":"SM clock, MHz","pid":{},"tid":0,"ts":{},"args":{{"MHz":{}}}}})", kHostProcess, time,
-                      sample.sm_clock_mhz));
-    event(fmt::format(R"({{"ph":"C","name":"power, W","pid":{},"tid":0,"ts":{},"args":{{"W":{}}}}})", kHostProcess, time, sample.power_w));
+    event(fmt::format(R"({{"ph":"C","name":"SM clock, MHz","pid":{},"tid":0,"ts":{},"args":{{"MHz":{}}}}})",
+                      kHostProcess, time, sample.sm_clock_mhz));
+    event(fmt::format(R"({{"ph":"C","name":"power, W","pid":{},"tid":0,"ts":{},"args":{{"W":{}}}}})", kHostProcess,
+                      time, sample.power_w));
   }
 
   const GpuTrace& trace_;

@@ -20,8 +20,9 @@ bool speaks_of_memory(const std::string& message) {
 
 // After these CUDA errors every later call of the process fails.
 bool leaves_no_context(const std::string& message) {
-  for (const char* words : {"illegal memory access", "device-side assert", "unspecified launch failure", "misaligned address",
-                            "illegal instruction", "hardware stack error", "uncorrectable ECC error"}) {
+  for (const char* words :
+       {"illegal memory access", "device-side assert", "unspecified launch failure", "misaligned address",
+        "illegal instruction", "hardware stack error", "uncorrectable ECC error"}) {
     if (message.find("CUDA error") != std::string::npos && message.find(words) != std::string::npos) return true;
   }
   return false;

@@ -36,12 +36,12 @@ std::vector<std::string> dimension_metric_names() {
   return names;
 }
 
-bool is_dimension_metric(std::string_view name) {
-  return name == kEmbeddedProfile || name.starts_with(key_of(""));
-}
+bool is_dimension_metric(std::string_view name) { return name == kEmbeddedProfile || name.starts_with(key_of("")); }
 
 DimensionScores::DimensionScores(const SuiteSpec& spec) : weights_(metrics::ScorerWeights::from_environment()) {
-  const auto wanted = [&](std::string_view name) { return std::find(spec.metrics.begin(), spec.metrics.end(), name) != spec.metrics.end(); };
+  const auto wanted = [&](std::string_view name) {
+    return std::find(spec.metrics.begin(), spec.metrics.end(), name) != spec.metrics.end();
+  };
   totals_ = wanted(kEmbeddedProfile);
   for (const Dimension& dimension : metrics::dimension_table()) {
     if (dimension.profile != metrics::Profile::kEmbedded) continue;
@@ -60,8 +60,11 @@ std::vector<reports::MetricDefRow> DimensionScores::metric_rows() const {
   const auto add = [&](std::string_view name, std::string_view family, std::string_view version) {
     std::string words(name);
     std::replace(words.begin(), words.end(), '_', ' ');
-    rows.push_back({.key = key_of(name), .name = fmt::format("{} ({})", words, kEmbeddedProfile), .unit = "1",
-                    .direction = reports::Direction::kHigher, .family = std::string(family),
+    rows.push_back({.key = key_of(name),
+                    .name = fmt::format("{} ({})", words, kEmbeddedProfile),
+                    .unit = "1",
+                    .direction = reports::Direction::kHigher,
+                    .family = std::string(family),
                     .version = fmt::format("{}, weights {}", version, hash)});
   };
   for (const Dimension* dimension : dimensions_) add(dimension->name, key_of("dimension"), dimension->version);
@@ -85,7 +88,8 @@ DimensionScores::Loaded& DimensionScores::loaded(const Dimension& dimension) {
   return slot;
 }
 
-reports::ScoreRow DimensionScores::score_one(const Dimension& dimension, const metrics::VideoInput& video, bool& asked) {
+reports::ScoreRow DimensionScores::score_one(const Dimension& dimension, const metrics::VideoInput& video,
+                                             bool& asked) {
   reports::ScoreRow row{.metric_key = key_of(dimension.name), .value = {}, .detail = {}};
   const Loaded& network = loaded(dimension);
   asked = true;
@@ -96,7 +100,8 @@ reports::ScoreRow DimensionScores::score_one(const Dimension& dimension, const m
   try {
     metrics::VideoInput input = video;
     if (video.frames.size(0) < dimension.min_frames) {
-      throw ConfigError(dimension.name, fmt::format("expected at least {} frames, found {}", dimension.min_frames, video.frames.size(0)));
+      throw ConfigError(dimension.name, fmt::format("expected at least {} frames, found {}", dimension.min_frames,
+                                                    video.frames.size(0)));
     }
     input.frames = metrics::chosen_frames(video.frames, dimension.frames);
     const std::optional<metrics::VideoScore> score = network.scorer->score(input);
@@ -105,8 +110,11 @@ reports::ScoreRow DimensionScores::score_one(const Dimension& dimension, const m
     const double value = score->sum / score->count / dimension.divisor;
     if (!std::isfinite(value)) throw ConfigError(dimension.name, "its score is not a finite number");
     row.value = value;
-    nlohmann::json detail{{"profile", kEmbeddedProfile}, {"version", dimension.version}, {"raw", score->sum / score->count},
-                          {"normalised", rounded(metrics::normalised(dimension, value))}, {"frames", nlohmann::json::array()}};
+    nlohmann::json detail{{"profile", kEmbeddedProfile},
+                          {"version", dimension.version},
+                          {"raw", score->sum / score->count},
+                          {"normalised", rounded(metrics::normalised(dimension, value))},
+                          {"frames", nlohmann::json::array()}};
     if (!dimension.weights.empty()) detail["weights"] = weights_hash();
     for (const double frame : score->frames) detail["frames"].push_back(rounded(frame));
     row.detail = detail.dump();
@@ -131,7 +139,8 @@ std::vector<reports::ScoreRow> DimensionScores::totals_of_video(const std::map<s
   const auto quality = group(metrics::Group::kQuality), semantic = group(metrics::Group::kSemantic);
   if (quality) rows.push_back({.metric_key = key_of(kTotals[0]), .value = quality, .detail = {}});
   if (semantic) rows.push_back({.metric_key = key_of(kTotals[1]), .value = semantic, .detail = {}});
-  if (quality && semantic) rows.push_back({.metric_key = key_of(kTotals[2]), .value = (4 * *quality + *semantic) / 5, .detail = {}});
+  if (quality && semantic)
+    rows.push_back({.metric_key = key_of(kTotals[2]), .value = (4 * *quality + *semantic) / 5, .detail = {}});
   return rows;
 }
 

@@ -15,20 +15,22 @@
 
 namespace vorta::harness {
 
-/// Names of a suite's "metrics" that are dimensions of the embedded profile: "embedded", all sixteen and their totals, or
-/// "embedded/color", one. The user's networks score videos from files (`vorta-bench score`), not frames.
+/// Names of a suite's "metrics" that are dimensions of the embedded profile: "embedded", all sixteen and their totals,
+/// or "embedded/color", one. The user's networks score videos from files (`vorta-bench score`), not frames.
 bool is_dimension_metric(std::string_view name);
 std::vector<std::string> dimension_metric_names();
 
-/// The embedded profile's dimensions of a suite, scored on the frames of one video after another. A dimension whose weights
-/// are missing or not the scorers' has rows without a value and with the reason, never a zero; one that the prompt does not
-/// ask for has none. Totals of a video: those of the dimensions that its prompt asks for, by VBench's weights.
+/// The embedded profile's dimensions of a suite, scored on the frames of one video after another. A dimension whose
+/// weights are missing or not the scorers' has rows without a value and with the reason, never a zero; one that the
+/// prompt does not ask for has none. Totals of a video: those of the dimensions that its prompt asks for, by VBench's
+/// weights.
 class DimensionScores {
  public:
   explicit DimensionScores(const SuiteSpec& spec);
 
   std::vector<reports::MetricDefRow> metric_rows() const;
-  /// frames: [F, 3, Y, X] uint8. `detail` of a score: JSON with profile, version, hash of the weights, normalised value and frames.
+  /// frames: [F, 3, Y, X] uint8. `detail` of a score: JSON with profile, version, hash of the weights, normalised value
+  /// and frames.
   std::vector<reports::ScoreRow> score(const at::Tensor& frames, double fps, const std::string& prompt);
 
  private:

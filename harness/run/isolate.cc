@@ -36,7 +36,7 @@ class StopSignals {
  public:
   StopSignals() {
     stop_requested = 0;
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = request_stop;
     ::sigaction(SIGINT, &action, &before_[0]);
     ::sigaction(SIGTERM, &action, &before_[1]);
@@ -147,7 +147,8 @@ class Orchestrator {
   void watch(Slot& slot) {
     if (slot.ended_by_us) return;
     const auto now = Clock::now();
-    if (options_.trial_seconds > 0 && slot.in_trial && Seconds(now - slot.trial_began).count() > options_.trial_seconds) {
+    if (options_.trial_seconds > 0 && slot.in_trial &&
+        Seconds(now - slot.trial_began).count() > options_.trial_seconds) {
       slot.ended_by_us = {"timeout", fmt::format("took longer than {:g} s", options_.trial_seconds)};
     } else if (options_.stall_seconds > 0 && Seconds(now - slot.last_sign).count() > options_.stall_seconds) {
       slot.ended_by_us = {"stalled", fmt::format("no progress for {:g} s", options_.stall_seconds)};
@@ -168,9 +169,11 @@ class Orchestrator {
       summary_.exit_code = std::max(summary_.exit_code, code);
       return;
     }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerPoisoned) log_warn("the GPU's context is of no use any more: a new worker goes on");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kWorkerPoisoned)
+      log_warn("the GPU's context is of no use any more: a new worker goes on");
     else bury(slot, *death);
-    if (summary_.started > options_.most_restarts) throw MachineError("workers", "died too often; last: " + death->words);
+    if (summary_.started > options_.most_restarts)
+      throw MachineError("workers", "died too often; last: " + death->words);
     begin(slot);
   }
 
@@ -180,7 +183,8 @@ class Orchestrator {
     if (WIFSIGNALED(status)) {
       const int signal = WTERMSIG(status);
       const std::string words = fmt::format("the worker was ended by signal {} ({})", signal, ::strsignal(signal));
-      if (signal == SIGKILL && memory_kills() > slot.kills_before) return Death{"memory", words + " while the kernel was out of memory"};
+      if (signal == SIGKILL && memory_kills() > slot.kills_before)
+        return Death{"memory", words + " while the kernel was out of memory"};
       return Death{is_crash(signal) ? "crash" : "signal", words};
     }
     constexpr int kOwn[] = {0, 1, 2, 3};
@@ -221,7 +225,9 @@ class Orchestrator {
 
 }  // namespace
 
-IsolationSummary run_isolated(const IsolationOptions& options, const StartWorker& start) { return Orchestrator(options, start).run(); }
+IsolationSummary run_isolated(const IsolationOptions& options, const StartWorker& start) {
+  return Orchestrator(options, start).run();
+}
 
 void die_with_parent() { ::prctl(PR_SET_PDEATHSIG, SIGKILL); }
 

@@ -108,7 +108,8 @@ class KnownNames {
     require(pointer, "recipe", engine::recipe_names());
   }
 
-  void require_name_or_folder(const std::string& pointer, std::string_view kind, std::vector<std::string> known = {}) const {
+  void require_name_or_folder(const std::string& pointer, std::string_view kind,
+                              std::vector<std::string> known = {}) const {
     const json::json_pointer at(pointer);
     if (!suite_.contains(at)) return;
     const std::filesystem::path folder(suite_.at(at).get_ref<const std::string&>());
@@ -126,7 +127,8 @@ class KnownNames {
     const std::filesystem::path folder(suite_.at(at).get_ref<const std::string&>());
     std::error_code ignored;
     if (!folder.has_parent_path() || std::filesystem::is_directory(folder, ignored)) return;
-    throw ConfigError(where_ + pointer, fmt::format("no such folder: {}{}", folder.string(), variant_at(suite_, pointer)));
+    throw ConfigError(where_ + pointer,
+                      fmt::format("no such folder: {}{}", folder.string(), variant_at(suite_, pointer)));
   }
 
   json suite_;

@@ -46,7 +46,9 @@ fs::path routers_folder(const SuiteSpec& suite, const Variant& variant, const en
   const std::string& named = variant.attention.routers.empty() ? suite.routers : variant.attention.routers;
   if (!named.empty() && named != kEmbedded) return named;
   const fs::path bundled = engine::bundled_routers(config);
-  if (bundled.empty()) throw DataError(model_folder(suite, variant).string(), "no routers/ beside the model; name a folder under \"routers\"");
+  if (bundled.empty())
+    throw DataError(model_folder(suite, variant).string(),
+                    "no routers/ beside the model; name a folder under \"routers\"");
   return bundled;
 }
 
@@ -59,7 +61,8 @@ int64_t weight_bytes(const fs::path& folder) {
   return bytes;
 }
 
-// A cheap identity of the weights: names, sizes and the first and last 64 KiB of each file (its header and some values).
+// A cheap identity of the weights: names, sizes and the first and last 64 KiB of each file (its header and some
+// values).
 std::string weights_fingerprint(const fs::path& folder) {
   std::vector<fs::path> files;
   std::error_code code;
@@ -91,7 +94,8 @@ std::string beside(const SuiteSpec& suite, const std::string& name) {
 }
 
 // The suite's base stands where a recipe says nothing; what the variant itself says must agree with it.
-void choose_student(const SuiteSpec& suite, const Variant& variant, engine::GenerationDefaults defaults, engine::PipelineConfig& config) {
+void choose_student(const SuiteSpec& suite, const Variant& variant, engine::GenerationDefaults defaults,
+                    engine::PipelineConfig& config) {
   config.transformer_dir = beside(suite, variant.student.transformer);
   for (const std::string& text : variant.student.loras) {
     engine::LoraFile file = engine::parse_lora_file(text, "variant " + variant.name + ", loras");
@@ -102,8 +106,11 @@ void choose_student(const SuiteSpec& suite, const Variant& variant, engine::Gene
   if (variant.config.guidance) defaults.guidance = *variant.config.guidance;
   if (variant.config.flow_shift) defaults.flow_shift = variant.config.flow_shift;
   defaults.scheduler = variant.config.sampler;
-  engine::AskedSampling asked{.steps = {}, .guidance = variant.own.guidance, .flow_shift = variant.own.flow_shift,
-                              .scheduler = variant.own.sampler, .recipe = beside(suite, variant.student.recipe),
+  engine::AskedSampling asked{.steps = {},
+                              .guidance = variant.own.guidance,
+                              .flow_shift = variant.own.flow_shift,
+                              .scheduler = variant.own.sampler,
+                              .recipe = beside(suite, variant.student.recipe),
                               .where = "variant " + variant.name + ", recipe",
                               .true_guidance = variant.own.true_guidance};
   if (variant.own.steps > 0) asked.steps = variant.own.steps;
@@ -125,7 +132,8 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
   config.sliding_window = variant.attention.window;
   config.reduction_rate = variant.attention.reduction_rate;
   config.route_fractions = variant.attention.route_fractions;
-  if (!variant.attention.route_table.empty()) config.route_file = suite.source.parent_path() / variant.attention.route_table;
+  if (!variant.attention.route_table.empty())
+    config.route_file = suite.source.parent_path() / variant.attention.route_table;
   if (suite.weights == "random") config.weights = engine::WeightOrigin::kRandom;
   config.cuda_graphs = variant.config.cuda_graphs;
   config.offload = offload_named(variant.config.offload);
@@ -137,7 +145,8 @@ engine::PipelineConfig pipeline_config(const SuiteSpec& suite, const Variant& va
 }
 
 engine::GenerationRequest request_of(const VideoOrder& order) {
-  const engine::GenerationDefaults defaults = engine::read_generation_defaults(model_folder(*order.suite, *order.variant));
+  const engine::GenerationDefaults defaults =
+      engine::read_generation_defaults(model_folder(*order.suite, *order.variant));
   const GenerationConfig& config = order.variant->config;
   engine::GenerationRequest request;
   request.prompt = order.prompt->text;
@@ -208,7 +217,8 @@ class PipelineEngine final : public VideoEngine {
   std::string model_json(const SuiteSpec& suite) override {
     nlohmann::json model = model_facts(suite.model, suite.weights);
     for (const Variant& variant : suite.variants) {
-      if (suite.model_of(variant) != suite.model) model["of variants"][variant.model] = model_facts(variant.model, suite.weights);
+      if (suite.model_of(variant) != suite.model)
+        model["of variants"][variant.model] = model_facts(variant.model, suite.weights);
     }
     return canonical_json(model);
   }
@@ -246,7 +256,8 @@ double computed_share(const std::vector<engine::CacheCall>& calls) {
   double computed = 0, all = 0;
   for (const engine::CacheCall& call : calls) {
     const double passes = call.pass == engine::GuidancePass::kBoth ? 2 : 1;
-    computed += passes * static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), engine::BlockAction::kComputed));
+    computed += passes *
+                static_cast<double>(std::count(call.blocks.begin(), call.blocks.end(), engine::BlockAction::kComputed));
     all += passes * static_cast<double>(call.blocks.size());
   }
   return all > 0 ? computed / all : 1;
@@ -265,24 +276,28 @@ std::optional<double> tried_flops(const VideoOrder& order, const engine::PlanSum
     return std::nullopt;
   }
   const double share = computed_share(engine.calls());
-  log_info(fmt::format("{}: its cache decides while sampling; a first generation computed {:.0f} % of the blocks", order.variant->name,
-                       100 * share));
+  log_info(fmt::format("{}: its cache decides while sampling; a first generation computed {:.0f} % of the blocks",
+                       order.variant->name, 100 * share));
   return share * plan.denoise_flops();
 }
 
 }  // namespace
 
-SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown, const std::vector<std::string>& only) {
+SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown,
+                                const std::vector<std::string>& only) {
   const SuiteSpec asked = spec;
   return with_controls(std::move(spec), [&](const Variant& variant) -> std::optional<double> {
     const VideoOrder order{&asked, &variant, &asked.prompts.front(), asked.seeds.front()};
     engine.prepare(order);
     const engine::PlanSummary plan = engine.plan(order);
     if (plan.cache_is_static) return plan.denoise_flops();
-    return unknown == UnknownCosts::kGenerate && is_kept(asked, variant, only) ? tried_flops(order, plan, engine) : std::nullopt;
+    return unknown == UnknownCosts::kGenerate && is_kept(asked, variant, only) ? tried_flops(order, plan, engine)
+                                                                               : std::nullopt;
   });
 }
 
-std::unique_ptr<VideoEngine> make_pipeline_engine(engine::Loading loading) { return std::make_unique<PipelineEngine>(loading); }
+std::unique_ptr<VideoEngine> make_pipeline_engine(engine::Loading loading) {
+  return std::make_unique<PipelineEngine>(loading);
+}
 
 }  // namespace vorta::harness

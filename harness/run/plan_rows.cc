@@ -14,8 +14,11 @@ std::vector<reports::RouteRow> route_rows(const engine::PlanSummary& plan) {
       const auto heads = [&](engine::Branch branch) {
         return static_cast<int64_t>(table.heads_of(step, layer, branch).size());
       };
-      rows.push_back({.step = step, .layer = layer, .dense_heads = heads(engine::Branch::kDense),
-                      .coreset_heads = heads(engine::Branch::kCoreset), .sliding_heads = heads(engine::Branch::kSlidingTile)});
+      rows.push_back({.step = step,
+                      .layer = layer,
+                      .dense_heads = heads(engine::Branch::kDense),
+                      .coreset_heads = heads(engine::Branch::kCoreset),
+                      .sliding_heads = heads(engine::Branch::kSlidingTile)});
     }
   }
   return rows;
@@ -30,13 +33,15 @@ std::vector<reports::CallRow> call_rows(const std::vector<engine::CacheCall>& ca
   std::vector<reports::CallRow> rows;
   for (const engine::CacheCall& call : calls) {
     reports::CallRow row{call.step, kPasses[static_cast<size_t>(call.pass)], "", call.signal};
-    for (const engine::BlockAction action : call.blocks) row.blocks += engine::kBlockLetters[static_cast<size_t>(action)];
+    for (const engine::BlockAction action : call.blocks)
+      row.blocks += engine::kBlockLetters[static_cast<size_t>(action)];
     rows.push_back(std::move(row));
   }
   return rows;
 }
 
-std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan, const std::optional<MeasuredWork>& measured) {
+std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan,
+                                                    const std::optional<MeasuredWork>& measured) {
   const double steps = static_cast<double>(plan.step_flops.size());
   const double dense_attention = steps * plan.dense_step_attention;
   const double attention = plan.attention_flops;
@@ -47,9 +52,12 @@ std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& p
   const auto row = [](const char* quantity, const char* unit, double predicted) {
     return reports::PredictionRow{.quantity = quantity, .unit = unit, .predicted = predicted, .measured = {}};
   };
-  std::vector<reports::PredictionRow> rows{row("flops/attention", "FLOP", attention), row("flops/linear", "FLOP", linear),
-                                           row("flops/text", "FLOP", plan.text_flops), row("flops/vae", "FLOP", plan.vae_flops),
-                                           row("flops/total", "FLOP", total),         row("speedup/step", "x", plan.speedup()),
+  std::vector<reports::PredictionRow> rows{row("flops/attention", "FLOP", attention),
+                                           row("flops/linear", "FLOP", linear),
+                                           row("flops/text", "FLOP", plan.text_flops),
+                                           row("flops/vae", "FLOP", plan.vae_flops),
+                                           row("flops/total", "FLOP", total),
+                                           row("speedup/step", "x", plan.speedup()),
                                            row("speedup/e2e", "x", dense_total / total),
                                            row("density/attention", "1", attention / dense_attention),
                                            row("evaluations", "1", plan.forwards),

@@ -24,6 +24,7 @@ std::vector<uint8_t> route_bytes(const engine::PlanSummary& plan);
 std::vector<reports::CallRow> call_rows(const std::vector<engine::CacheCall>& calls);
 
 /// What the plan predicts for one generation, beside what an observed one executed.
-std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan, const std::optional<MeasuredWork>& measured);
+std::vector<reports::PredictionRow> prediction_rows(const engine::PlanSummary& plan,
+                                                    const std::optional<MeasuredWork>& measured);
 
 }  // namespace vorta::harness

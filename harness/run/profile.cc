@@ -46,7 +46,8 @@ ProfiledTrial profile_generation(VideoEngine& engine, const VideoOrder& order) {
   // Before anything listens: its products are none of the generation's.
   std::vector<reports::GpuCeilingRow> ceilings = measure_gpu_ceilings(c10::Device(engine.device(order)));
   OperatorProfile profile;
-  out.made = engine.device(order) == "cpu" ? engine.generate(order, &clock) : generate_watched(engine, order, clock, out);
+  out.made =
+      engine.device(order) == "cpu" ? engine.generate(order, &clock) : generate_watched(engine, order, clock, out);
   ObservedWork observed = profile.finish();
   if (out.result.gpu.profile) out.result.gpu.profile->ceilings = std::move(ceilings);
   out.work = {observed.attention_flops, observed.attention_flops + observed.other_flops};

@@ -32,7 +32,9 @@ fs::path writable_folder(const fs::path& folder) {
 }  // namespace
 
 RunRows::RunRows(const SuiteSpec& spec, const RunOptions& options)
-    : spec_(spec), options_(options), store_(reports::RunStore::open_or_create(writable_folder(options.out_dir) / "run.sqlite")) {}
+    : spec_(spec),
+      options_(options),
+      store_(reports::RunStore::open_or_create(writable_folder(options.out_dir) / "run.sqlite")) {}
 
 void RunRows::begin(const Plan& plan, const std::string& model_json) {
   reports::RunRow row{.suite = spec_.name, .title = spec_.title, .suite_json = spec_.resolved_json};
@@ -56,17 +58,18 @@ void RunRows::begin(const Plan& plan, const std::string& model_json) {
 
 // Parts of one suite on one kind of machine are one run.
 std::string RunRows::shared_key() const {
-  return "parts-" + sha256_hex(reports::json_hash(spec_.resolved_json) + reports::json_hash(options_.environment.identity_json) +
-                                        options_.build_json).substr(0, 26);
+  return "parts-" + sha256_hex(reports::json_hash(spec_.resolved_json) +
+                               reports::json_hash(options_.environment.identity_json) + options_.build_json)
+                        .substr(0, 26);
 }
 
 void RunRows::ensure_rows(const Case& one) {
   const Variant& variant = spec_.variants[one.variant];
   if (!case_ids_.contains(one.variant)) {
     case_ids_[one.variant] = store_.ensure_case(id_, {.variant = variant.name,
-                                                       .description = variant.description,
-                                                       .params_json = variant_params(spec_, variant),
-                                                       .ordinal = static_cast<int64_t>(one.variant)});
+                                                      .description = variant.description,
+                                                      .params_json = variant_params(spec_, variant),
+                                                      .ordinal = static_cast<int64_t>(one.variant)});
   }
   const auto item = std::make_pair(one.prompt, one.seed);
   if (item_ids_.contains(item)) return;
@@ -99,7 +102,9 @@ std::optional<double> RunRows::step_seconds(const Case& one, int64_t round) cons
 double step_half_width(const RunRows& rows, const SuiteSpec& spec, const Plan& plan, int64_t rounds) {
   std::map<size_t, std::vector<ClusteredValue>> ratios;
   for (const PlanItem& item : plan.items) {
-    const auto reference = std::find_if(item.cases.begin(), item.cases.end(), [&](const Case& one) { return spec.variants[one.variant].name == spec.reference; });
+    const auto reference = std::find_if(item.cases.begin(), item.cases.end(), [&](const Case& one) {
+      return spec.variants[one.variant].name == spec.reference;
+    });
     for (const Case& one : item.cases) {
       if (reference == item.cases.end() || &one == &*reference) continue;
       for (int64_t round = 0; round < rounds; ++round) {

@@ -19,9 +19,11 @@ class RunRows {
   /// Makes the folder and the database, or opens what is there. DataError when it cannot be written.
   RunRows(const SuiteSpec& spec, const RunOptions& options);
 
-  /// Begins the run, or resumes it, with rows for every case and item of `plan`. ConfigError when the folder holds another's.
+  /// Begins the run, or resumes it, with rows for every case and item of `plan`. ConfigError when the folder holds
+  /// another's.
   void begin(const Plan& plan, const std::string& model_json);
-  /// Settled trials are left alone, but those that took their process with them, and failed ones where the options say so.
+  /// Settled trials are left alone, but those that took their process with them, and failed ones where the options say
+  /// so.
   bool is_to_do(const reports::TrialKey& trial) const;
 
   reports::TrialKey key(const Case& one, reports::TrialRole role, int64_t repeat = 0) const;
@@ -41,12 +43,12 @@ class RunRows {
   const RunOptions& options_;
   reports::RunStore store_;
   reports::RunId id_ = 0;
-  std::map<size_t, reports::CaseId> case_ids_;                       // by variant
+  std::map<size_t, reports::CaseId> case_ids_;  // by variant
   std::map<std::pair<size_t, uint64_t>, reports::ItemId> item_ids_;  // by prompt and seed
 };
 
-/// Half of the widest 95 % interval of a variant's step against the reference's after `rounds` rounds, as a share; rounds are
-/// what repeats. Infinite while there are too few.
+/// Half of the widest 95 % interval of a variant's step against the reference's after `rounds` rounds, as a share;
+/// rounds are what repeats. Infinite while there are too few.
 double step_half_width(const RunRows& rows, const SuiteSpec& spec, const Plan& plan, int64_t rounds);
 
 }  // namespace vorta::harness

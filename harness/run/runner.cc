@@ -42,7 +42,8 @@ std::vector<Case> first_cases(const Plan& plan) {
   std::vector<Case> cases;
   for (const size_t variant : variants_of(plan)) {
     for (const PlanItem& item : plan.items) {
-      const auto found = std::find_if(item.cases.begin(), item.cases.end(), [variant](const Case& one) { return one.variant == variant; });
+      const auto found = std::find_if(item.cases.begin(), item.cases.end(),
+                                      [variant](const Case& one) { return one.variant == variant; });
       if (found == item.cases.end()) continue;
       cases.push_back(*found);
       break;
@@ -54,7 +55,11 @@ std::vector<Case> first_cases(const Plan& plan) {
 class Runner {
  public:
   Runner(const SuiteSpec& spec, const RunOptions& options, VideoEngine& engine)
-      : spec_(spec), options_(options), engine_(engine), plan_(plan_of(spec, options)), observed_{.cases = first_cases(plan_)},
+      : spec_(spec),
+        options_(options),
+        engine_(engine),
+        plan_(plan_of(spec, options)),
+        observed_{.cases = first_cases(plan_)},
         rounds_(options.rounds > 0 ? options.rounds : spec.measurement.trials),
         rows_(spec, options) {}
 
@@ -85,7 +90,8 @@ class Runner {
     try {
       return engine_.model_json(spec_);
     } catch (const std::exception&) {
-      return canonical_json(nlohmann::json{{"name", spec_.model}, {"error", describe_error(std::current_exception()).message}});
+      return canonical_json(
+          nlohmann::json{{"name", spec_.model}, {"error", describe_error(std::current_exception()).message}});
     }
   }
 
@@ -105,8 +111,10 @@ class Runner {
     if (options_.rounds > 0 || (measurement.half_width <= 0 && measurement.most_minutes <= 0)) return std::nullopt;
     half_widths_.push_back(measurement.half_width > 0 ? step_half_width(rows_, spec_, plan_, done_rounds_)
                                                       : std::numeric_limits<double>::infinity());
-    const StoppingRule rule{.min_rounds = std::min(measurement.least_trials, rounds_), .max_rounds = rounds_,
-                            .target_half_width = measurement.half_width, .max_seconds = 60 * measurement.most_minutes};
+    const StoppingRule rule{.min_rounds = std::min(measurement.least_trials, rounds_),
+                            .max_rounds = rounds_,
+                            .target_half_width = measurement.half_width,
+                            .max_seconds = 60 * measurement.most_minutes};
     const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
     return stop_reason(rule, half_widths_, passed);
   }
@@ -121,7 +129,8 @@ class Runner {
     try {
       prepare(one);
       const reports::TrialResult result = maker_.timed(one, trial.repeat, clock);
-      if (traced_.insert(one.variant).second) store_.set_calls(rows_.id(), rows_.case_id(one), call_rows(maker_.calls()));
+      if (traced_.insert(one.variant).second)
+        store_.set_calls(rows_.id(), rows_.case_id(one), call_rows(maker_.calls()));
       store_.finish_trial(id, result);
       const char* kind = result.setup && result.setup->is_partial() ? " for all steps, extrapolated" : "";
       log_info(fmt::format("{} p{:02} seed {}: {:.2f} s{}", spec_.variants[one.variant].name, one.prompt, one.seed,
@@ -132,7 +141,8 @@ class Runner {
       error.step = clock.last_step();
       partial.samples = clock.samples();
       store_.fail_trial(id, error, partial);
-      log_error(fmt::format("{} p{:02} seed {} failed: {}", spec_.variants[one.variant].name, one.prompt, one.seed, error.message));
+      log_error(fmt::format("{} p{:02} seed {} failed: {}", spec_.variants[one.variant].name, one.prompt, one.seed,
+                            error.message));
       heart_.trial_ends();
       if (error.kind == "poisoned" && options_.progress_fd >= 0) throw PoisonedContext(error.message);
     }
@@ -143,7 +153,8 @@ class Runner {
     const int64_t crashes = store_.crashes_of(rows_.id(), rows_.case_id(one));
     if (crashes < kCrashesToQuarantine) return false;
     store_.skip_trial(id, fmt::format("quarantined: {} trials of this case took their process with them", crashes));
-    if (told_quarantine_.insert(one.variant).second) log_warn(fmt::format("{} is quarantined after {} crashes", spec_.variants[one.variant].name, crashes));
+    if (told_quarantine_.insert(one.variant).second)
+      log_warn(fmt::format("{} is quarantined after {} crashes", spec_.variants[one.variant].name, crashes));
     return true;
   }
 
@@ -157,11 +168,12 @@ class Runner {
     maker_.warm_up(one);
   }
 
-  // Scores that compare with the reference wait until the whole item is generated. What is missing is worked out from the
-  // database, so a run that was killed between generating and scoring catches up here.
+  // Scores that compare with the reference wait until the whole item is generated. What is missing is worked out from
+  // the database, so a run that was killed between generating and scoring catches up here.
   void score_item(const PlanItem& item, int64_t repeat) {
     if (maker_.makes_latents()) return;
-    const auto reference = std::find_if(item.cases.begin(), item.cases.end(), [&](const Case& one) { return maker_.is_reference(one); });
+    const auto reference =
+        std::find_if(item.cases.begin(), item.cases.end(), [&](const Case& one) { return maker_.is_reference(one); });
     for (const Case& one : item.cases) {
       const auto state = store_.find_trial(rows_.key(one, TrialRole::kTiming, repeat));
       if (maker_.is_reference(one) || !state || state->status != TrialStatus::kOk) continue;
@@ -233,7 +245,8 @@ class Runner {
         for (int64_t repeat = 0; repeat < done_rounds_; ++repeat) {
           const auto state = count(rows_.key(one, TrialRole::kTiming, repeat));
           if (!state) continue;
-          for (const auto& score : store_.scores_of(state->id)) out.missing_scores += score.value || score.detail.starts_with(reports::kNotCompared) ? 0 : 1;
+          for (const auto& score : store_.scores_of(state->id))
+            out.missing_scores += score.value || score.detail.starts_with(reports::kNotCompared) ? 0 : 1;
         }
       }
     }
@@ -252,15 +265,15 @@ class Runner {
   const Heartbeat heart_{options_.progress_fd};
   TrialMaker maker_{spec_, options_.out_dir, engine_, heart_};
   const Plan plan_;
-  const PlanItem observed_;                                              // each variant's first case
+  const PlanItem observed_;  // each variant's first case
   const int64_t rounds_;
   RunRows rows_;
   reports::RunStore& store_ = rows_.store();
-  std::set<size_t> described_, traced_;                                  // variants
-  std::set<size_t> told_quarantine_;                                     // variants
+  std::set<size_t> described_, traced_;  // variants
+  std::set<size_t> told_quarantine_;  // variants
   int64_t reused_ = 0;
   int64_t done_rounds_ = 0;
-  std::vector<double> half_widths_;                                      // after each round, where the suite asks for one
+  std::vector<double> half_widths_;  // after each round, where the suite asks for one
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
 };
 

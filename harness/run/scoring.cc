@@ -37,7 +37,8 @@ std::vector<reports::MetricDefRow> metric_rows(const SuiteSpec& spec) {
     row.key = metric.key;
     row.name = compares(metric) ? name + " to " + spec.reference : name;
     row.unit = metric.unit;
-    row.direction = metric.direction == metrics::Direction::kHigher ? reports::Direction::kHigher : reports::Direction::kLower;
+    row.direction =
+        metric.direction == metrics::Direction::kHigher ? reports::Direction::kHigher : reports::Direction::kLower;
     row.family = metric.key.substr(0, metric.key.find('/'));
     rows.push_back(std::move(row));
   }
@@ -59,7 +60,8 @@ std::vector<std::string> missing_comparisons(const SuiteSpec& spec, const std::v
   for (const std::string& name : spec.metrics) {
     if (is_dimension_metric(name)) continue;
     const metrics::Metric& metric = metrics::find_metric(name);
-    const bool there = std::any_of(present.begin(), present.end(), [&](const auto& row) { return row.metric_key == metric.key; });
+    const bool there =
+        std::any_of(present.begin(), present.end(), [&](const auto& row) { return row.metric_key == metric.key; });
     if (compares(metric) && !there) missing.push_back(name);
   }
   return missing;
@@ -68,8 +70,9 @@ std::vector<std::string> missing_comparisons(const SuiteSpec& spec, const std::v
 std::vector<reports::ScoreRow> score_against(const std::vector<std::string>& names, const at::Tensor& frames,
                                              const at::Tensor& reference) {
   if (frames.sizes() != reference.sizes()) {
-    return failed_scores(names, fmt::format("{}{} frames of {}x{} against {} of {}x{}", reports::kNotCompared, frames.size(0), frames.size(2),
-                                            frames.size(3), reference.size(0), reference.size(2), reference.size(3)));
+    return failed_scores(
+        names, fmt::format("{}{} frames of {}x{} against {} of {}x{}", reports::kNotCompared, frames.size(0),
+                           frames.size(2), frames.size(3), reference.size(0), reference.size(2), reference.size(3)));
   }
   std::vector<reports::ScoreRow> rows;
   for (const std::string& name : names) rows.push_back(score(metrics::find_metric(name), frames, reference));
@@ -79,7 +82,8 @@ std::vector<reports::ScoreRow> score_against(const std::vector<std::string>& nam
 std::vector<reports::ScoreRow> failed_scores(const std::vector<std::string>& names, std::string_view why) {
   std::vector<reports::ScoreRow> rows;
   for (const std::string& name : names) {
-    rows.push_back({.metric_key = std::string(metrics::find_metric(name).key), .value = {}, .detail = std::string(why)});
+    rows.push_back(
+        {.metric_key = std::string(metrics::find_metric(name).key), .value = {}, .detail = std::string(why)});
   }
   return rows;
 }

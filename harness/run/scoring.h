@@ -12,8 +12,8 @@
 
 namespace vorta::harness {
 
-/// Definitions of the suite's metrics for the result store, without the dimensions of dimension_scores.h, as everything here.
-/// ConfigError on an unknown metric.
+/// Definitions of the suite's metrics for the result store, without the dimensions of dimension_scores.h, as everything
+/// here. ConfigError on an unknown metric.
 std::vector<reports::MetricDefRow> metric_rows(const SuiteSpec& spec);
 
 /// Scores of the suite's metrics that need nothing but `frames` [F, 3, Y, X] uint8. A metric that refuses the frames

@@ -94,7 +94,8 @@ std::string TrialMaker::output_hash(const at::Tensor& made) const {
   return sha256_hex({static_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.nbytes())});
 }
 
-// Every generation of a case in this process, warm-up, timed or observed, must give the same frames. Returns their hash.
+// Every generation of a case in this process, warm-up, timed or observed, must give the same frames. Returns their
+// hash.
 std::string TrialMaker::remember_output(const Case& one, const at::Tensor& made) {
   const std::string hash = output_hash(made);
   const auto [first, is_new] = outputs_.try_emplace(one.hash, hash);
@@ -108,8 +109,13 @@ reports::TrialSetup TrialMaker::setup_of(const Case& one) const {
   const engine::PlanSummary& plan = plans_.at(one.variant);
   const GenerationConfig& config = variant(one).config;
   const auto steps = static_cast<int64_t>(plan.step_flops.size());
-  return {.weights = spec_.weights, .timed_steps = steps, .schedule_steps = std::max(steps, plan.schedule_steps), .forwards = plan.passes,
-          .attention_kernels = engine_.attention_kernels(), .offload = config.offload, .quantization = config.quantization};
+  return {.weights = spec_.weights,
+          .timed_steps = steps,
+          .schedule_steps = std::max(steps, plan.schedule_steps),
+          .forwards = plan.passes,
+          .attention_kernels = engine_.attention_kernels(),
+          .offload = config.offload,
+          .quantization = config.quantization};
 }
 
 reports::TrialResult TrialMaker::timed(const Case& one, int64_t repeat, StageClock& clock) {
@@ -137,7 +143,8 @@ reports::TrialResult TrialMaker::timed(const Case& one, int64_t repeat, StageClo
   result.frames = frames.size(0);
   result.scores = score_alone(spec_, frames);
   const double fps = static_cast<double>(variant(one).config.fps);
-  for (auto& row : dimensions_.score(frames, fps, spec_.prompts[one.prompt].text)) result.scores.push_back(std::move(row));
+  for (auto& row : dimensions_.score(frames, fps, spec_.prompts[one.prompt].text))
+    result.scores.push_back(std::move(row));
   const VideoLook look{variant(one).config.fps, spec_.measurement.filmstrip_columns};
   result.artefacts = write_video_files(out_dir_, name(one, repeat), frames, look);
   if (repeat == 0) name_for_vbench(one);
@@ -176,18 +183,19 @@ void TrialMaker::report_gpu(const Case& one, ProfiledTrial& profiled) {
   const std::string& variant_name = variant(one).name;
   if (!gpu.note.empty()) log_warn(fmt::format("profile of {}: {}", variant_name, gpu.note));
   log_info(fmt::format("profile of {}: {} kernels, {:.3f} s of GPU time, overhead {}", variant_name, gpu.kernel_count,
-                       static_cast<double>(gpu.kernel_ns) * 1e-9, gpu.overhead ? fmt::format("{:.3f}x", *gpu.overhead) : "unknown"));
+                       static_cast<double>(gpu.kernel_ns) * 1e-9,
+                       gpu.overhead ? fmt::format("{:.3f}x", *gpu.overhead) : "unknown"));
   int64_t in_layers = 0, traced = 0;
   for (const reports::GpuStepRow& step : gpu.steps) in_layers += step.layer_ns, traced += step.span_ns;
   if (traced > 0) {
     const double share = static_cast<double>(in_layers) / static_cast<double>(traced);
-    log_info(fmt::format("profile of {}: kernel time by layer sums to {:.1f} % of the traced steps ({} 3 %)", variant_name, 100 * share,
-                         std::abs(share - 1) <= 0.03 ? "within" : "not within"));
+    log_info(fmt::format("profile of {}: kernel time by layer sums to {:.1f} % of the traced steps ({} 3 %)",
+                         variant_name, 100 * share, std::abs(share - 1) <= 0.03 ? "within" : "not within"));
   }
   if (!profiled.trace) return;
   const std::vector<GpuSample> samples = sampler_ ? sampler_->samples() : std::vector<GpuSample>{};
-  profiled.result.artefacts.push_back(
-      write_trace_file(out_dir_, variant_name, trace_json(*profiled.trace, samples, spec_.title + ", " + variant_name)));
+  profiled.result.artefacts.push_back(write_trace_file(
+      out_dir_, variant_name, trace_json(*profiled.trace, samples, spec_.title + ", " + variant_name)));
 }
 
 void TrialMaker::watch_power(const Case& one) {
@@ -207,7 +215,8 @@ std::optional<reports::GpuPowerRow> TrialMaker::power_between(const Case& one, i
   }
   reports::GpuPowerRow row = summarise_power(samples, begin_ns, end_ns, sampler_->device());
   if (!row.others.empty() && !told_others_) {
-    log_warn(fmt::format("another process uses the GPU: {}; times of such trials are marked", reports::to_string(row.others.front())));
+    log_warn(fmt::format("another process uses the GPU: {}; times of such trials are marked",
+                         reports::to_string(row.others.front())));
     told_others_ = true;
   }
   return row;

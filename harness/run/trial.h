@@ -23,22 +23,24 @@
 
 namespace vorta::harness {
 
-/// Makes trials of one suite in one process. Writes files into the run's folder and no rows. Exceptions of a case go through.
+/// Makes trials of one suite in one process. Writes files into the run's folder and no rows. Exceptions of a case go
+/// through.
 class TrialMaker {
  public:
   TrialMaker(const SuiteSpec& spec, const std::filesystem::path& out_dir, VideoEngine& engine, const Heartbeat& heart)
       : spec_(spec), out_dir_(out_dir), engine_(engine), heart_(heart) {}
 
-  /// Loads and plans, and from the first variant on a GPU watches it: whether a trial ran in the settled state shows only in
-  /// what came before it. None of it is timed.
+  /// Loads and plans, and from the first variant on a GPU watches it: whether a trial ran in the settled state shows
+  /// only in what came before it. None of it is timed.
   const engine::PlanSummary& prepare(const Case& one);
   /// Whole generations before a variant's first timed one of this process; later calls do nothing.
   void warm_up(const Case& one);
 
-  /// One timed generation: times, memory, scores without a reference, files. `clock` tells how far it came when it throws.
-  /// Needs prepare().
+  /// One timed generation: times, memory, scores without a reference, files. `clock` tells how far it came when it
+  /// throws. Needs prepare().
   reports::TrialResult timed(const Case& one, int64_t repeat, StageClock& clock);
-  /// One observed generation. `timed`: samples of the timed trials of the same case, for what watching cost. Needs prepare().
+  /// One observed generation. `timed`: samples of the timed trials of the same case, for what watching cost. Needs
+  /// prepare().
   ProfiledTrial profiled(const Case& one, const std::vector<std::vector<reports::SampleRow>>& timed);
 
   /// Of the dimensions that the suite scores each video by.
@@ -46,7 +48,9 @@ class TrialMaker {
   std::vector<engine::CacheCall> calls() const { return engine_.calls(); }
   bool makes_latents() const { return spec_.output == "latents"; }
   bool is_reference(const Case& one) const { return variant(one).name == spec_.reference; }
-  VideoName name(const Case& one, int64_t repeat = 0) const { return {variant(one).name, one.prompt, one.seed, repeat}; }
+  VideoName name(const Case& one, int64_t repeat = 0) const {
+    return {variant(one).name, one.prompt, one.seed, repeat};
+  }
 
  private:
   const Variant& variant(const Case& one) const { return spec_.variants[one.variant]; }

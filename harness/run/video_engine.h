@@ -38,24 +38,26 @@ class VideoEngine {
   virtual std::vector<engine::CacheCall> calls() const { return {}; }
   /// Where the work is done: "cpu", or "cuda:0" where the GPU probes have something to watch. Needs prepare().
   virtual std::string device(const VideoOrder& /*order*/) { return "cpu"; }
-  /// What computed the self attentions of the last generation: "grouped_attention/sm90, sdpa/cudnn"; "" where not known.
+  /// What computed the self attentions of the last generation: "grouped_attention/sm90, sdpa/cudnn"; "" where not
+  /// known.
   virtual std::string attention_kernels() { return ""; }
   /// JSON object of scalars: name, folder, sizes, fingerprint of the weights.
   virtual std::string model_json(const SuiteSpec& suite) = 0;
 };
 
-/// What variants cost whose cache decides while sampling: what a first generation of latents does (first prompt and seed),
-/// or nothing is known, and they get no control.
+/// What variants cost whose cache decides while sampling: what a first generation of latents does (first prompt and
+/// seed), or nothing is known, and they get no control.
 enum class UnknownCosts { kGenerate, kLeaveOut };
 
-/// with_controls by the plans that `engine` makes of the suite's variants. A generation that fails is a warning, and no control.
-/// `only`, as of make_plan: nothing is generated for variants that it leaves out; those whose plan says their cost still
-/// have their controls, which make_plan leaves out with them.
-SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown, const std::vector<std::string>& only = {});
+/// with_controls by the plans that `engine` makes of the suite's variants. A generation that fails is a warning, and no
+/// control. `only`, as of make_plan: nothing is generated for variants that it leaves out; those whose plan says their
+/// cost still have their controls, which make_plan leaves out with them.
+SuiteSpec with_planned_controls(SuiteSpec spec, VideoEngine& engine, UnknownCosts unknown,
+                                const std::vector<std::string>& only = {});
 
 /// Drives engine/pipeline. Variants with the same networks share them. Others stay loaded beside each other while their
-/// weights fit into half of this machine's memory, else (and where weights are random) only the last one. A model: "embedded", a name in suites/shapes or a folder.
-/// Loading::kWhenNeeded: to plan, not to generate.
+/// weights fit into half of this machine's memory, else (and where weights are random) only the last one. A model:
+/// "embedded", a name in suites/shapes or a folder. Loading::kWhenNeeded: to plan, not to generate.
 std::unique_ptr<VideoEngine> make_pipeline_engine(engine::Loading loading = engine::Loading::kAtOnce);
 
 }  // namespace vorta::harness

@@ -45,8 +45,8 @@ reports::ArtefactRow artefact(const fs::path& run_dir, const char* kind, const f
 
 fs::path frames_path(const VideoName& name) { return file_of("frames", name, ".safetensors"); }
 
-std::vector<reports::ArtefactRow> write_video_files(const fs::path& run_dir, const VideoName& name, const at::Tensor& frames,
-                                                    const VideoLook& look) {
+std::vector<reports::ArtefactRow> write_video_files(const fs::path& run_dir, const VideoName& name,
+                                                    const at::Tensor& frames, const VideoLook& look) {
   const engine::Frames pixels = to_frames(frames, look.fps);
   const fs::path video = file_of("videos", name, ".mp4");
   const fs::path strip = file_of("filmstrips", name, ".png");

@@ -17,7 +17,8 @@ std::map<std::string, double> values_by_name(const DimensionResult& result) {
   std::map<std::string, double> values;
   for (const ScoredVideo& video : result.videos) {
     if (!video.score) continue;
-    values.emplace(std::filesystem::path(video.path).filename().string(), video.score->sum / video.score->count / result.dimension->divisor);
+    values.emplace(std::filesystem::path(video.path).filename().string(),
+                   video.score->sum / video.score->count / result.dimension->divisor);
   }
   return values;
 }
@@ -33,7 +34,8 @@ Json pairs_of(const DimensionResult& mine, const DimensionResult& reference) {
       continue;
     }
     const double difference = value - partner->second;
-    items.push_back(Json{{"video", name}, {"value", value}, {"reference", partner->second}, {"difference", difference}});
+    items.push_back(
+        Json{{"video", name}, {"value", value}, {"reference", partner->second}, {"difference", difference}});
     sum += difference;
     squares += difference * difference;
   }
@@ -56,7 +58,8 @@ Json pairs_of(const DimensionResult& mine, const DimensionResult& reference) {
 }  // namespace
 
 void write_pair_differences(const std::filesystem::path& file, const std::vector<DimensionResult>& results,
-                            const std::vector<DimensionResult>& reference, const std::vector<FidelityResult>& fidelity) {
+                            const std::vector<DimensionResult>& reference,
+                            const std::vector<FidelityResult>& fidelity) {
   Json dimensions = Json::object();
   for (const DimensionResult& mine : results) {
     for (const DimensionResult& other : reference) {

@@ -29,13 +29,17 @@ struct NamedPair {
 
 // Videos of the same names, or the two files.
 std::vector<NamedPair> named_pairs(const std::string& mine, const std::string& reference) {
-  if (fs::is_regular_file(mine) && fs::is_regular_file(reference)) return {{fs::path(mine).filename().string(), mine, reference}};
+  if (fs::is_regular_file(mine) && fs::is_regular_file(reference))
+    return {{fs::path(mine).filename().string(), mine, reference}};
   std::vector<std::string> common;
   const std::vector<std::string> ours = video_names(mine), theirs = video_names(reference);
   std::set_intersection(ours.begin(), ours.end(), theirs.begin(), theirs.end(), std::back_inserter(common));
-  if (common.empty()) throw ConfigError("--reference_path", fmt::format("expected videos of the names in '{}', found none in '{}'", mine, reference));
+  if (common.empty())
+    throw ConfigError("--reference_path",
+                      fmt::format("expected videos of the names in '{}', found none in '{}'", mine, reference));
   std::vector<NamedPair> pairs;
-  for (const std::string& name : common) pairs.push_back({name, (fs::path(mine) / name).string(), (fs::path(reference) / name).string()});
+  for (const std::string& name : common)
+    pairs.push_back({name, (fs::path(mine) / name).string(), (fs::path(reference) / name).string()});
   return pairs;
 }
 
@@ -57,7 +61,8 @@ FidelityResult prepared(const std::string& name, const metrics::ScorerWeights& w
 }
 
 std::string key_of(const FidelityResult& result, const NamedPair& pair) {
-  nlohmann::json key{{"metric", result.metric->name}, {"video", file_key(pair.mine)}, {"reference", file_key(pair.reference)}};
+  nlohmann::json key{
+      {"metric", result.metric->name}, {"video", file_key(pair.mine)}, {"reference", file_key(pair.reference)}};
   for (const UsedWeights& file : result.weights) key["weights"].push_back(file.sha256);
   return sha256_hex(key.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
 }
@@ -91,7 +96,8 @@ std::optional<double> FidelityResult::mean() const {
   return count > 0 ? std::optional(sum / count) : std::nullopt;
 }
 
-std::vector<FidelityResult> compare_pairs(const ScoreRunOptions& options, ScoreJournal& journal, ScoreSummary& summary) {
+std::vector<FidelityResult> compare_pairs(const ScoreRunOptions& options, ScoreJournal& journal,
+                                          ScoreSummary& summary) {
   const auto weights = metrics::ScorerWeights::from_environment();
   std::vector<FidelityResult> results;
   for (const std::string& name : options.fidelity) results.push_back(prepared(name, weights));
@@ -133,7 +139,8 @@ std::vector<FidelityResult> compare_pairs(const ScoreRunOptions& options, ScoreJ
     log_info(fmt::format("[fidelity] {}/{} pairs", i + 1, pairs.size()));
   }
   for (const FidelityResult& result : results) {
-    if (!result.not_measured.empty()) log_warn(fmt::format("[{}] not measured: {}", result.metric->name, result.not_measured));
+    if (!result.not_measured.empty())
+      log_warn(fmt::format("[{}] not measured: {}", result.metric->name, result.not_measured));
     if (!result.mean()) ++summary.unmeasured;
   }
   return results;
@@ -150,8 +157,9 @@ nlohmann::ordered_json fidelity_json(const std::vector<FidelityResult>& results)
     }
     for (const UsedWeights& file : result.weights) files.push_back(used_weights_json(file));
     const auto mean = result.mean();
-    Json row{{"unit", result.metric->unit}, {"direction", metrics::to_string(result.metric->direction)}, {"mean", mean ? Json(*mean) : Json()},
-             {"weights", std::move(files)}, {"items", std::move(items)}, {"failed", std::move(failed)}};
+    Json row{{"unit", result.metric->unit},         {"direction", metrics::to_string(result.metric->direction)},
+             {"mean", mean ? Json(*mean) : Json()}, {"weights", std::move(files)},
+             {"items", std::move(items)},           {"failed", std::move(failed)}};
     if (!result.not_measured.empty()) row["not_measured"] = result.not_measured;
     metrics[std::string(result.metric->name)] = std::move(row);
   }

@@ -32,9 +32,9 @@ struct FidelityResult {
   std::optional<double> mean() const;  // of the pairs that have a value
 };
 
-/// The metrics `options.fidelity` between the videos of the same names in `videos_path` and `reference_path`, on their frames as
-/// decord decodes them; pairs are resumed and sharded as scores are, and counted in `summary`. Frames of other sizes or numbers are
-/// the pair's failure, not the run's.
+/// The metrics `options.fidelity` between the videos of the same names in `videos_path` and `reference_path`, on their
+/// frames as decord decodes them; pairs are resumed and sharded as scores are, and counted in `summary`. Frames of
+/// other sizes or numbers are the pair's failure, not the run's.
 /// @throws ConfigError for a metric that compares nothing, MachineError when the journal cannot be written.
 std::vector<FidelityResult> compare_pairs(const ScoreRunOptions& options, ScoreJournal& journal, ScoreSummary& summary);
 

@@ -12,8 +12,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Python's json.dump(indent=4), which escapes what is not ASCII and ends without a line break. File names need not be UTF-8.
-std::string python_json(const Json& json) { return json.dump(4, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace); }
+// Python's json.dump(indent=4), which escapes what is not ASCII and ends without a line break. File names need not be
+// UTF-8.
+std::string python_json(const Json& json) {
+  return json.dump(4, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+}
 
 Json eval_results(const std::vector<DimensionResult>& results) {
   Json file = Json::object();
@@ -54,8 +57,11 @@ Json dimension_details(const DimensionResult& result) {
   Json videos = Json::array(), failed = Json::array();
   for (const ScoredVideo& video : result.videos) {
     if (video.score) {
-      videos.push_back(Json{{"video_path", video.path}, {"value", score_value_json(video.score->value)}, {"sum", video.score->sum},
-                            {"count", video.score->count}, {"frames", video.score->frames}});
+      videos.push_back(Json{{"video_path", video.path},
+                            {"value", score_value_json(video.score->value)},
+                            {"sum", video.score->sum},
+                            {"count", video.score->count},
+                            {"frames", video.score->frames}});
     } else if (!video.error.empty()) {
       failed.push_back(Json{{"video_path", video.path}, {"error", video.error}});
     }
@@ -66,11 +72,16 @@ Json dimension_details(const DimensionResult& result) {
                {"direction", metrics::to_string(dimension.direction)},
                {"value", optional_json(aggregate)},
                {"normalised", aggregate ? Json(metrics::normalised(dimension, *aggregate)) : Json()},
-               {"scale", {{"min", dimension.normalisation.min}, {"max", dimension.normalisation.max}, {"divisor", dimension.divisor},
-                          {"total_weight", total_weight(dimension)}}},
+               {"scale",
+                {{"min", dimension.normalisation.min},
+                 {"max", dimension.normalisation.max},
+                 {"divisor", dimension.divisor},
+                 {"total_weight", total_weight(dimension)}}},
                {"weights", std::move(weights)},
-               {"seconds_per_video", result.timed_videos > 0 ? Json(result.seconds / static_cast<double>(result.timed_videos)) : Json()},
-               {"cpu_seconds_per_video", result.timed_videos > 0 ? Json(result.cpu_seconds / static_cast<double>(result.timed_videos)) : Json()},
+               {"seconds_per_video",
+                result.timed_videos > 0 ? Json(result.seconds / static_cast<double>(result.timed_videos)) : Json()},
+               {"cpu_seconds_per_video",
+                result.timed_videos > 0 ? Json(result.cpu_seconds / static_cast<double>(result.timed_videos)) : Json()},
                {"videos", std::move(videos)},
                {"failed", std::move(failed)}};
   if (!result.not_measured.empty()) details["not_measured"] = result.not_measured;
@@ -84,16 +95,19 @@ metrics::Profile profile_of(const std::vector<DimensionResult>& results) {
 
 Json details_json(const VideoList& list, const std::vector<DimensionResult>& results) {
   Json dimensions = Json::object();
-  for (const DimensionResult& result : results) dimensions[std::string(result.dimension->name)] = dimension_details(result);
+  for (const DimensionResult& result : results)
+    dimensions[std::string(result.dimension->name)] = dimension_details(result);
   const metrics::Totals totals = totals_of(results);
   Json details{{"dimensions", std::move(dimensions)},
-              {"totals", {{"profile", metrics::to_string(profile_of(results))},
-                          {"quality_score", optional_json(totals.quality)},
-                          {"semantic_score", optional_json(totals.semantic)},
-                          {"total_score", optional_json(totals.total)}}},
-              {"missing_videos", list.missing.size()},
-              {"missing", list.missing}};
-  return Json::array({std::move(details)});  // VBench's scripts take every object among a folder's JSON files for scores
+               {"totals",
+                {{"profile", metrics::to_string(profile_of(results))},
+                 {"quality_score", optional_json(totals.quality)},
+                 {"semantic_score", optional_json(totals.semantic)},
+                 {"total_score", optional_json(totals.total)}}},
+               {"missing_videos", list.missing.size()},
+               {"missing", list.missing}};
+  return Json::array(
+      {std::move(details)});  // VBench's scripts take every object among a folder's JSON files for scores
 }
 
 }  // namespace

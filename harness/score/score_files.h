@@ -45,12 +45,14 @@ nlohmann::ordered_json score_value_json(const metrics::ScoreValue& value);
 nlohmann::ordered_json used_weights_json(const UsedWeights& file);
 
 /// <name>_full_info.json and <name>_eval_results.json with the keys, nesting, number types and layout of VBench's own
-/// files, and <name>_score_details.json: weights with hashes, version, profile, unit, direction, raw and normalised values,
-/// frames, failures, totals, what was not there. That is a list of one object: VBench's scripts take every object among the JSON files of a
-/// folder for scores. Dimensions without a scored video are not in the results. Returns the paths.
+/// files, and <name>_score_details.json: weights with hashes, version, profile, unit, direction, raw and normalised
+/// values, frames, failures, totals, what was not there. That is a list of one object: VBench's scripts take every
+/// object among the JSON files of a folder for scores. Dimensions without a scored video are not in the results.
+/// Returns the paths.
 /// @throws DataError when a file cannot be written.
 std::vector<std::filesystem::path> write_score_files(const std::filesystem::path& folder, const std::string& name,
-                                                     const VideoList& list, const std::vector<DimensionResult>& results);
+                                                     const VideoList& list,
+                                                     const std::vector<DimensionResult>& results);
 
 /// The aggregates by VBench's totals; those of the dimensions that were measured.
 metrics::Totals totals_of(const std::vector<DimensionResult>& results);

@@ -29,8 +29,11 @@ metrics::ScoreValue read_value(const Json& json) {
 Json to_json(const metrics::VideoScore& score) {
   Json extra = Json::object();
   for (const auto& [key, value] : score.extra) extra[key] = score_value_json(value);
-  return Json{{"value", score_value_json(score.value)}, {"sum", score.sum}, {"count", score.count},
-              {"frames", score.frames}, {"extra", extra}};
+  return Json{{"value", score_value_json(score.value)},
+              {"sum", score.sum},
+              {"count", score.count},
+              {"frames", score.frames},
+              {"extra", extra}};
 }
 
 metrics::VideoScore from_json(const Json& json) {
@@ -79,7 +82,8 @@ void ScoreJournal::read(const fs::path& file) {
     try {
       const Json json = Json::parse(line);
       const Json& score = json.at("score");
-      keep(json.at("key").get<std::string>(), {score.is_null() ? std::nullopt : std::optional(from_json(score)), json.value("error", std::string())});
+      keep(json.at("key").get<std::string>(),
+           {score.is_null() ? std::nullopt : std::optional(from_json(score)), json.value("error", std::string())});
     } catch (const Json::exception&) {  // a killed run's half line, or another program's
     }
   }
@@ -88,7 +92,8 @@ void ScoreJournal::read(const fs::path& file) {
 // A score counts before a failure: which of several files comes first is chance.
 void ScoreJournal::keep(const std::string& key, Entry entry) {
   const Entry* known = find(key);
-  if (known == nullptr || !known->error.empty() || entry.error.empty()) entries_.insert_or_assign(key, std::move(entry));
+  if (known == nullptr || !known->error.empty() || entry.error.empty())
+    entries_.insert_or_assign(key, std::move(entry));
 }
 
 const ScoreJournal::Entry* ScoreJournal::find(const std::string& key) const {
@@ -106,7 +111,8 @@ void ScoreJournal::add(const std::string& key, Entry entry) {
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
       throw MachineError(file_.string(), fmt::format("cannot be written: {}; what was scored before is kept, the same "
-                                                     "command goes on", std::strerror(errno)));
+                                                     "command goes on",
+                                                     std::strerror(errno)));
     }
     done += static_cast<std::size_t>(written);
   }

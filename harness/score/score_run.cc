@@ -37,7 +37,8 @@ std::string frames_folder(const std::string& video) {
   std::string folder = video.substr(0, video.size() - std::min<std::size_t>(video.size(), 4));
   const std::pair<std::string_view, std::string_view> changes[] = {{"videos", "frames"}, {" ", "_"}};
   for (const auto& [from, to] : changes) {
-    for (std::size_t at = 0; (at = folder.find(from, at)) != std::string::npos; at += to.size()) folder.replace(at, from.size(), to);
+    for (std::size_t at = 0; (at = folder.find(from, at)) != std::string::npos; at += to.size())
+      folder.replace(at, from.size(), to);
   }
   return folder;
 }
@@ -45,8 +46,8 @@ std::string frames_folder(const std::string& video) {
 /// One dimension of one call.
 class DimensionRun {
  public:
-  DimensionRun(const ScoreRunOptions& options, const Dimension& dimension, const ScorerWeights& weights, ScoreJournal& journal,
-               ScoreSummary& summary)
+  DimensionRun(const ScoreRunOptions& options, const Dimension& dimension, const ScorerWeights& weights,
+               ScoreJournal& journal, ScoreSummary& summary)
       : options_(options), dimension_(dimension), weights_(weights), journal_(journal), summary_(summary) {
     result_.dimension = &dimension;
     scorer_options_ = options.scorer;
@@ -82,7 +83,8 @@ class DimensionRun {
       }
     }
     if (!mine.empty()) score_items(items, mine);
-    for (const RefusedVideo& video : refused) fail(result_.videos.emplace_back(ScoredVideo{video.path, {}, {}}), video.why);
+    for (const RefusedVideo& video : refused)
+      fail(result_.videos.emplace_back(ScoredVideo{video.path, {}, {}}), video.why);
     return std::move(result_);
   }
 
@@ -113,18 +115,24 @@ class DimensionRun {
       result_.weights.push_back({std::string(name), file.source, file.sha256, file.official});
       const std::string_view expected = metrics::find_weight_file(name).sha256;
       if (file.official || expected.empty() || file.source.ends_with(".safetensors")) continue;
-      log_warn(fmt::format("[{}] is not the official file: its SHA-256 is {}, the official one begins with {}", file.source,
-                           file.sha256, expected));
+      log_warn(fmt::format("[{}] is not the official file: its SHA-256 is {}, the official one begins with {}",
+                           file.source, file.sha256, expected));
     }
   }
 
-  std::string path_of(const ScoreItem& item) const { return scorer_options_.read_frame ? frames_folder(item.path) : item.path; }
+  std::string path_of(const ScoreItem& item) const {
+    return scorer_options_.read_frame ? frames_folder(item.path) : item.path;
+  }
 
   // Everything that decides the score: the file as it is, what is asked of it, the network.
   std::string key_of(const ScoreItem& item) const {
-    nlohmann::json key{{"dimension", dimension_.name}, {"profile", metrics::to_string(dimension_.profile)}, {"version", dimension_.version},
-                       {"prompt", item.prompt}, {"auxiliary", item.auxiliary},
-                       {"imaging", scorer_options_.imaging_quality_preprocessing_mode}, {"read_frame", scorer_options_.read_frame}};
+    nlohmann::json key{{"dimension", dimension_.name},
+                       {"profile", metrics::to_string(dimension_.profile)},
+                       {"version", dimension_.version},
+                       {"prompt", item.prompt},
+                       {"auxiliary", item.auxiliary},
+                       {"imaging", scorer_options_.imaging_quality_preprocessing_mode},
+                       {"read_frame", scorer_options_.read_frame}};
     key.update(file_key(path_of(item)));
     for (const UsedWeights& file : result_.weights) key["weights"].push_back(file.sha256);
     return sha256_hex(key.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
@@ -170,11 +178,12 @@ class DimensionRun {
     try {
       const metrics::VideoInput input = loaded.get();
       if (input.frames.size(0) < dimension_.min_frames) {
-        throw DataError(input.path, fmt::format("has {} frames, {} needs at least {}", input.frames.size(0), dimension_.name,
-                                                dimension_.min_frames));
+        throw DataError(input.path, fmt::format("has {} frames, {} needs at least {}", input.frames.size(0),
+                                                dimension_.name, dimension_.min_frames));
       }
       entry.score = scorer.score(input);
-      if (entry.score && !std::isfinite(entry.score->sum)) throw DataError(input.path, "its score is not a finite number");
+      if (entry.score && !std::isfinite(entry.score->sum))
+        throw DataError(input.path, "its score is not a finite number");
     } catch (const std::exception&) {
       fail(video, what_happened(std::current_exception()));
       entry = {std::nullopt, video.error};
@@ -207,17 +216,21 @@ constexpr std::string_view kFiltered = "temporal_flickering";
 // What is to be scored: the folder's videos, those of temporal_flickering as the static filter leaves them.
 VideoList list_to_score(const ScoreRunOptions& options, const ScorerWeights& weights, ScoreJournal& journal) {
   const bool filters = !options.static_filter.empty() &&
-                       std::find(options.videos.dimensions.begin(), options.videos.dimensions.end(), kFiltered) != options.videos.dimensions.end();
+                       std::find(options.videos.dimensions.begin(), options.videos.dimensions.end(), kFiltered) !=
+                           options.videos.dimensions.end();
   if (!filters) return list_videos(options.videos);
   if (options.shard.count > 1) throw ConfigError("--static_filter", "is the work of one process: expected no --shard");
   VideoListOptions others = options.videos;
   std::erase(others.dimensions, kFiltered);
   VideoList list = others.dimensions.empty() ? VideoList() : list_videos(others);
-  const StaticFilterSummary filtered =
-      filter_static({.videos_path = options.videos.videos_path, .scope = options.static_filter, .full_json = options.videos.full_json,
-                     .result_path = options.output_path, .device = options.device}, weights, journal);
-  log_info(fmt::format("[static filter] {} static, {} moving, {} not readable: {}", filtered.kept, filtered.moving, filtered.failed,
-                       filtered.videos.string()));
+  const StaticFilterSummary filtered = filter_static({.videos_path = options.videos.videos_path,
+                                                      .scope = options.static_filter,
+                                                      .full_json = options.videos.full_json,
+                                                      .result_path = options.output_path,
+                                                      .device = options.device},
+                                                     weights, journal);
+  log_info(fmt::format("[static filter] {} static, {} moving, {} not readable: {}", filtered.kept, filtered.moving,
+                       filtered.failed, filtered.videos.string()));
   list.warnings.insert(list.warnings.end(), filtered.warnings.begin(), filtered.warnings.end());
   if (filtered.kept == 0) return list;
   VideoListOptions still = options.videos;
@@ -233,8 +246,10 @@ void warn_of_missing(const std::vector<std::string>& missing) {
   if (missing.empty()) return;
   constexpr std::size_t kShown = 3;
   const std::span first(missing.data(), std::min(missing.size(), kShown));
-  log_warn(fmt::format("[--videos_path] {} of the list are not there ({}{}; *_score_details.json names all): scores are means over those that are",
-                       missing.size(), fmt::join(first, ", "), missing.size() > kShown ? ", ..." : ""));
+  log_warn(
+      fmt::format("[--videos_path] {} of the list are not there ({}{}; *_score_details.json names all): scores are "
+                  "means over those that are",
+                  missing.size(), fmt::join(first, ", "), missing.size() > kShown ? ", ..." : ""));
 }
 
 std::optional<PresetVerdict> verdict_of(const std::string& name, const std::vector<DimensionResult>& results) {
@@ -243,7 +258,8 @@ std::optional<PresetVerdict> verdict_of(const std::string& name, const std::vect
   PresetVerdict verdict{.name = name, .mean_percent = 0.0, .floor_percent = preset.floor_percent};
   int64_t found = 0;
   for (const DimensionResult& result : results) {
-    const bool counts = preset.dimensions.empty() || std::find(preset.dimensions.begin(), preset.dimensions.end(), result.dimension->name) != preset.dimensions.end();
+    const bool counts = preset.dimensions.empty() || std::find(preset.dimensions.begin(), preset.dimensions.end(),
+                                                               result.dimension->name) != preset.dimensions.end();
     if (!counts) continue;
     const auto aggregate = result.aggregate();
     if (!aggregate) return std::nullopt;
@@ -260,11 +276,14 @@ void make_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (!fs::is_directory(folder)) {
-    throw ConfigError("--output_path", fmt::format("cannot make the folder '{}': {}", folder.string(), error.message()));
+    throw ConfigError("--output_path",
+                      fmt::format("cannot make the folder '{}': {}", folder.string(), error.message()));
   }
 }
 
-std::string journal_suffix(const Shard& shard) { return shard.count == 1 ? "" : fmt::format(".{}-of-{}", shard.index, shard.count); }
+std::string journal_suffix(const Shard& shard) {
+  return shard.count == 1 ? "" : fmt::format(".{}-of-{}", shard.index, shard.count);
+}
 
 ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& name, const fs::path& results);
 
@@ -272,11 +291,13 @@ ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& nam
 
 ScoreSummary score_videos(const ScoreRunOptions& options) {
   const std::string name = options.name.empty() ? default_name() : options.name;
-  if (name.find('/') != std::string::npos) throw ConfigError("--name", fmt::format("expected a file name's beginning, found '{}'", name));
+  if (name.find('/') != std::string::npos)
+    throw ConfigError("--name", fmt::format("expected a file name's beginning, found '{}'", name));
   if (!options.reference_path.empty() && !fs::exists(options.reference_path)) {
     throw ConfigError("--reference_path", fmt::format("no '{}'", options.reference_path));
   }
-  if (options.reference_path.empty() && !options.fidelity.empty()) throw ConfigError("--fidelity", "needs --reference_path");
+  if (options.reference_path.empty() && !options.fidelity.empty())
+    throw ConfigError("--fidelity", "needs --reference_path");
   engine::open_device(options.device);  // one that is not there is said once
   make_folder(options.output_path);
   ScoreSummary summary, second;
@@ -286,7 +307,8 @@ ScoreSummary score_videos(const ScoreRunOptions& options) {
     ScoreRunOptions reference = options;
     reference.videos.videos_path = options.reference_path;
     if (!options.static_filter.empty()) make_folder(reference.output_path /= "reference");  // its own filtered videos
-    second = score_folder(reference, name, options.output_path / "reference" / name);  // where VBench's scripts do not look
+    second =
+        score_folder(reference, name, options.output_path / "reference" / name);  // where VBench's scripts do not look
     summary.failed += second.failed;
     summary.left_to_others += second.left_to_others;
     summary.files.insert(summary.files.end(), second.files.begin(), second.files.end());

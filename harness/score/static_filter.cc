@@ -37,7 +37,8 @@ std::vector<std::string> mp4_files(const std::string& folder) {
     const std::string name = entry.path().filename().string();
     if (name.ends_with(".mp4") && !name.starts_with('.')) paths.push_back((fs::path(folder) / name).string());
   }
-  if (error) throw ConfigError("--videos_path", fmt::format("expected a folder, found '{}': {}", folder, error.message()));
+  if (error)
+    throw ConfigError("--videos_path", fmt::format("expected a folder, found '{}': {}", folder, error.message()));
   std::sort(paths.begin(), paths.end());
   return paths;
 }
@@ -51,13 +52,16 @@ std::vector<std::string> prompts_in(const StaticFilterOptions& options, const st
   if (options.scope == kFlickering) {
     for (const auto& entry : read_json_file(options.full_json)) {
       const auto dimensions = entry.at("dimension").get<std::vector<std::string>>();
-      if (std::find(dimensions.begin(), dimensions.end(), kFlickering) != dimensions.end()) add(entry.at("prompt_en").get<std::string>());
+      if (std::find(dimensions.begin(), dimensions.end(), kFlickering) != dimensions.end())
+        add(entry.at("prompt_en").get<std::string>());
     }
   } else if (options.scope == "all") {
     for (const std::string& path : paths) add(prompt_of_file(path));
   } else {
     if (!options.scope.ends_with(".json") || !fs::is_regular_file(options.scope)) {
-      throw ConfigError("--static_filter", fmt::format("expected temporal_flickering, all or a JSON file of file names, found '{}'", options.scope));
+      throw ConfigError(
+          "--static_filter",
+          fmt::format("expected temporal_flickering, all or a JSON file of file names, found '{}'", options.scope));
     }
     for (const auto& name : read_json_file(options.scope)) {
       if (!name.is_string()) throw ConfigError("--static_filter", "expected a JSON list of file names");
@@ -67,7 +71,8 @@ std::vector<std::string> prompts_in(const StaticFilterOptions& options, const st
   return prompts;
 }
 
-void copy_static(const fs::path& folder, const std::vector<std::string>& prompts, const std::map<std::string, PromptVideos>& found) {
+void copy_static(const fs::path& folder, const std::vector<std::string>& prompts,
+                 const std::map<std::string, PromptVideos>& found) {
   std::error_code error;
   fs::remove_all(folder, error);  // what an earlier call kept
   fs::create_directories(folder, error);
@@ -78,14 +83,16 @@ void copy_static(const fs::path& folder, const std::vector<std::string>& prompts
       const fs::path target = folder / fmt::format("{}-{}.mp4", prompt, i);
       fs::copy_file(paths[i], target, error);
       if (error) throw DataError(target.string(), "cannot be written: " + error.message());
-      fs::last_write_time(target, fs::last_write_time(paths[i], error), error);  // the same file to the journal of scores
+      fs::last_write_time(target, fs::last_write_time(paths[i], error),
+                          error);  // the same file to the journal of scores
     }
   }
 }
 
 }  // namespace
 
-StaticFilterSummary filter_static(const StaticFilterOptions& options, const std::function<bool(const std::string&)>& is_static) {
+StaticFilterSummary filter_static(const StaticFilterOptions& options,
+                                  const std::function<bool(const std::string&)>& is_static) {
   const std::vector<std::string> paths = mp4_files(options.videos_path);
   const std::vector<std::string> prompts = prompts_in(options, paths);
   const bool first_five = options.scope == kFlickering;
@@ -111,23 +118,29 @@ StaticFilterSummary filter_static(const StaticFilterOptions& options, const std:
     const std::vector<std::string>& kept = found.at(prompt).paths;
     map[prompt] = {{"static_count", kept.size()}, {"static_path", kept}};
     if (first_five && static_cast<int64_t>(kept.size()) < kEnough) {
-      summary.warnings.push_back(fmt::format("[static filter] {} of {} static videos of \"{}\"", kept.size(), kEnough, prompt));
+      summary.warnings.push_back(
+          fmt::format("[static filter] {} of {} static videos of \"{}\"", kept.size(), kEnough, prompt));
     }
   }
   summary.videos = options.result_path / "filtered_videos";
   copy_static(summary.videos, prompts, found);
-  write_file_atomically(options.result_path / kMapFile, map.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace));
+  write_file_atomically(options.result_path / kMapFile,
+                        map.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace));
   return summary;
 }
 
-StaticFilterSummary filter_static(const StaticFilterOptions& options, const metrics::ScorerWeights& weights, ScoreJournal& journal) {
+StaticFilterSummary filter_static(const StaticFilterOptions& options, const metrics::ScorerWeights& weights,
+                                  ScoreJournal& journal) {
   const std::string hash = weights.identify("raft_things").sha256;
   std::function<bool(const at::Tensor&)> is_static;  // loaded when the first video is not known yet
   const auto judge = [&](const std::string& path) {
     std::error_code error;
-    const nlohmann::json decides{{"static_filter", hash}, {"video", fs::absolute(path).lexically_normal().string()},
-                                 {"bytes", fs::file_size(path, error)}, {"changed", fs::last_write_time(path, error).time_since_epoch().count()}};
-    const std::string key = sha256_hex(decides.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
+    const nlohmann::json decides{{"static_filter", hash},
+                                 {"video", fs::absolute(path).lexically_normal().string()},
+                                 {"bytes", fs::file_size(path, error)},
+                                 {"changed", fs::last_write_time(path, error).time_since_epoch().count()}};
+    const std::string key =
+        sha256_hex(decides.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
     if (const auto* known = journal.find(key)) return std::get<bool>(known->score->value);
     if (!is_static) is_static = metrics::make_static_judge({weights, engine::open_device(options.device), {}});
     const metrics::FrameInput all{.conversion = engine::RgbConversion::kOpenCv};

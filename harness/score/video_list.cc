@@ -25,13 +25,15 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kVideosPerPrompt = 5;
 // VBench's, then further containers that FFmpeg reads.
-constexpr std::array<std::string_view, 9> kSuffixes{".mp4", ".gif", ".jpg", ".png", ".webm", ".mkv", ".mov", ".avi", ".m4v"};
+constexpr std::array<std::string_view, 9> kSuffixes{".mp4", ".gif", ".jpg", ".png", ".webm",
+                                                    ".mkv", ".mov", ".avi", ".m4v"};
 
 struct ModeName {
   std::string_view name;
   ScoreMode mode;
 };
-constexpr std::array kModes{ModeName{"custom_input", ScoreMode::kCustom}, ModeName{"vbench_category", ScoreMode::kCategory},
+constexpr std::array kModes{ModeName{"custom_input", ScoreMode::kCustom},
+                            ModeName{"vbench_category", ScoreMode::kCategory},
                             ModeName{"vbench_standard", ScoreMode::kStandard}};
 
 bool is_video(const fs::path& file) {
@@ -56,8 +58,10 @@ void refuse_auxiliary(const std::vector<std::string>& dimensions, metrics::Profi
     if (metrics::find_dimension(name, profile).needs_auxiliary) refused.push_back(name);
   }
   if (refused.empty()) return;
-  throw ConfigError("--dimension", fmt::format("{}: only for the prompts of VBench's suite (--mode vbench_standard), whose "
-                                               "list says what to look for", fmt::join(refused, ", ")));
+  throw ConfigError("--dimension",
+                    fmt::format("{}: only for the prompts of VBench's suite (--mode vbench_standard), whose "
+                                "list says what to look for",
+                                fmt::join(refused, ", ")));
 }
 
 Json entry_of(const std::string& prompt, const std::vector<std::string>& dimensions, std::vector<std::string> videos) {
@@ -112,9 +116,10 @@ void set_prompts(VideoList& list, const VideoListOptions& options) {
     named.push_back(std::move(entry));
   }
   if (named.empty()) {
-    throw ConfigError("--prompt_file", fmt::format("expected the names of videos in '{}', found none of the {} there, such as {}",
-                                                   options.videos_path, list.refused.size(),
-                                                   fs::path(list.refused.front().path).filename().string()));
+    throw ConfigError(
+        "--prompt_file",
+        fmt::format("expected the names of videos in '{}', found none of the {} there, such as {}", options.videos_path,
+                    list.refused.size(), fs::path(list.refused.front().path).filename().string()));
   }
   list.entries = std::move(named);
   for (const auto& [name, prompt] : prompts) list.missing.push_back(name);
@@ -123,7 +128,8 @@ void set_prompts(VideoList& list, const VideoListOptions& options) {
 VideoList list_custom(const VideoListOptions& options) {
   refuse_auxiliary(options.dimensions, options.profile);
   if (fs::is_regular_file(options.videos_path)) return list_one_file(options);
-  if (!options.prompt.empty()) throw ConfigError("--prompt", "expected a single video file as --videos_path, found a folder");
+  if (!options.prompt.empty())
+    throw ConfigError("--prompt", "expected a single video file as --videos_path, found a folder");
   VideoList list;
   for (const std::string& name : video_names(options.videos_path)) {
     list.entries.push_back(entry_of(prompt_of_file(name), options.dimensions, {join(options.videos_path, name)}));
@@ -138,7 +144,8 @@ fs::path category_file(const std::string& category) {
     if (fs::is_regular_file(candidate)) return candidate;
   }
   throw ConfigError("--category", fmt::format("expected a text file of prompts, or the name of one in {} (VBench's "
-                                              "repository has it), found '{}'", listed.parent_path().string(), category));
+                                              "repository has it), found '{}'",
+                                              listed.parent_path().string(), category));
 }
 
 VideoList list_category(const VideoListOptions& options) {
@@ -167,10 +174,13 @@ void check_full_info(const Json& listed, const fs::path& file) {
   const auto is_text = [](const Json& value) { return value.is_string(); };
   for (std::size_t i = 0; i < listed.size(); ++i) {
     const Json& entry = listed[i];
-    const bool right = entry.is_object() && entry.contains("prompt_en") && is_text(entry["prompt_en"]) && entry.contains("dimension") &&
-                       entry["dimension"].is_array() && std::all_of(entry["dimension"].begin(), entry["dimension"].end(), is_text);
+    const bool right = entry.is_object() && entry.contains("prompt_en") && is_text(entry["prompt_en"]) &&
+                       entry.contains("dimension") && entry["dimension"].is_array() &&
+                       std::all_of(entry["dimension"].begin(), entry["dimension"].end(), is_text);
     if (!right) {
-      throw DataError(file.string(), fmt::format("expected {{\"prompt_en\": text, \"dimension\": [names]}}, entry {} is another thing", i + 1));
+      throw DataError(
+          file.string(),
+          fmt::format("expected {{\"prompt_en\": text, \"dimension\": [names]}}, entry {} is another thing", i + 1));
     }
   }
 }
@@ -178,7 +188,8 @@ void check_full_info(const Json& listed, const fs::path& file) {
 VideoList list_standard(const VideoListOptions& options) {
   if (!fs::is_directory(options.videos_path)) {
     throw ConfigError("--videos_path", fmt::format("expected a folder of videos, found '{}' (a single file: --mode "
-                                                   "custom_input)", options.videos_path));
+                                                   "custom_input)",
+                                                   options.videos_path));
   }
   const std::vector<std::string> names = video_names(options.videos_path);
   std::vector<std::string> suffixes;  // in VBench the first file's alone counts
@@ -193,7 +204,8 @@ VideoList list_standard(const VideoListOptions& options) {
     return std::nullopt;
   };
   VideoList list;
-  Json listed = options.preset.empty() ? read_ordered(options.full_json) : preset_entries(find_vbench_preset(options.preset), options.full_json);
+  Json listed = options.preset.empty() ? read_ordered(options.full_json)
+                                       : preset_entries(find_vbench_preset(options.preset), options.full_json);
   check_full_info(listed, options.full_json);
   for (Json& entry : listed) {
     const auto wanted = entry.at("dimension").get<std::vector<std::string>>();
@@ -248,7 +260,8 @@ VideoList list_videos(const VideoListOptions& options) {
   if (!options.prompt.empty() && !options.prompt_file.empty()) {
     throw ConfigError("--prompt", "expected either --prompt or --prompt_file, found both");
   }
-  if (!options.preset.empty() && options.mode != ScoreMode::kStandard) throw ConfigError("--preset", "needs --mode vbench_standard");
+  if (!options.preset.empty() && options.mode != ScoreMode::kStandard)
+    throw ConfigError("--preset", "needs --mode vbench_standard");
   if (external && options.mode != ScoreMode::kCustom) throw ConfigError("--prompt", "needs --mode custom_input");
   for (const std::string& name : options.dimensions) metrics::find_dimension(name);
   if (!fs::exists(options.videos_path)) throw ConfigError("--videos_path", fmt::format("no '{}'", options.videos_path));

@@ -39,7 +39,8 @@ struct VideoList {
   std::vector<nlohmann::ordered_json> entries;  // {prompt_en, dimension, [auxiliary_info,] video_list}
   std::vector<std::string> warnings;
   std::vector<RefusedVideo> refused;  // a prompt file does not have them
-  std::vector<std::string> missing;   // what the list has and the folder has not: PROMPT-INDEX, a category's prompt, a prompt file's name
+  std::vector<std::string>
+      missing;   // what the list has and the folder has not: PROMPT-INDEX, a category's prompt, a prompt file's name
 
   VideoList();
   ~VideoList();
@@ -47,8 +48,9 @@ struct VideoList {
 };
 
 /// Folders are listed by name, so the order of results does not depend on the file system.
-/// @throws ConfigError when the options do not fit together, a dimension needs auxiliary values that custom and category
-/// videos do not have, a prompt file names none of the videos, or no video is found; DataError for unreadable files.
+/// @throws ConfigError when the options do not fit together, a dimension needs auxiliary values that custom and
+/// category videos do not have, a prompt file names none of the videos, or no video is found; DataError for unreadable
+/// files.
 VideoList list_videos(const VideoListOptions& options);
 
 /// The names of a folder's videos, sorted. @throws ConfigError when there is none.

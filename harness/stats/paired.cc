@@ -49,7 +49,8 @@ double beta_fraction(double a, double b, double x) {
 double incomplete_beta(double a, double b, double x) {
   if (x <= 0.0) return 0.0;
   if (x >= 1.0) return 1.0;
-  const double front = std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x));
+  const double front =
+      std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x));
   if (x < (a + 1.0) / (a + b + 2.0)) return front * beta_fraction(a, b, x) / a;
   return 1.0 - front * beta_fraction(b, a, 1.0 - x) / b;
 }
@@ -85,7 +86,8 @@ double welch_p(std::span<const double> a, std::span<const double> b) {
   const double vb = std::pow(standard_deviation(b), 2) / static_cast<double>(b.size());
   const double difference = mean(a) - mean(b);
   if (va + vb == 0.0) return difference == 0.0 ? 1.0 : 0.0;
-  const double degrees = std::pow(va + vb, 2) / (va * va / static_cast<double>(a.size() - 1) + vb * vb / static_cast<double>(b.size() - 1));
+  const double degrees = std::pow(va + vb, 2) /
+                         (va * va / static_cast<double>(a.size() - 1) + vb * vb / static_cast<double>(b.size() - 1));
   return two_sided(difference / std::sqrt(va + vb), degrees);
 }
 
@@ -105,7 +107,8 @@ double energy(std::span<const double> series, size_t split) {
   return m * n / (m + n) * (between - pair_distances(a, a) / (m * (m - 1)) - pair_distances(b, b) / (n * (n - 1)));
 }
 
-void split_series(std::span<const double> series, size_t offset, double p, double magnitude, std::vector<size_t>& found) {
+void split_series(std::span<const double> series, size_t offset, double p, double magnitude,
+                  std::vector<size_t>& found) {
   constexpr size_t kShortest = 4;
   if (series.size() < 2 * kShortest) return;
   size_t best = 0;
@@ -133,8 +136,8 @@ std::string_view to_string(Comparison comparison) {
 }
 
 std::string_view to_string(StopReason reason) {
-  constexpr std::string_view kNames[] = {"precision reached", "noise plateau", "rounds used up", "time used up",
-                                         "one run has decided", "too noisy for the rounds left"};
+  constexpr std::string_view kNames[] = {"precision reached", "noise plateau",       "rounds used up",
+                                         "time used up",      "one run has decided", "too noisy for the rounds left"};
   return kNames[static_cast<size_t>(reason)];
 }
 
@@ -175,7 +178,8 @@ std::optional<Interval> median_interval(std::span<const double> values, double c
   const double share = (wide - confidence) / (wide - narrow);
   const auto size = static_cast<double>(n), rank = static_cast<double>(k);
   const double weight = (size - rank) * share / (rank + (size - 2.0 * rank) * share);
-  return Interval{(1.0 - weight) * sorted[k - 1] + weight * sorted[k], (1.0 - weight) * sorted[n - k] + weight * sorted[n - k - 1]};
+  return Interval{(1.0 - weight) * sorted[k - 1] + weight * sorted[k],
+                  (1.0 - weight) * sorted[n - k] + weight * sorted[n - k - 1]};
 }
 
 std::optional<Interval> student_interval(std::span<const double> values, double confidence) {

@@ -118,7 +118,8 @@ std::optional<Interval> studentised_interval(std::span<const double> values, con
   if (pivots.empty()) return std::nullopt;
   std::sort(pivots.begin(), pivots.end());
   const double tail = (1.0 - options.confidence) / 2.0;
-  return Interval{center - quantile_of_sorted(pivots, 1.0 - tail) * error, center - quantile_of_sorted(pivots, tail) * error};
+  return Interval{center - quantile_of_sorted(pivots, 1.0 - tail) * error,
+                  center - quantile_of_sorted(pivots, tail) * error};
 }
 
 SpeedRatio speed_ratio(std::span<const double> reference_s, std::span<const double> candidate_s, uint64_t seed) {

@@ -36,8 +36,8 @@ struct BootstrapOptions {
   uint64_t seed = 0;
 };
 
-/// Studentised (bootstrap-t) interval of the mean. Percentile intervals cover only 80-90 % of the time at 5 to 10 values;
-/// this one about 95 %. Empty for fewer than kMinPairs values. Deterministic by seed.
+/// Studentised (bootstrap-t) interval of the mean. Percentile intervals cover only 80-90 % of the time at 5 to 10
+/// values; this one about 95 %. Empty for fewer than kMinPairs values. Deterministic by seed.
 std::optional<Interval> studentised_interval(std::span<const double> values, const BootstrapOptions& options);
 
 /// How many times faster `candidate` is than `reference`, over paired items (same prompt and seed), in seconds.

@@ -15,8 +15,8 @@ namespace {
 
 using nlohmann::json;
 
-// A recursive-descent evaluator: each function reads one level of precedence. Both sides of and/or are evaluated, so that
-// a mistyped name is an error wherever it stands.
+// A recursive-descent evaluator: each function reads one level of precedence. Both sides of and/or are evaluated, so
+// that a mistyped name is an error wherever it stands.
 class Evaluator {
  public:
   Evaluator(std::string_view text, const std::map<std::string, json>& names, std::string_view where)
@@ -131,7 +131,8 @@ class Evaluator {
 
   json arithmetic(const json& left, const json& right, char operation) const {
     if (left.is_null() || right.is_null()) return nullptr;
-    if (!left.is_number() || !right.is_number()) fail(fmt::format("{} and {} are not numbers", left.dump(), right.dump()));
+    if (!left.is_number() || !right.is_number())
+      fail(fmt::format("{} and {} are not numbers", left.dump(), right.dump()));
     const double a = left.get<double>(), b = right.get<double>();
     if (operation == '/' && b == 0.0) fail("division by zero");
     const double value = operation == '+' ? a + b : operation == '-' ? a - b : operation == '*' ? a * b : a / b;
@@ -175,7 +176,8 @@ class Evaluator {
 
   json named() {
     size_t end = at_;
-    while (end < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[end])) != 0 || text_[end] == '_')) ++end;
+    while (end < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[end])) != 0 || text_[end] == '_'))
+      ++end;
     const std::string name(text_.substr(at_, end - at_));
     if (name.empty()) fail("expected a value");
     const auto found = names_.find(name);

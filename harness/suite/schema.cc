@@ -48,7 +48,8 @@ void check_schema(const nlohmann::json& suite, std::string_view where) {
   if (!results.popError(error)) throw ConfigError(where, "does not follow suite.schema.json");
   const std::string pointer = pointer_of(error);
   if (error.description.ends_with('.')) error.description.pop_back();
-  throw ConfigError(std::string(where) + "#" + pointer, error.description + found_at(suite, pointer) + variant_at(suite, pointer));
+  throw ConfigError(std::string(where) + "#" + pointer,
+                    error.description + found_at(suite, pointer) + variant_at(suite, pointer));
 }
 
 }  // namespace vorta::harness

@@ -123,7 +123,8 @@ std::vector<std::string> use_random_weights(nlohmann::json& suite) {
 
 void apply_override(nlohmann::json& suite, std::string_view assignment) {
   if (assignment.size() > kLongestAssignment) {
-    throw ConfigError("--set", fmt::format("expected at most {} bytes, found {}", kLongestAssignment, assignment.size()));
+    throw ConfigError("--set",
+                      fmt::format("expected at most {} bytes, found {}", kLongestAssignment, assignment.size()));
   }
   if (!is_utf8(assignment)) throw ConfigError("--set", "expected UTF-8 text, found bytes that are not UTF-8");
   const size_t equals = assignment.find('=');
@@ -132,9 +133,9 @@ void apply_override(nlohmann::json& suite, std::string_view assignment) {
   }
   if (!suite.is_object()) throw ConfigError("--set", "the suite is not a JSON object");
   std::vector<std::string> path = split(assignment.substr(0, equals), '.');
-  static const std::vector<std::string> kBaseKeys{"frames",     "height",  "width", "steps", "guidance",
-                                                  "flow_shift", "sampler", "dtype", "device", "fps",
-                                                  "timed_steps", "offload", "quantization", "true_guidance", "cuda_graphs"};
+  static const std::vector<std::string> kBaseKeys{
+      "frames", "height", "width",       "steps",   "guidance",     "flow_shift",    "sampler",    "dtype",
+      "device", "fps",    "timed_steps", "offload", "quantization", "true_guidance", "cuda_graphs"};
   if (std::find(kBaseKeys.begin(), kBaseKeys.end(), path.front()) != kBaseKeys.end()) path.insert(path.begin(), "base");
   nlohmann::json* node = &suite;
   for (const std::string& key : path) node = &child(*node, key, assignment);

@@ -83,8 +83,9 @@ std::array<double, 3> read_fractions(ObjectReader& reader, const json& list) {
 
 std::array<int64_t, 3> read_window(ObjectReader& reader, const json& list) {
   std::array<int64_t, 3> window{};
-  const bool three = list.is_array() && list.size() == window.size() &&
-                     std::all_of(list.begin(), list.end(), [](const json& size) { return size.is_number_unsigned() && size > 0; });
+  const bool three =
+      list.is_array() && list.size() == window.size() &&
+      std::all_of(list.begin(), list.end(), [](const json& size) { return size.is_number_unsigned() && size > 0; });
   if (!three) reader.fail("window", "expected three whole numbers above 0: tiles along frames, height and width");
   std::copy(list.begin(), list.end(), window.begin());
   return window;
@@ -98,7 +99,8 @@ AttentionChoice read_attention(const json& object, const std::string& where) {
     if (choice.name == "vorta") {
       choice.tau = optional_number(fields, "tau");
       choice.route_table = fields.string("route_table", "");
-      if (const json* shares = fields.value("route_fractions")) choice.route_fractions = read_fractions(fields, *shares);
+      if (const json* shares = fields.value("route_fractions"))
+        choice.route_fractions = read_fractions(fields, *shares);
       if (choice.route_fractions && !choice.route_table.empty()) {
         fields.fail("route_table", "expected either a table of routes or fractions");
       }
@@ -107,7 +109,8 @@ AttentionChoice read_attention(const json& object, const std::string& where) {
     if (choice.name == "sliding" || choice.name == "vorta") {
       if (const json* window = fields.value("window")) choice.window = read_window(fields, *window);
     }
-    if (choice.name == "coreset" || choice.name == "vorta") choice.reduction_rate = optional_number(fields, "reduction_rate");
+    if (choice.name == "coreset" || choice.name == "vorta")
+      choice.reduction_rate = optional_number(fields, "reduction_rate");
     fields.finish();
   }
   reader.finish();
@@ -128,7 +131,8 @@ StudentChoice read_student(ObjectReader& reader) {
   choice.recipe = reader.string("recipe", "");
   if (const json* files = optional_array(reader, "loras")) {
     for (const json& file : *files) {
-      if (!file.is_string()) reader.fail("loras", fmt::format("expected \"FILE\" or \"FILE:SCALE\", found {}", file.dump()));
+      if (!file.is_string())
+        reader.fail("loras", fmt::format("expected \"FILE\" or \"FILE:SCALE\", found {}", file.dump()));
       choice.loras.push_back(file.get<std::string>());
     }
   }
@@ -148,8 +152,13 @@ std::vector<uint64_t> read_seeds(ObjectReader& reader) {
 
 Variant read_variant(const json& object, const std::string& where, const GenerationConfig& base) {
   ObjectReader reader(object, where);
-  Variant variant{.name = reader.string("name"), .description = reader.string("description", ""), .model = reader.string("model", ""),
-                  .attention = {}, .cache = {}, .student = {}, .config = base};
+  Variant variant{.name = reader.string("name"),
+                  .description = reader.string("description", ""),
+                  .model = reader.string("model", ""),
+                  .attention = {},
+                  .cache = {},
+                  .student = {},
+                  .config = base};
   variant.attention =
       read_attention(required(reader, "attention", json::value_t::object, "an object"), reader.pointer("attention"));
   if (const json* cache = reader.value("cache")) variant.cache = read_cache(*cache, reader.pointer("cache"));
@@ -182,8 +191,8 @@ Prompt read_prompt(const json& object, const std::string& where, size_t index) {
   return prompt;
 }
 
-// A list, the name of a file beside the suite whose "prompts" is such a list, or {"vbench": PRESET}. The list replaces the name
-// in `suite`.
+// A list, the name of a file beside the suite whose "prompts" is such a list, or {"vbench": PRESET}. The list replaces
+// the name in `suite`.
 void inline_prompts(json& suite, const fs::path& source) {
   const auto found = suite.find("prompts");
   if (found == suite.end()) return;
@@ -307,7 +316,9 @@ SuiteSpec read_suite(const json& suite, const std::string& where, size_t named) 
 
 // What a run without finished videos cannot say: its suite must not ask for it.
 void check_latency_alone(const SuiteSpec& spec, const std::string& where) {
-  const auto fail = [&](const std::string& pointer, const std::string& message) { throw ConfigError(where + pointer, message); };
+  const auto fail = [&](const std::string& pointer, const std::string& message) {
+    throw ConfigError(where + pointer, message);
+  };
   const bool random = spec.weights == "random", latents = spec.output == "latents";
   const char* why = random ? "random weights say nothing about quality" : "latents are not scored";
   if ((random || latents) && !spec.metrics.empty()) fail("/metrics/0", fmt::format("expected no metrics: {}", why));
@@ -322,7 +333,8 @@ void check_latency_alone(const SuiteSpec& spec, const std::string& where) {
     const std::string name = fmt::format("variant \"{}\"", variant.name);
     if (!latents) fail("/output", fmt::format("expected \"latents\": the first steps of {} make no video", name));
     if (variant.cache.name != "none") {
-      fail(fmt::format("/variants/{}/cache", i), "expected no cache with timed_steps: the first steps say nothing about one");
+      fail(fmt::format("/variants/{}/cache", i),
+           "expected no cache with timed_steps: the first steps say nothing about one");
     }
     if (variant.config.steps > 0 && variant.config.timed_steps > variant.config.steps) {
       fail("/base/timed_steps", fmt::format("expected at most the {} steps of {}, found {}", variant.config.steps, name,
@@ -351,11 +363,13 @@ void check_names(const SuiteSpec& spec, const std::string& where) {
     const Variant& variant = spec.variants[i];
     for (const uint64_t seed : variant.seeds) {
       if (std::find(spec.seeds.begin(), spec.seeds.end(), seed) != spec.seeds.end()) continue;
-      throw ConfigError(fmt::format("{}/variants/{}/seeds", where, i), fmt::format("{} is none of the suite's seeds", seed));
+      throw ConfigError(fmt::format("{}/variants/{}/seeds", where, i),
+                        fmt::format("{} is none of the suite's seeds", seed));
     }
     if (variant.name != spec.reference || (variant.prompts == 0 && variant.seeds.empty())) continue;
-    throw ConfigError(fmt::format("{}/variants/{}/{}", where, i, variant.prompts > 0 ? "prompts" : "seeds"),
-                      fmt::format("the reference \"{}\" is compared with everywhere: it needs all prompts and seeds", variant.name));
+    throw ConfigError(
+        fmt::format("{}/variants/{}/{}", where, i, variant.prompts > 0 ? "prompts" : "seeds"),
+        fmt::format("the reference \"{}\" is compared with everywhere: it needs all prompts and seeds", variant.name));
   }
   if (!variants.contains(spec.reference)) {
     throw ConfigError(where + "/reference",
@@ -393,7 +407,9 @@ SuiteSpec load_suite(std::string_view name_or_file, const std::vector<std::strin
   json suite = read_json_file(source);
   for (const std::string& assignment : overrides) {
     if (assignment != kRandomWeights) apply_override(suite, assignment);
-    else for (const std::string& key : use_random_weights(suite)) log_info(fmt::format("random weights: the claim \"{}\" is left out", key));
+    else
+      for (const std::string& key : use_random_weights(suite))
+        log_info(fmt::format("random weights: the claim \"{}\" is left out", key));
   }
   const std::string where = source.string() + "#";
   if (suite.is_object()) inline_prompts(suite, source);

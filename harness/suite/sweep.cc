@@ -39,8 +39,10 @@ class Sweep {
     name_ = reader.string("name", "");
     if (const json* defaults = reader.value("defaults")) read_defaults(*defaults, reader.pointer("defaults"));
     const json* axes = reader.value("axes");
-    if (axes == nullptr || !axes->is_object() || axes->empty()) reader.fail("axes", "expected an object with at least one axis");
-    for (const auto& [name, value] : axes->items()) axes_.push_back(read_axis(name, value, reader.pointer("axes") + "/" + name));
+    if (axes == nullptr || !axes->is_object() || axes->empty())
+      reader.fail("axes", "expected an object with at least one axis");
+    for (const auto& [name, value] : axes->items())
+      axes_.push_back(read_axis(name, value, reader.pointer("axes") + "/" + name));
     if (const json* zips = reader.value("zip")) read_zips(*zips, reader.pointer("zip"));
     if (const json* conditions = reader.value("where")) read_conditions(*conditions, reader.pointer("where"));
     reader.finish();
@@ -73,7 +75,8 @@ class Sweep {
  private:
   void read_defaults(const json& defaults, const std::string& where) {
     if (!defaults.is_object()) throw ConfigError(where, "expected an object of axes and values");
-    for (const auto& [name, value] : defaults.items()) defaults_.push_back(read_axis(name, json::array({value}), where + "/" + name));
+    for (const auto& [name, value] : defaults.items())
+      defaults_.push_back(read_axis(name, json::array({value}), where + "/" + name));
   }
 
   size_t index_of(const std::string& name, const std::string& where) const {
@@ -90,11 +93,13 @@ class Sweep {
     for (const json& zip : zips) {
       if (!zip.is_array() || zip.size() < 2) throw ConfigError(where, "expected lists of two axes or more");
       std::vector<size_t> group;
-      for (const json& name : zip) group.push_back(index_of(name.is_string() ? name.get<std::string>() : name.dump(), where));
+      for (const json& name : zip)
+        group.push_back(index_of(name.is_string() ? name.get<std::string>() : name.dump(), where));
       for (const size_t axis : group) {
         if (axes_[axis].values.size() != axes_[group.front()].values.size()) {
-          throw ConfigError(where, fmt::format("{} has {} values, {} has {}; axes of a zip go together", axes_[group.front()].name,
-                                               axes_[group.front()].values.size(), axes_[axis].name, axes_[axis].values.size()));
+          throw ConfigError(
+              where, fmt::format("{} has {} values, {} has {}; axes of a zip go together", axes_[group.front()].name,
+                                 axes_[group.front()].values.size(), axes_[axis].name, axes_[axis].values.size()));
         }
       }
       groups_.push_back(std::move(group));
@@ -119,7 +124,8 @@ class Sweep {
         if (std::find(zip.begin(), zip.end(), axis) != zip.end()) group = zip;
       }
       for (const size_t member : group) {
-        if (!taken.insert(member).second) throw ConfigError(where_ + "/zip", fmt::format("\"{}\" is in two zips", axes_[member].name));
+        if (!taken.insert(member).second)
+          throw ConfigError(where_ + "/zip", fmt::format("\"{}\" is in two zips", axes_[member].name));
       }
       groups.push_back(std::move(group));
     }
@@ -132,7 +138,8 @@ class Sweep {
           for (const size_t axis : group) next.back()[axis] = &axes_[axis].values[i];
         }
       }
-      if (next.size() > 64 * kMostVariants) throw ConfigError(where_ + "/axes", fmt::format("more than {} combinations", 64 * kMostVariants));
+      if (next.size() > 64 * kMostVariants)
+        throw ConfigError(where_ + "/axes", fmt::format("more than {} combinations", 64 * kMostVariants));
       all = std::move(next);
     }
     return all;
@@ -175,34 +182,42 @@ class Sweep {
   void check_pattern() const {
     for (size_t open = name_.find('{'); open != std::string::npos; open = name_.find('{', open + 1)) {
       const size_t close = name_.find('}', open);
-      const std::string mark = name_.substr(open + 1, close == std::string::npos ? std::string::npos : close - open - 1);
+      const std::string mark =
+          name_.substr(open + 1, close == std::string::npos ? std::string::npos : close - open - 1);
       std::vector<std::string> known;
       for (const std::vector<Axis>* axes : {&axes_, &defaults_}) {
         for (const Axis& axis : *axes) {
           if (axis.type != AxisType::kSeed) known.push_back(axis.name);
         }
       }
-      if (close == std::string::npos) throw ConfigError(where_ + "/name", fmt::format("\"{}\": expected }} after {{{}", name_, mark));
+      if (close == std::string::npos)
+        throw ConfigError(where_ + "/name", fmt::format("\"{}\": expected }} after {{{}", name_, mark));
       if (std::find(known.begin(), known.end(), mark) != known.end()) continue;
-      throw ConfigError(where_ + "/name", fmt::format("\"{}\": {}", name_, unknown_name_message("axis", mark, std::move(known))));
+      throw ConfigError(where_ + "/name",
+                        fmt::format("\"{}\": {}", name_, unknown_name_message("axis", mark, std::move(known))));
     }
   }
 
   std::string words_for(const Choice& choice) const {
     std::string words;
     for (size_t i = 0; i < axes_.size(); ++i) {
-      words += fmt::format("{}{} {}", words.empty() ? "" : ", ", axes_[i].name, choice[i]->is_string() ? choice[i]->get<std::string>() : choice[i]->dump());
+      words += fmt::format("{}{} {}", words.empty() ? "" : ", ", axes_[i].name,
+                           choice[i]->is_string() ? choice[i]->get<std::string>() : choice[i]->dump());
     }
     return words;
   }
 
   std::string pattern() const { return name_.empty() ? "the values strung together" : fmt::format("\"{}\"", name_); }
 
-  void require_new_name(std::map<std::string, std::string>& names, const std::string& name, const Choice& choice) const {
+  void require_new_name(std::map<std::string, std::string>& names, const std::string& name,
+                        const Choice& choice) const {
     const auto [same, is_new] = names.try_emplace(name, words_for(choice));
     if (is_new) return;
-    throw ConfigError(where_ + "/name", fmt::format("{} name two variants \"{}\": {}; and {}. Expected a pattern with every axis that tells them "
-                                                    "apart, and a \"label\" for methods of one name", pattern(), name, same->second, words_for(choice)));
+    throw ConfigError(
+        where_ + "/name",
+        fmt::format("{} name two variants \"{}\": {}; and {}. Expected a pattern with every axis that tells them "
+                    "apart, and a \"label\" for methods of one name",
+                    pattern(), name, same->second, words_for(choice)));
   }
 
   // "{axis}" is replaced by the axis' value; without a pattern all values are strung together.
@@ -210,20 +225,27 @@ class Sweep {
     std::string name = name_;
     const auto replace_mark = [&name](const Axis& axis, const std::string& text) {
       const std::string mark = "{" + axis.name + "}";
-      for (size_t at = name.find(mark); at != std::string::npos; at = name.find(mark, at + text.size())) name.replace(at, mark.size(), text);
+      for (size_t at = name.find(mark); at != std::string::npos; at = name.find(mark, at + text.size()))
+        name.replace(at, mark.size(), text);
     };
     for (size_t i = 0; i < axes_.size(); ++i) {
       if (axes_[i].type == AxisType::kSeed) continue;
       const std::string text = label(axes_[i], *choice[i]);
-      if (name_.empty() && !text.empty()) name += (name.empty() ? "" : "-") + (speaks_for_itself(axes_[i].type) ? text : axes_[i].name + text);
+      if (name_.empty() && !text.empty())
+        name += (name.empty() ? "" : "-") + (speaks_for_itself(axes_[i].type) ? text : axes_[i].name + text);
       replace_mark(axes_[i], text);
     }
     for (const Axis& axis : defaults_) replace_mark(axis, label(axis, axis.values.front()));
     const bool begins = !name.empty() && std::isalnum(static_cast<unsigned char>(name.front())) != 0;
-    const auto is_plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-'; };
+    const auto is_plain = [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+    };
     if (begins && name.size() <= kLongestName && std::all_of(name.begin(), name.end(), is_plain)) return name;
-    throw ConfigError(where_ + "/name", fmt::format("{} give \"{}\" for {}: expected a letter or digit, then letters, digits, dots, dashes and "
-                                                    "underscores, {} characters at most", pattern(), name, words_for(choice), kLongestName));
+    throw ConfigError(
+        where_ + "/name",
+        fmt::format("{} give \"{}\" for {}: expected a letter or digit, then letters, digits, dots, dashes and "
+                    "underscores, {} characters at most",
+                    pattern(), name, words_for(choice), kLongestName));
   }
 
   std::string where_;
@@ -235,8 +257,12 @@ class Sweep {
 };
 
 void require_free_name(const json& variants, const std::string& name, const std::string& place) {
-  const bool taken = std::any_of(variants.begin(), variants.end(), [&](const json& other) { return other.is_object() && other.value("name", json()) == name; });
-  if (taken) throw ConfigError(place + "/name", fmt::format("gives \"{}\", which a variant of \"variants\" has; expected another name", name));
+  const bool taken = std::any_of(variants.begin(), variants.end(), [&](const json& other) {
+    return other.is_object() && other.value("name", json()) == name;
+  });
+  if (taken)
+    throw ConfigError(place + "/name",
+                      fmt::format("gives \"{}\", which a variant of \"variants\" has; expected another name", name));
 }
 
 // The suite's seeds and those of the sweep are the suite's; a variant that runs with all of them says none.
@@ -261,7 +287,8 @@ void expand_sweep(json& suite, std::string_view where) {
   const std::string place = std::string(where) + "/sweep";
   if (!found->is_object()) throw ConfigError(place, fmt::format("expected an object, found {}", found->type_name()));
   std::vector<json> variants = Sweep(*found, place).variants();
-  if (variants.size() > kMostVariants) throw ConfigError(place, fmt::format("{} variants; at most {}", variants.size(), kMostVariants));
+  if (variants.size() > kMostVariants)
+    throw ConfigError(place, fmt::format("{} variants; at most {}", variants.size(), kMostVariants));
   merge_seeds(suite, variants);
   json& all = suite.emplace("variants", json::array()).first.value();
   for (const json& variant : variants) require_free_name(all, variant["name"], place);

@@ -98,14 +98,15 @@ std::vector<int64_t> sizes_of(const json& value) {
 bool are_sizes(const json& value, size_t count, const Axis& axis) {
   const std::vector<int64_t> sizes = sizes_of(value);
   return sizes.size() == count && std::all_of(sizes.begin(), sizes.end(), [&](int64_t size) {
-    return static_cast<double>(size) >= axis.least && static_cast<double>(size) <= axis.most;
-  });
+           return static_cast<double>(size) >= axis.least && static_cast<double>(size) <= axis.most;
+         });
 }
 
 bool is_choice(const json& value, std::string_view choices) {
   if (!value.is_string() || value.get_ref<const std::string&>().empty()) return false;
   if (value.get_ref<const std::string&>().find(' ') != std::string::npos) return false;
-  return fmt::format(" {} ", choices).find(fmt::format(" {} ", value.get_ref<const std::string&>())) != std::string::npos;
+  return fmt::format(" {} ", choices).find(fmt::format(" {} ", value.get_ref<const std::string&>())) !=
+         std::string::npos;
 }
 
 bool is_student(const json& value) {
@@ -130,7 +131,8 @@ bool fits(const json& value, const Axis& axis) {
     case AxisType::kSeed: return value.is_number_integer() && within();
     case AxisType::kSize: return value.is_string() && are_sizes(value, 2, axis);
     case AxisType::kWindow: return are_sizes(value, 3, axis);
-    case AxisType::kMethod: return value.is_string() || (value.is_object() && value.contains("name") && value["name"].is_string());
+    case AxisType::kMethod:
+      return value.is_string() || (value.is_object() && value.contains("name") && value["name"].is_string());
     case AxisType::kStudent: return is_student(value);
     case AxisType::kAny: break;
   }
@@ -211,13 +213,15 @@ Axis read_axis(const std::string& name, const json& value, const std::string& wh
     reader.finish();
     if (values == nullptr) reader.fail("values", "is missing; expected a list, or from, to and count");
   }
-  if (axis.path.empty()) throw ConfigError(where, unknown_name_message("axis", name, known) + "; one of your own needs a \"path\"");
+  if (axis.path.empty())
+    throw ConfigError(where, unknown_name_message("axis", name, known) + "; one of your own needs a \"path\"");
   if (values->is_object()) axis.values = range(*values, where);
   else if (values->is_array()) axis.values.assign(values->begin(), values->end());
   if (axis.values.empty()) throw ConfigError(where, "expected a list with values, or from, to and count");
   for (size_t i = 0; i < axis.values.size(); ++i) {
     if (fits(axis.values[i], axis)) continue;
-    throw ConfigError(fmt::format("{}/{}", where, i), fmt::format("expected {}, found {}", words_of(axis), axis.values[i].dump()));
+    throw ConfigError(fmt::format("{}/{}", where, i),
+                      fmt::format("expected {}, found {}", words_of(axis), axis.values[i].dump()));
   }
   return axis;
 }

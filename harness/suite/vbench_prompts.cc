@@ -24,24 +24,28 @@ using Ordered = nlohmann::ordered_json;
 
 constexpr std::array<std::string_view, 1> kFlickeringAlone{"temporal_flickering"};
 constexpr std::array<std::string_view, 6> kMlperf{"subject_consistency", "background_consistency", "motion_smoothness",
-                                                  "dynamic_degree", "appearance_style", "scene"};
+                                                  "dynamic_degree",      "appearance_style",       "scene"};
 constexpr int64_t kMiniPrompts = 12;
 
 constexpr std::array kPresets{
-    VbenchPreset{.name = "mlperf-wan22", .description = "248 prompts and six dimensions of MLPerf's text-to-video benchmark, with its floor",
-                 .dimensions = kMlperf, .floor_percent = 69.7752},
-    VbenchPreset{.name = "vbench-flickering", .description = "the 75 prompts of temporal_flickering, to be sampled 25 times and filtered",
+    VbenchPreset{.name = "mlperf-wan22",
+                 .description = "248 prompts and six dimensions of MLPerf's text-to-video benchmark, with its floor",
+                 .dimensions = kMlperf,
+                 .floor_percent = 69.7752},
+    VbenchPreset{.name = "vbench-flickering",
+                 .description = "the 75 prompts of temporal_flickering, to be sampled 25 times and filtered",
                  .dimensions = kFlickeringAlone},
     VbenchPreset{.name = "vbench-full", .description = "all 946 entries, all sixteen dimensions"},
-    VbenchPreset{.name = "vbench-mini", .description = "12 prompts of each of the eleven groups, all sixteen dimensions",
+    VbenchPreset{.name = "vbench-mini",
+                 .description = "12 prompts of each of the eleven groups, all sixteen dimensions",
                  .prompts_a_group = kMiniPrompts},
 };
 
 bool serves(const Ordered& entry, const VbenchPreset& preset) {
   const auto served = entry.at("dimension").get<std::vector<std::string>>();
   return preset.dimensions.empty() || std::any_of(served.begin(), served.end(), [&](const std::string& name) {
-    return std::find(preset.dimensions.begin(), preset.dimensions.end(), name) != preset.dimensions.end();
-  });
+           return std::find(preset.dimensions.begin(), preset.dimensions.end(), name) != preset.dimensions.end();
+         });
 }
 
 // What makes prompts of one group alike: the colour, the style, the relation. Objects are all different and make none.
@@ -82,14 +86,15 @@ Ordered read_full_info(const fs::path& asked) {
   const fs::path file = asked.empty() ? fs::path(VORTA_VBENCH_FULL_INFO) : asked;
   std::error_code ignored;
   if (!fs::is_regular_file(file, ignored)) {
-    throw ConfigError("vbench", fmt::format("VBench's prompt list is missing: {} (cmake/requirements-vbench.txt)", file.string()));
+    throw ConfigError(
+        "vbench", fmt::format("VBench's prompt list is missing: {} (cmake/requirements-vbench.txt)", file.string()));
   }
   read_json_file(file);  // strict: duplicate keys, nesting and size
   Ordered list = Ordered::parse(read_file(file));
   const bool sound = list.is_array() && std::all_of(list.begin(), list.end(), [](const Ordered& entry) {
-    return entry.is_object() && entry.contains("prompt_en") && entry.at("prompt_en").is_string() && entry.contains("dimension") &&
-           entry.at("dimension").is_array();
-  });
+                       return entry.is_object() && entry.contains("prompt_en") && entry.at("prompt_en").is_string() &&
+                              entry.contains("dimension") && entry.at("dimension").is_array();
+                     });
   if (!sound) throw DataError(file.string(), "expected a list of {\"prompt_en\", \"dimension\", ...}");
   return list;
 }
@@ -124,8 +129,11 @@ nlohmann::json preset_prompts(const VbenchPreset& preset, const fs::path& full_j
     const std::string text = entry.at("prompt_en").get<std::string>();
     const auto [place, is_new] = places.emplace(text, prompts.size());
     if (!is_new) continue;
-    const std::string dimensions = fmt::format("{}", fmt::join(entry.at("dimension").get<std::vector<std::string>>(), " "));
-    prompts.push_back({{"id", fmt::format("vb{:03}", prompts.size())}, {"text", text}, {"tags", {{std::string(kVbenchTag), dimensions}}}});
+    const std::string dimensions =
+        fmt::format("{}", fmt::join(entry.at("dimension").get<std::vector<std::string>>(), " "));
+    prompts.push_back({{"id", fmt::format("vb{:03}", prompts.size())},
+                       {"text", text},
+                       {"tags", {{std::string(kVbenchTag), dimensions}}}});
   }
   return prompts;
 }

@@ -80,9 +80,8 @@ void measure(benchmark::State& state, bool supported, float (*loop)(), double fl
 #pragma omp parallel
     benchmark::DoNotOptimize(loop());
   }
-  state.counters["useful_GFLOPS"] =
-      benchmark::Counter(1e-9 * flops_per_step * kRepeats * omp_get_max_threads(),
-                         benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["useful_GFLOPS"] = benchmark::Counter(1e-9 * flops_per_step * kRepeats * omp_get_max_threads(),
+                                                       benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void ceiling_bfloat16(benchmark::State& state) {

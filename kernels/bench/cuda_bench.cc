@@ -106,14 +106,20 @@ std::vector<int32_t> shuffled_rows(int64_t count) {
 
 struct NormTensors {
   explicit NormTensors(const TokenNormsCase& which)
-      : x(rows(which) * which.width), y(rows(which) * which.width), residual(rows(which) * which.width),
-        out(rows(which) * which.width), weight(which.width), scale(which.batch * which.width),
-        shift(which.batch * which.width), gate(which.batch * which.width),
-        cosine(which.rows_per_batch * which.head_dim / 2), sine(which.rows_per_batch * which.head_dim / 2) {}
+      : x(rows(which) * which.width),
+        y(rows(which) * which.width),
+        residual(rows(which) * which.width),
+        out(rows(which) * which.width),
+        weight(which.width),
+        scale(which.batch * which.width),
+        shift(which.batch * which.width),
+        gate(which.batch * which.width),
+        cosine(which.rows_per_batch * which.head_dim / 2),
+        sine(which.rows_per_batch * which.head_dim / 2) {}
   static int64_t rows(const TokenNormsCase& which) { return which.batch * which.rows_per_batch; }
   TokenNormsPointers pointers() const {
-    return {x.data(), y.data(), weight.data(), residual.data(), out.data(), scale.data(), shift.data(), gate.data(),
-            cosine.data(), sine.data()};
+    return {x.data(),     y.data(),     weight.data(), residual.data(), out.data(),
+            scale.data(), shift.data(), gate.data(),   cosine.data(),   sine.data()};
   }
 
   bool filled() const { return x.filled() && y.filled() && residual.filled() && out.filled(); }
@@ -166,9 +172,7 @@ constexpr NormBench kNormBenches[] = {
     {"all_of_a_layer", 18, layer},
 };
 
-void bench_norms(benchmark::State& state,
-                 const TokenNormsVariant& variant,
-                 const TokenNormsCase& which,
+void bench_norms(benchmark::State& state, const TokenNormsVariant& variant, const TokenNormsCase& which,
                  const NormBench& bench) {
   if (skip_without_gpu(state)) return;
   const NormTensors tensors(which);
@@ -181,8 +185,14 @@ void bench_norms(benchmark::State& state,
 
 struct CoresetTensors {
   explicit CoresetTensors(const CoresetSelectionCase& which)
-      : x(full(which)), k(full(which)), v(full(which)), out(full(which)), pooled_x(pooled(which)),
-        pooled_k(pooled(which)), pooled_v(pooled(which)), member_rows(upload(window_rows(which))),
+      : x(full(which)),
+        k(full(which)),
+        v(full(which)),
+        out(full(which)),
+        pooled_x(pooled(which)),
+        pooled_k(pooled(which)),
+        pooled_v(pooled(which)),
+        member_rows(upload(window_rows(which))),
         order(static_cast<std::size_t>(which.batch * which.heads * coreset_tokens(which)) * sizeof(int32_t)) {}
   static int64_t full(const CoresetSelectionCase& which) {
     return which.batch * which.heads * coreset_tokens(which) * which.head_dim;
@@ -206,8 +216,16 @@ struct CoresetTensors {
     return rows;
   }
   CoresetPoolPointers pointers() const {
-    return {x.data(), k.data(), v.data(), pooled_x.data(), pooled_k.data(), pooled_v.data(), out.data(),
-            static_cast<int32_t*>(member_rows.data()), static_cast<int32_t*>(order.data()), nullptr};
+    return {x.data(),
+            k.data(),
+            v.data(),
+            pooled_x.data(),
+            pooled_k.data(),
+            pooled_v.data(),
+            out.data(),
+            static_cast<int32_t*>(member_rows.data()),
+            static_cast<int32_t*>(order.data()),
+            nullptr};
   }
 
   bool filled() const {
@@ -244,7 +262,8 @@ void bench_unpool(benchmark::State& state, const CoresetPoolVariant& variant, co
 struct RowTensors {
   explicit RowTensors(const RowGatherCase& which)
       : from(which.batch * which.heads * which.source_rows * which.dim),
-        to(which.batch * which.heads * which.rows * which.dim), rows(upload(shuffled_rows(which.rows))) {}
+        to(which.batch * which.heads * which.rows * which.dim),
+        rows(upload(shuffled_rows(which.rows))) {}
   bool filled() const { return from.filled() && to.filled() && rows.data() != nullptr; }
 
   Filled<BFloat16Bits> from, to;

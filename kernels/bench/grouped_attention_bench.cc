@@ -16,8 +16,8 @@ void bench_case(benchmark::State& state, const GroupedAttentionVariant& variant,
   }
   void* workspace = problem.workspace(variant);
   for (auto unused : state) benchmark::DoNotOptimize(variant.launch(problem.args(), workspace));
-  state.counters["useful_GFLOPS"] = benchmark::Counter(
-      problem.useful_flops() * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["useful_GFLOPS"] =
+      benchmark::Counter(problem.useful_flops() * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 const bool kRegistered = [] {

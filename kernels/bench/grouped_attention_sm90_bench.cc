@@ -31,8 +31,7 @@ template <typename Launch>
 void measure(benchmark::State& state, double flops, Launch launch) {
   const auto run = [&](int launches) {
     KernelStatus status = KernelStatus::kOk;
-    for (int i = 0; i < launches && status == KernelStatus::kOk; ++i)
-      status = launch();
+    for (int i = 0; i < launches && status == KernelStatus::kOk; ++i) status = launch();
     if (status == KernelStatus::kOk) status = synchronize(kStream);
     if (status == KernelStatus::kUnsupported) state.SkipWithError("unsupported");
     if (status == KernelStatus::kLaunchFailed) state.SkipWithError(last_launch_error().c_str());
@@ -48,27 +47,23 @@ void measure(benchmark::State& state, double flops, Launch launch) {
     if (!run(launches)) return;
     state.SetIterationTime(seconds_of(start) / launches);
   }
-  state.counters["useful_TFLOPS"] =
-      benchmark::Counter(flops * 1e-12, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["useful_TFLOPS"] = benchmark::Counter(flops * 1e-12, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // Device memory that repeats a block of normal numbers.
 class Numbers {
  public:
-  Numbers(int64_t count, unsigned seed)
-      : memory_(static_cast<std::size_t>(count) * sizeof(BFloat16Bits)) {
+  Numbers(int64_t count, unsigned seed) : memory_(static_cast<std::size_t>(count) * sizeof(BFloat16Bits)) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     std::vector<BFloat16Bits> block(static_cast<std::size_t>(std::min<int64_t>(count, 1 << 20)));
-    for (auto& number : block)
-      number = to_bfloat16(normal(random));
+    for (auto& number : block) number = to_bfloat16(normal(random));
     std::size_t done = block.size() * sizeof(BFloat16Bits);
-    filled_ = memory_.data() != nullptr &&
-              memory_.copy_from_host(block.data(), done) == KernelStatus::kOk;
+    filled_ = memory_.data() != nullptr && memory_.copy_from_host(block.data(), done) == KernelStatus::kOk;
     while (filled_ && done < memory_.bytes()) {
       const std::size_t bytes = std::min(done, memory_.bytes() - done);
-      filled_ = copy_on_device(kStream, static_cast<std::byte*>(memory_.data()) + done,
-                               memory_.data(), bytes) == KernelStatus::kOk;
+      filled_ = copy_on_device(kStream, static_cast<std::byte*>(memory_.data()) + done, memory_.data(), bytes) ==
+                KernelStatus::kOk;
       done += bytes;
     }
   }
@@ -89,15 +84,13 @@ void bench_ceiling(benchmark::State& state) {
   if (skip_without_gpu(state)) return;
   const Numbers numbers(32 * 1024, 1);
   DeviceMemory sink(sizeof(float));
-  measure(state, tensor_ceiling_flops(), [&] {
-    return tensor_ceiling(numbers.data(), static_cast<float*>(sink.data()), kStream);
-  });
+  measure(state, tensor_ceiling_flops(),
+          [&] { return tensor_ceiling(numbers.data(), static_cast<float*>(sink.data()), kStream); });
 }
 
 void bench_case(benchmark::State& state, const Sm90Case& which) {
   if (skip_without_gpu(state)) return;
-  const Numbers q(which.elements(), 1), k(which.elements(), 2), v(which.elements(), 3),
-      out(which.elements(), 4);
+  const Numbers q(which.elements(), 1), k(which.elements(), 2), v(which.elements(), 3), out(which.elements(), 4);
   GroupedAttentionArgs args = which.args();
   const auto plan = plan_grouped_attention_sm90(args);
   if (!plan.has_value() || !(q.filled() && k.filled() && v.filled() && out.filled())) {
@@ -110,18 +103,13 @@ void bench_case(benchmark::State& state, const Sm90Case& which) {
   args.k.data = k.data();
   args.v.data = v.data();
   args.out.data = out.data();
-  const double flops =
-      4.0 * static_cast<double>(args.head_dim * args.head_count * args.batch) * plan->useful_pairs;
-  measure(state, flops, [&] {
-    return grouped_attention_sm90(args, *plan, static_cast<const int32_t*>(tables.data()), kStream);
-  });
+  const double flops = 4.0 * static_cast<double>(args.head_dim * args.head_count * args.batch) * plan->useful_pairs;
+  measure(state, flops,
+          [&] { return grouped_attention_sm90(args, *plan, static_cast<const int32_t*>(tables.data()), kStream); });
 }
 
 void add(const std::string& name, const std::function<void(benchmark::State&)>& run) {
-  benchmark::RegisterBenchmark(name.c_str(), run)
-      ->UseManualTime()
-      ->Iterations(1)
-      ->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark(name.c_str(), run)->UseManualTime()->Iterations(1)->Unit(benchmark::kMillisecond);
 }
 
 // Nothing is registered in a build without CUDA.
@@ -130,8 +118,7 @@ const bool kRegistered = [] {
   add("ceiling_bfloat16/sm90", bench_ceiling);
   static const std::vector<Sm90Case> cases = sm90_bench_cases();
   for (const Sm90Case& which : cases) {
-    add("grouped_attention/sm90/" + which.name,
-        [&which](benchmark::State& state) { bench_case(state, which); });
+    add("grouped_attention/sm90/" + which.name, [&which](benchmark::State& state) { bench_case(state, which); });
   }
   return true;
 }();

@@ -18,8 +18,7 @@ constexpr int kAlignment = 1024;
 __global__ void __launch_bounds__(kThreads, 1) ceiling_kernel(const uint4* numbers, float* sink) {
   extern __shared__ char unaligned[];
   const uint32_t base = (shared_address(unaligned) + kAlignment - 1) / kAlignment * kAlignment;
-  for (int i = threadIdx.x; i < kBytes / 16; i += kThreads)
-    copy_16_bytes(base + i * 16, numbers + i);
+  for (int i = threadIdx.x; i < kBytes / 16; i += kThreads) copy_16_bytes(base + i * 16, numbers + i);
   wait_for_own_copies();
   __syncthreads();
   float sums[kKeys / 2] = {};
@@ -36,23 +35,20 @@ __global__ void __launch_bounds__(kThreads, 1) ceiling_kernel(const uint4* numbe
   }
   float total = 0;
 #pragma unroll
-  for (int i = 0; i < kKeys / 2; ++i)
-    total += sums[i];
+  for (int i = 0; i < kKeys / 2; ++i) total += sums[i];
   if (total == 1e-30f) *sink = total;  // never, but the sums are needed to know
 }
 
 }  // namespace
 
 double tensor_ceiling_flops() {
-  return 2.0 * cuda_device().multiprocessors * (kThreads / 128) * kRepeats * kSteps * 64 * kKeys *
-         16;
+  return 2.0 * cuda_device().multiprocessors * (kThreads / 128) * kRepeats * kSteps * 64 * kKeys * 16;
 }
 
 KernelStatus tensor_ceiling(const void* numbers, float* sink, const Stream& stream) {
   if (!runs_on_cuda(stream) || cuda_device().major != 9) return KernelStatus::kUnsupported;
   constexpr int kShared = kBytes + kAlignment;
-  if (cudaFuncSetAttribute(ceiling_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared) !=
-      cudaSuccess) {
+  if (cudaFuncSetAttribute(ceiling_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared) != cudaSuccess) {
     return launch_status();
   }
   ceiling_kernel<<<cuda_device().multiprocessors, kThreads, kShared, handle_of(stream)>>>(

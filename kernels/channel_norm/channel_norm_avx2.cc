@@ -31,8 +31,8 @@ VORTA_AVX2_INLINE void store_some(Element* to, int64_t count, __m256 value) {
 
 // e^x for |x| <= 87, as 2^n e^r with |r| <= ln(2)/2, where eight terms of the series are exact to float32.
 VORTA_AVX2_INLINE __m256 exponential(__m256 x) {
-  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)),
-                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 n =
+      _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693147181f), x);
   __m256 sum = _mm256_set1_ps(1.0f / 5040);
   VORTA_UNROLL

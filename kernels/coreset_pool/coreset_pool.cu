@@ -146,8 +146,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, kMembers <= kSmallWindow ? 3 : 
   if (!window.exists) return;
   const int lane = threadIdx.x % kWarp, members = static_cast<int>(selection.members);
   const int32_t* rows = selection.member_rows + window.group * members;
-  const BFloat16Bits* x =
-      head_of(selection.x, window.batch, window.head) + lane % kLanes * kVectorElements;
+  const BFloat16Bits* x = head_of(selection.x, window.batch, window.head) + lane % kLanes * kVectorElements;
 
   const uint4 center_bits = load(x + rows[selection.center] * selection.x.row_stride);
   uint4 held[kSteps];
@@ -217,8 +216,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) unpool_kernel(CoresetUnpoolArgs
 }
 
 bool aligned(const RowView& view) {
-  return aligned_16(view.data) && view.batch_stride % kVectorElements == 0 &&
-         view.head_stride % kVectorElements == 0 && view.row_stride % kVectorElements == 0;
+  return aligned_16(view.data) && view.batch_stride % kVectorElements == 0 && view.head_stride % kVectorElements == 0 &&
+         view.row_stride % kVectorElements == 0;
 }
 
 bool supports(const CoresetSelectionArgs& args) {

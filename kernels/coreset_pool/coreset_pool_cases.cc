@@ -41,20 +41,25 @@ RowView pooled(BFloat16Bits* data, const CoresetSelectionCase& which, int64_t he
   return {data, head_count * head, head, which.head_dim};
 }
 
-CoresetSelectionArgs selection_args(const CoresetSelectionCase& which,
-                                    const CoresetPoolPointers& at,
-                                    int64_t head_count,
-                                    const Stream& stream) {
-  return {.batch = which.batch, .head_count = head_count, .head_dim = which.head_dim, .heads = at.heads,
-          .x = full(at.x, which), .groups = which.groups, .members = which.members, .center = which.center,
-          .kept = which.kept, .member_rows = at.member_rows, .order = at.order, .stream = stream};
+CoresetSelectionArgs selection_args(const CoresetSelectionCase& which, const CoresetPoolPointers& at,
+                                    int64_t head_count, const Stream& stream) {
+  return {.batch = which.batch,
+          .head_count = head_count,
+          .head_dim = which.head_dim,
+          .heads = at.heads,
+          .x = full(at.x, which),
+          .groups = which.groups,
+          .members = which.members,
+          .center = which.center,
+          .kept = which.kept,
+          .member_rows = at.member_rows,
+          .order = at.order,
+          .stream = stream};
 }
 
 }  // namespace
 
-CoresetPoolArgs coreset_pool_args(const CoresetSelectionCase& which,
-                                  const CoresetPoolPointers& at,
-                                  int64_t head_count,
+CoresetPoolArgs coreset_pool_args(const CoresetSelectionCase& which, const CoresetPoolPointers& at, int64_t head_count,
                                   const Stream& stream) {
   return {.selection = selection_args(which, at, head_count, stream),
           .pooled = pooled(at.pooled_x, which, head_count),
@@ -62,17 +67,14 @@ CoresetPoolArgs coreset_pool_args(const CoresetSelectionCase& which,
                         {full(at.v, which), pooled(at.pooled_v, which, head_count)}}};
 }
 
-CoresetUnpoolArgs coreset_unpool_args(const CoresetSelectionCase& which,
-                                      const CoresetPoolPointers& at,
-                                      int64_t head_count,
-                                      const Stream& stream) {
+CoresetUnpoolArgs coreset_unpool_args(const CoresetSelectionCase& which, const CoresetPoolPointers& at,
+                                      int64_t head_count, const Stream& stream) {
   return {.selection = selection_args(which, at, head_count, stream),
           .pooled = pooled(at.pooled_x, which, head_count),
           .out = full(at.out, which)};
 }
 
-CoresetPoolProblem::CoresetPoolProblem(const CoresetSelectionCase& chosen,
-                                       CoresetRows rows,
+CoresetPoolProblem::CoresetPoolProblem(const CoresetSelectionCase& chosen, CoresetRows rows,
                                        std::vector<int32_t> selected)
     : which(chosen), heads(std::move(selected)) {
   CoresetSelectionProblem selection(which, rows);
@@ -94,8 +96,8 @@ CoresetPoolProblem::CoresetPoolProblem(const CoresetSelectionCase& chosen,
 }
 
 CoresetPoolPointers CoresetPoolProblem::pointers() {
-  return {x.data(), k.data(), v.data(), pooled_x.data(), pooled_k.data(), pooled_v.data(), out.data(),
-          member_rows.data(), order.data(), heads.empty() ? nullptr : heads.data()};
+  return {x.data(),        k.data(),   v.data(),           pooled_x.data(), pooled_k.data(),
+          pooled_v.data(), out.data(), member_rows.data(), order.data(),    heads.empty() ? nullptr : heads.data()};
 }
 
 }  // namespace vorta::kernels

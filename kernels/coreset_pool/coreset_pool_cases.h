@@ -33,15 +33,11 @@ struct CoresetPoolPointers {
 int64_t coreset_tokens(const CoresetSelectionCase& which);       ///< of a head
 int64_t coreset_pooled_rows(const CoresetSelectionCase& which);  ///< of a head: K
 
-CoresetPoolArgs coreset_pool_args(const CoresetSelectionCase& which,
-                                  const CoresetPoolPointers& at,
-                                  int64_t head_count,
+CoresetPoolArgs coreset_pool_args(const CoresetSelectionCase& which, const CoresetPoolPointers& at, int64_t head_count,
                                   const Stream& stream);
 /// Unpools the packed x.
-CoresetUnpoolArgs coreset_unpool_args(const CoresetSelectionCase& which,
-                                      const CoresetPoolPointers& at,
-                                      int64_t head_count,
-                                      const Stream& stream);
+CoresetUnpoolArgs coreset_unpool_args(const CoresetSelectionCase& which, const CoresetPoolPointers& at,
+                                      int64_t head_count, const Stream& stream);
 
 /// Tensors of a case in memory of the CPU; the windows' rows are a seeded shuffle, outputs are all NaN or -1.
 struct CoresetPoolProblem {

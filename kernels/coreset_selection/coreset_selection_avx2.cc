@@ -86,8 +86,8 @@ VORTA_AVX2 void select_group(const CoresetSelectionArgs& args, const BFloat16Bit
 }
 
 bool supports(const CoresetSelectionArgs& args) {
-  return args.stream.device == Device::kCpu && cpu_features().avx2 && args.head_dim > 0 &&
-         args.head_dim % 16 == 0 && args.head_dim <= kMaxHeadDim && args.members <= kMaxMembers;
+  return args.stream.device == Device::kCpu && cpu_features().avx2 && args.head_dim > 0 && args.head_dim % 16 == 0 &&
+         args.head_dim <= kMaxHeadDim && args.members <= kMaxMembers;
 }
 
 KernelStatus launch(const CoresetSelectionArgs& args) {

@@ -52,15 +52,13 @@ uint32_t sort_key(BFloat16Bits similarity, int64_t position) {
 VORTA_AVX512 int64_t rank_of(const uint32_t* keys, int64_t count, uint32_t key) {
   int64_t smaller = 0;
   for (int64_t i = 0; i < count; i += 16) {
-    smaller += __builtin_popcount(_mm512_cmplt_epu32_mask(
-        _mm512_load_si512(keys + i), _mm512_set1_epi32(static_cast<int>(key))));
+    smaller += __builtin_popcount(
+        _mm512_cmplt_epu32_mask(_mm512_load_si512(keys + i), _mm512_set1_epi32(static_cast<int>(key))));
   }
   return smaller;
 }
 
-VORTA_AVX512 void select_group(const CoresetSelectionArgs& args,
-                               const BFloat16Bits* head,
-                               int64_t group,
+VORTA_AVX512 void select_group(const CoresetSelectionArgs& args, const BFloat16Bits* head, int64_t group,
                                int32_t* order) {
   const int32_t* rows = args.member_rows + group * args.members;
   alignas(64) float center[kMaxHeadDim];

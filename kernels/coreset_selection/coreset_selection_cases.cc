@@ -45,10 +45,16 @@ CoresetSelectionProblem::CoresetSelectionProblem(const CoresetSelectionCase& whi
   std::iota(member_rows_.begin(), member_rows_.end(), 0);
   std::shuffle(member_rows_.begin(), member_rows_.end(), random);
   order_.resize(static_cast<std::size_t>(which.batch * which.heads * tokens));
-  args_ = {.batch = which.batch, .head_count = which.heads, .head_dim = which.head_dim,
+  args_ = {.batch = which.batch,
+           .head_count = which.heads,
+           .head_dim = which.head_dim,
            .x = {x_.data(), tokens * which.heads * which.head_dim, which.head_dim, which.heads * which.head_dim},
-           .groups = which.groups, .members = which.members, .center = which.center, .kept = which.kept,
-           .member_rows = member_rows_.data(), .order = order_.data()};
+           .groups = which.groups,
+           .members = which.members,
+           .center = which.center,
+           .kept = which.kept,
+           .member_rows = member_rows_.data(),
+           .order = order_.data()};
 }
 
 std::vector<int32_t> CoresetSelectionProblem::run_reference() {

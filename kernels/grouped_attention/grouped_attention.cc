@@ -5,7 +5,7 @@ namespace vorta::kernels {
 namespace {
 
 constexpr const GroupedAttentionVariant* kVariants[] = {&grouped_attention_amx, &grouped_attention_avx512,
-                                                          &grouped_attention_avx2};
+                                                        &grouped_attention_avx2};
 
 }  // namespace
 

@@ -16,10 +16,10 @@ namespace vorta::kernels {
 namespace {
 
 constexpr int kStepKeys = static_cast<int>(kTileDepth);  // keys that one product of weights and values sums
-constexpr int kHalfKeys = kTileRows;                     // keys of one tile of scores
-constexpr int kBlockSteps = 4;                           // a softmax step: two sets of scores fit the first level
-constexpr int kTilesAtOnce = 2;                          // query tiles: 2 x 2 tiles of sums leave 4 for operands
-constexpr int kItemTiles = 8;                            // query tiles that share keys and values in the second level
+constexpr int kHalfKeys = kTileRows;  // keys of one tile of scores
+constexpr int kBlockSteps = 4;  // a softmax step: two sets of scores fit the first level
+constexpr int kTilesAtOnce = 2;  // query tiles: 2 x 2 tiles of sums leave 4 for operands
+constexpr int kItemTiles = 8;  // query tiles that share keys and values in the second level
 constexpr int kItemRows = kItemTiles * kTileRows;
 constexpr int64_t kScoreFloats = int64_t{kBlockSteps} * kStepKeys * kTileRows;  // of one query tile
 constexpr float kLog2E = 1.44269504088896341f;
@@ -51,8 +51,8 @@ struct Block {
   alignas(64) float row_max[kItemRows];
   alignas(64) float row_sum[kItemRows];
   // Of this thread:
-  float* sum;             // [query tile][head_dim][16 queries]
-  float* scores;          // two of [kTilesAtOnce][key][16 queries], then weights [..][pair of keys][16 queries][2]
+  float* sum;  // [query tile][head_dim][16 queries]
+  float* scores;  // two of [kTilesAtOnce][key][16 queries], then weights [..][pair of keys][16 queries][2]
   BFloat16Bits* queries;  // [query tile][head_dim / 2][16 queries][2]
 };
 
@@ -84,9 +84,8 @@ VORTA_AMX void pack_queries(const GroupedAttentionArgs& args, const WorkItem& it
     const BFloat16Bits* rows[kTileRows];
     for (int i = 0; i < kTileRows; ++i) {
       const int row = first + i;
-      rows[i] = row < item.rows
-                    ? row_pointer<BFloat16Bits>(args.q, args.query_map, item.head, item.query_begin + row)
-                    : nullptr;
+      rows[i] = row < item.rows ? row_pointer<BFloat16Bits>(args.q, args.query_map, item.head, item.query_begin + row)
+                                : nullptr;
     }
     pack_panel_rows<PairedBFloat16>(rows, args.head_dim, reinterpret_cast<int32_t*>(to));
   }
@@ -218,9 +217,8 @@ VORTA_AMX __m512 mask_and_find_max(const KeyStep* steps, int count, float* score
 
 /// Weights of 16 keys as pairs, [8][16 queries][2], from their scores; returns what they add up to.
 VORTA_AMX_INLINE __m512 weigh_half(const float* scores, __m512 factor, __m512 shift, int32_t* weights) {
-  const __m512i interleave =
-      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
-                       18, 2, 17, 1, 16, 0);
+  const __m512i interleave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
+                                              6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   __m512 even_total = _mm512_setzero_ps(), odd_total = _mm512_setzero_ps();
   VORTA_UNROLL
   for (int pair = 0; pair < kHalfKeys / 2; ++pair) {
@@ -279,8 +277,12 @@ struct Meeting {
 };
 
 Scoring scoring_of(const Block& block, const Meeting& meeting) {
-  return {&block, meeting.steps, meeting.count, meeting.query_tiles,
-          block.queries + meeting.tile * kTileRows * block.dim, meeting.scores};
+  return {&block,
+          meeting.steps,
+          meeting.count,
+          meeting.query_tiles,
+          block.queries + meeting.tile * kTileRows * block.dim,
+          meeting.scores};
 }
 
 void attend(Block& block, const Meeting& meeting, Scoring& next) {
@@ -319,8 +321,8 @@ VORTA_AMX void write_tile(const GroupedAttentionArgs& args, const WorkItem& item
   const int rows = std::min(kTileRows, item.rows - tile * kTileRows);
   BFloat16Bits* out[kTileRows];
   for (int r = 0; r < rows; ++r) {
-    out[r] = const_cast<BFloat16Bits*>(row_pointer<BFloat16Bits>(args.out, args.query_map, item.head,
-                                                                 item.query_begin + tile * kTileRows + r));
+    out[r] = const_cast<BFloat16Bits*>(
+        row_pointer<BFloat16Bits>(args.out, args.query_map, item.head, item.query_begin + tile * kTileRows + r));
   }
   const float* sum = block.sum + tile * kTileRows * block.dim;
   for (int64_t d = 0; d < block.dim; d += 16) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocked attention with an online softmax, in float32 whatever the elements, transposed: vectors hold neighbouring
-// queries, so that softmax needs no step across lanes. Keys and values of a head are packed once; a block of queries then
-// walks its keys, 192 at a time, up to 24 queries at a time: scores -> weights in place -> weighted values, all of them in
-// the first-level cache. Keys outside a range that starts or ends inside four packed ones score minus infinity.
+// queries, so that softmax needs no step across lanes. Keys and values of a head are packed once; a block of queries
+// then walks its keys, 192 at a time, up to 24 queries at a time: scores -> weights in place -> weighted values, all of
+// them in the first-level cache. Keys outside a range that starts or ends inside four packed ones score minus infinity.
 #include <immintrin.h>
 #include <omp.h>
 
@@ -18,8 +18,8 @@ namespace vorta::kernels {
 namespace {
 
 constexpr int kMostVectors = 3;  // of queries at a time: with 4 keys, or 4 dims, 12 sums
-constexpr int kStepQuads = 32;   // keys a softmax step, by four
-constexpr int kBlockRows = 72;   // queries that share one walk over the keys
+constexpr int kStepQuads = 32;  // keys a softmax step, by four
+constexpr int kBlockRows = 72;  // queries that share one walk over the keys
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kMinusInfinity = -__builtin_huge_valf();
 
@@ -34,11 +34,11 @@ constexpr uint32_t kWholeQuad = 0xf;
 struct Block {
   const GroupedAttentionArgs* args;
   PackedShapeAvx2 shape;
-  const float* keys;    // packed
+  const float* keys;  // packed
   const float* values;  // packed
-  float* queries;       // times scale and log2(e)
+  float* queries;  // times scale and log2(e)
   float* sums;
-  float* scores;   // of one strip: [key][width], then weights
+  float* scores;  // of one strip: [key][width], then weights
   float* row_max;  // [kBlockRows]; in what follows exponents of 2
   float* row_sum;  // [kBlockRows]
 };
@@ -50,8 +50,8 @@ VORTA_AVX2_INLINE __m256 load_for_four(const float* from) {
   return value;
 }
 
-// sum += left * right, in the register of `sum`: 12 sums, 3 vectors and a broadcast fill the 16 registers, and where the
-// compiler unrolls a loop it lets sums wander through others, and then through memory.
+// sum += left * right, in the register of `sum`: 12 sums, 3 vectors and a broadcast fill the 16 registers, and where
+// the compiler unrolls a loop it lets sums wander through others, and then through memory.
 VORTA_AVX2_INLINE void add_product(__m256& sum, __m256 left, __m256 right) {
   asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(left), "x"(right));
 }
@@ -235,8 +235,8 @@ VORTA_AVX2 void write_out(const Block& block, const WorkItem& item, int first, i
   const int rows = std::min(kLanesAvx2, item.rows - first);
   Element* out[kLanesAvx2];
   for (int i = 0; i < rows; ++i) {
-    out[i] = const_cast<Element*>(
-        row_pointer<Element>(args.out, args.query_map, item.head, item.query_begin + first + i));
+    out[i] =
+        const_cast<Element*>(row_pointer<Element>(args.out, args.query_map, item.head, item.query_begin + first + i));
   }
   alignas(32) float by_row[kLanesAvx2 * 16];
   for (int64_t d = 0; d < args.head_dim; d += 16) {
@@ -289,9 +289,7 @@ void attend_item(const Block& block, const WorkItem& item, std::vector<QuadRef>&
 constexpr int64_t kScoreFloats = kStepQuads * kQuadAvx2 * 8 * kMostVectors;
 
 // Of one thread: queries, sums, scores, maxima and totals of a block.
-int64_t scratch_floats(const GroupedAttentionArgs& args) {
-  return kBlockRows * (2 * args.head_dim + 2) + kScoreFloats;
-}
+int64_t scratch_floats(const GroupedAttentionArgs& args) { return kBlockRows * (2 * args.head_dim + 2) + kScoreFloats; }
 
 template <typename Element>
 void run(const GroupedAttentionArgs& args, float* packed) {

@@ -63,9 +63,8 @@ VORTA_AVX512 void score_tile(Block<Math>& block, int row, const PanelRef* panels
   VORTA_UNROLL
   for (int p = 0; p < Panels; ++p) base[p] = block.keys + panels[p].index * block.shape.panel;
   VORTA_UNROLL
-  for (int r = 0; r < Rows; ++r)
-    VORTA_UNROLL
-    for (int p = 0; p < Panels; ++p) sum[r][p] = _mm512_setzero_ps();
+  for (int r = 0; r < Rows; ++r) VORTA_UNROLL
+  for (int p = 0; p < Panels; ++p) sum[r][p] = _mm512_setzero_ps();
   for (int64_t at = 0; at < words; ++at) {
     __m512i key[Panels];
     VORTA_UNROLL
@@ -78,22 +77,20 @@ VORTA_AVX512 void score_tile(Block<Math>& block, int row, const PanelRef* panels
     }
   }
   VORTA_UNROLL
-  for (int r = 0; r < Rows; ++r)
-    VORTA_UNROLL
-    for (int p = 0; p < Panels; ++p) _mm512_store_ps(to + r * kBlockKeys + p * kPanelKeys, sum[r][p]);
+  for (int r = 0; r < Rows; ++r) VORTA_UNROLL
+  for (int p = 0; p < Panels; ++p) _mm512_store_ps(to + r * kBlockKeys + p * kPanelKeys, sum[r][p]);
 }
 
 // sum[row, d] += weights . values for `Rows` rows, `count` panels and `Vectors` x 16 dims starting at `dim_begin`.
 template <typename Math, int Rows, int Vectors>
-VORTA_AVX512 void value_tile(
-    Block<Math>& block, int row, const PanelRef* panels, int first, int count, int64_t dim_begin) {
+VORTA_AVX512 void value_tile(Block<Math>& block, int row, const PanelRef* panels, int first, int count,
+                             int64_t dim_begin) {
   const int64_t dim = block.args->head_dim;
   constexpr int kWords = kPanelKeys / Math::kPair;
   __m512 sum[Rows][Vectors];
   VORTA_UNROLL
-  for (int r = 0; r < Rows; ++r)
-    VORTA_UNROLL
-    for (int c = 0; c < Vectors; ++c) sum[r][c] = _mm512_loadu_ps(block.sum + (row + r) * dim + dim_begin + 16 * c);
+  for (int r = 0; r < Rows; ++r) VORTA_UNROLL
+  for (int c = 0; c < Vectors; ++c) sum[r][c] = _mm512_loadu_ps(block.sum + (row + r) * dim + dim_begin + 16 * c);
   for (int p = first; p < first + count; ++p) {
     const int32_t* value = block.values + panels[p].index * block.shape.panel + dim_begin;
     for (int word = 0; word < kWords; ++word) {
@@ -109,9 +106,8 @@ VORTA_AVX512 void value_tile(
     }
   }
   VORTA_UNROLL
-  for (int r = 0; r < Rows; ++r)
-    VORTA_UNROLL
-    for (int c = 0; c < Vectors; ++c) _mm512_storeu_ps(block.sum + (row + r) * dim + dim_begin + 16 * c, sum[r][c]);
+  for (int r = 0; r < Rows; ++r) VORTA_UNROLL
+  for (int c = 0; c < Vectors; ++c) _mm512_storeu_ps(block.sum + (row + r) * dim + dim_begin + 16 * c, sum[r][c]);
 }
 
 // Scores of one row -> weights against the running maximum, in place; rescales what the row has summed so far.
@@ -134,8 +130,7 @@ VORTA_AVX512 void softmax_row(Block<Math>& block, int row, const PanelRef* panel
   }
   float keep = 0.0f;
   if (old_max != kMinusInfinity) {
-    keep = old_max == new_max ? 1.0f
-                              : _mm512_cvtss_f32(exp2_nonpositive(_mm512_set1_ps((old_max - new_max) * factor)));
+    keep = old_max == new_max ? 1.0f : _mm512_cvtss_f32(exp2_nonpositive(_mm512_set1_ps((old_max - new_max) * factor)));
   }
   block.row_sum[row] = block.row_sum[row] * keep + _mm512_reduce_add_ps(total);
   block.row_max[row] = new_max;
@@ -172,9 +167,7 @@ using RowsFunction = void (*)(Block<Math>&, int row, const PanelRef*, int first,
 
 // Four panels stay in the first-level cache while all rows of the block pass.
 template <typename Math>
-void for_each_tile(Block<Math>& block,
-                   const PanelRef* panels,
-                   int count,
+void for_each_tile(Block<Math>& block, const PanelRef* panels, int count,
                    const RowsFunction<Math> (&by_rows)[kRowsAtOnce]) {
   for (int first = 0; first < count; first += kPanelsAtOnce) {
     const int some = std::min(kPanelsAtOnce, count - first);
@@ -239,8 +232,8 @@ void attend_item(Block<Math>& block, const WorkItem& item, std::vector<PanelRef>
   block.rows = item.rows;
   for (int r = 0; r < item.rows; ++r) {
     block.q[r] = query_words(block, r, row_pointer<Element>(args.q, args.query_map, item.head, item.query_begin + r));
-    block.out[r] = const_cast<Element*>(
-        row_pointer<Element>(args.out, args.query_map, item.head, item.query_begin + r));
+    block.out[r] =
+        const_cast<Element*>(row_pointer<Element>(args.out, args.query_map, item.head, item.query_begin + r));
     block.row_max[r] = kMinusInfinity;
     block.row_sum[r] = 0;
   }

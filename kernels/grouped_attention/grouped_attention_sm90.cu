@@ -72,8 +72,7 @@ struct Sizes {
   static constexpr int kStageBytes = kColumnParts * kPartBytes;
   static constexpr int kQueryBytes = kConsumers * kWarpgroupQueryBytes;
   static constexpr int kBarriersAt = kQueryBytes + kStages * kStageBytes;
-  static constexpr int kSharedBytes =
-      kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
+  static constexpr int kSharedBytes = kBarriersAt + 2 * kStages * 8 + kSwizzleBytes;  // the last for the alignment
   static_assert(kSharedBytes <= 227 * 1024, "what a block of an H100 may have");
 };
 
@@ -94,16 +93,10 @@ template <int kHeadDim>
 struct Shared {
   using Size = Sizes<kHeadDim>;
   uint32_t base;
-  VORTA_DEVICE uint32_t queries(int consumer) const {
-    return base + consumer * Size::kWarpgroupQueryBytes;
-  }
-  VORTA_DEVICE uint32_t stage(int index) const {
-    return base + Size::kQueryBytes + index * Size::kStageBytes;
-  }
+  VORTA_DEVICE uint32_t queries(int consumer) const { return base + consumer * Size::kWarpgroupQueryBytes; }
+  VORTA_DEVICE uint32_t stage(int index) const { return base + Size::kQueryBytes + index * Size::kStageBytes; }
   VORTA_DEVICE uint32_t full(int index) const { return base + Size::kBarriersAt + index * 8; }
-  VORTA_DEVICE uint32_t empty(int index) const {
-    return base + Size::kBarriersAt + (kStages + index) * 8;
-  }
+  VORTA_DEVICE uint32_t empty(int index) const { return base + Size::kBarriersAt + (kStages + index) * 8; }
 };
 
 struct Work {
@@ -115,9 +108,8 @@ struct Work {
 // The turns of this pair of blocks.
 VORTA_DEVICE Turns turns_of(const KernelParams& params) {
   const int head_batches = params.head_count * params.batch;
-  return {params.long_items * head_batches, (params.item_count - params.long_items) * head_batches,
-          params.long_weight, static_cast<int>(blockIdx.x / kSm90Parts),
-          static_cast<int>(gridDim.x / kSm90Parts)};
+  return {params.long_items * head_batches, (params.item_count - params.long_items) * head_batches, params.long_weight,
+          static_cast<int>(blockIdx.x / kSm90Parts), static_cast<int>(gridDim.x / kSm90Parts)};
 }
 
 // Long items of all heads come first; then head by head, so that the blocks running together share
@@ -156,13 +148,8 @@ VORTA_DEVICE BlockBoxes load_boxes(const KernelParams& params, int block, int la
 }
 
 template <int kHeadDim>
-VORTA_DEVICE void copy_block(const KernelParams& params,
-                             const Shared<kHeadDim>& shared,
-                             RingPosition& at,
-                             const CUtensorMap* maps,
-                             const BlockBoxes& boxes,
-                             const Work& work,
-                             bool same_keys,
+VORTA_DEVICE void copy_block(const KernelParams& params, const Shared<kHeadDim>& shared, RingPosition& at,
+                             const CUtensorMap* maps, const BlockBoxes& boxes, const Work& work, bool same_keys,
                              int lane) {
   constexpr int kColumnParts = Sizes<kHeadDim>::kColumnParts;
   barrier_wait(shared.empty(at.stage), at.phase ^ 1);
@@ -177,16 +164,15 @@ VORTA_DEVICE void copy_block(const KernelParams& params,
     if (!same_keys) {
 #pragma unroll
       for (int part = 0; part < kColumnParts; ++part) {
-        copy_box(to + part * kPartBytes, map, shared.full(at.stage), part * kPartColumns,
-                 boxes.first_row, work.head, work.batch);
+        copy_box(to + part * kPartBytes, map, shared.full(at.stage), part * kPartColumns, boxes.first_row, work.head,
+                 work.batch);
       }
     } else if (kColumnParts == kSm90Parts) {  // each block of the pair reads one part for both
       const int part = cluster_rank();
-      copy_box_to_cluster(to + part * kPartBytes, map, shared.full(at.stage), part * kPartColumns,
-                          boxes.first_row, work.head, work.batch, 3);
+      copy_box_to_cluster(to + part * kPartBytes, map, shared.full(at.stage), part * kPartColumns, boxes.first_row,
+                          work.head, work.batch, 3);
     } else if (cluster_rank() == at.stage % kSm90Parts) {  // the blocks take turns
-      copy_box_to_cluster(to, map, shared.full(at.stage), 0, boxes.first_row, work.head, work.batch,
-                          3);
+      copy_box_to_cluster(to, map, shared.full(at.stage), 0, boxes.first_row, work.head, work.batch, 3);
     }
   }
   at.advance();
@@ -202,8 +188,7 @@ VORTA_DEVICE void produce(const KernelParams& params, const Shared<kHeadDim>& sh
     const Work work = work_at(params, index);
     const int first_part = work.item * kSm90Parts;
     const Sm90ItemPart item = load_part(params, first_part + cluster_rank());
-    const bool same_keys =
-        load_part(params, first_part).first_block == load_part(params, first_part + 1).first_block;
+    const bool same_keys = load_part(params, first_part).first_block == load_part(params, first_part + 1).first_block;
     if (item.block_count == 0) continue;
     BlockBoxes value_boxes = load_boxes(params, item.first_block, lane);
     copy_block(params, shared, at, params.keys, value_boxes, work, same_keys, lane);
@@ -236,8 +221,7 @@ struct Consumer {
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const int part = step / 4, within = step % 4 * 32;
-      const uint64_t a =
-          shared_operand(queries, 0) + operand_step(part * kWarpgroupRows * kRowBytes + within);
+      const uint64_t a = shared_operand(queries, 0) + operand_step(part * kWarpgroupRows * kRowBytes + within);
       const uint64_t b = shared_operand(keys, 0) + operand_step(part * kPartBytes + within);
       ScoreProduct<kKeys>::issue(scores, a, b, step > 0);
     }
@@ -275,8 +259,7 @@ struct Consumer {
   VORTA_DEVICE float2 row_tops() const {
     float top[8];
 #pragma unroll
-    for (int i = 0; i < kScores; ++i)
-      top[i % 8] = i < 8 ? scores[i] : fmaxf(top[i % 8], scores[i]);
+    for (int i = 0; i < kScores; ++i) top[i % 8] = i < 8 ? scores[i] : fmaxf(top[i % 8], scores[i]);
     float2 tops = {fmaxf(fmaxf(top[0], top[1]), fmaxf(top[4], top[5])),
                    fmaxf(fmaxf(top[2], top[3]), fmaxf(top[6], top[7]))};
 #pragma unroll
@@ -391,10 +374,8 @@ struct Consumer {
         for (int i = 0; i < 4; ++i) {
           if ((i & bit) != 0) continue;
           const uint32_t received = __shfl_xor_sync(~0u, upper ? words[i] : words[i | bit], bit);
-          if (upper)
-            words[i] = received;
-          else
-            words[i | bit] = received;
+          if (upper) words[i] = received;
+          else words[i | bit] = received;
         }
       }
       if (to != nullptr) {
@@ -408,37 +389,29 @@ struct Consumer {
 // Starts the copies of a warpgroup's 64 rows, a thread for every 16 bytes of a row; the layout is
 // the copy engine's 128-byte swizzle.
 template <int kHeadDim>
-VORTA_DEVICE void load_queries(
-    const KernelParams& params, const Work& work, const int32_t* rows, uint32_t to, int thread) {
-  const __nv_bfloat16* head =
-      params.q.data + work.batch * params.q.batch_stride + work.head * params.q.head_stride;
+VORTA_DEVICE void load_queries(const KernelParams& params, const Work& work, const int32_t* rows, uint32_t to,
+                               int thread) {
+  const __nv_bfloat16* head = params.q.data + work.batch * params.q.batch_stride + work.head * params.q.head_stride;
   constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kWarpgroupThreads / kChunks;
   const int chunk = thread % kChunks, part = chunk / 8;
 #pragma unroll
   for (int i = 0; i < kWarpgroupRows / kRowsAtOnce; ++i) {
     const int row = thread / kChunks + kRowsAtOnce * i;
     const int source = __ldg(rows + row);
-    const uint32_t at =
-        part * kWarpgroupRows * kRowBytes + row * kRowBytes + ((chunk % 8) ^ (row % 8)) * 16;
-    copy_16_bytes(to + at,
-                  head + (source < 0 ? ~source : source) * params.q.row_stride + chunk * 8);
+    const uint32_t at = part * kWarpgroupRows * kRowBytes + row * kRowBytes + ((chunk % 8) ^ (row % 8)) * 16;
+    copy_16_bytes(to + at, head + (source < 0 ? ~source : source) * params.q.row_stride + chunk * 8);
   }
 }
 
-VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params,
-                                    const Work& work,
-                                    const int32_t* row) {
+VORTA_DEVICE __nv_bfloat16* out_row(const KernelParams& params, const Work& work, const int32_t* row) {
   const int target = __ldg(row);
   if (target < 0) return nullptr;
-  return params.out.data + work.batch * params.out.batch_stride +
-         work.head * params.out.head_stride + target * params.out.row_stride;
+  return params.out.data + work.batch * params.out.batch_stride + work.head * params.out.head_stride +
+         target * params.out.row_stride;
 }
 
 template <int kHeadDim>
-VORTA_DEVICE void consume(const KernelParams& params,
-                          const Shared<kHeadDim>& shared,
-                          int consumer,
-                          int thread) {
+VORTA_DEVICE void consume(const KernelParams& params, const Shared<kHeadDim>& shared, int consumer, int thread) {
   const int lane = thread % 32, warp = thread / 32;
   const int part = cluster_rank();  // of every item
   const uint32_t queries = shared.queries(consumer);
@@ -468,9 +441,7 @@ VORTA_DEVICE void consume(const KernelParams& params,
     return out_row(params, work, rows_of(work) + warp * 16 + lane / 4 + 8 * row);
   };
 
-  const auto load = [&](const Work& of) {
-    load_queries<kHeadDim>(params, of, rows_of(of), queries, thread);
-  };
+  const auto load = [&](const Work& of) { load_queries<kHeadDim>(params, of, rows_of(of), queries, thread); };
 
   const Turns turns = turns_of(params);
   const int total = turns.jobs();
@@ -552,19 +523,16 @@ VORTA_DEVICE void consume(const KernelParams& params,
     release();
     at.advance();
 #pragma unroll
-    for (int row = 0; row < 2; ++row)
-      state.store_row(row, own_out_row(row), lane);
+    for (int row = 0; row < 2; ++row) state.store_row(row, own_out_row(row), lane);
     index = next_index;
     work = next_work;
   }
 }
 
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 1)
-    attention_kernel(const __grid_constant__ KernelParams params) {
+__global__ void __launch_bounds__(kThreads, 1) attention_kernel(const __grid_constant__ KernelParams params) {
   extern __shared__ char unaligned[];
-  const Shared<kHeadDim> shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes *
-                                kSwizzleBytes};
+  const Shared<kHeadDim> shared{(shared_address(unaligned) + kSwizzleBytes - 1) / kSwizzleBytes * kSwizzleBytes};
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       barrier_init(shared.full(i), 1);
@@ -594,8 +562,8 @@ EncodeTensorMap encode_tensor_map() {
     void* entry = nullptr;
     cudaDriverEntryPointQueryResult found;
     constexpr unsigned kSince = 12000;
-    const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry,
-                                                                kSince, cudaEnableDefault, &found);
+    const cudaError_t status =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, kSince, cudaEnableDefault, &found);
     const bool usable = status == cudaSuccess && found == cudaDriverEntryPointSuccess;
     return usable ? reinterpret_cast<EncodeTensorMap>(entry) : nullptr;
   }();
@@ -603,45 +571,34 @@ EncodeTensorMap encode_tensor_map() {
 }
 
 bool copyable(const RowView& view) {
-  const int64_t bits = reinterpret_cast<int64_t>(view.data) | view.batch_stride * 2 |
-                       view.head_stride * 2 | view.row_stride * 2;
+  const int64_t bits =
+      reinterpret_cast<int64_t>(view.data) | view.batch_stride * 2 | view.head_stride * 2 | view.row_stride * 2;
   return view.data != nullptr && bits % 16 == 0 && view.row_stride > 0;
 }
 
 // Axes of the map: column, row, head, batch.
-bool encode_map(const GroupedAttentionArgs& args,
-                const RowView& view,
-                int box_rows,
-                CUtensorMap& map) {
+bool encode_map(const GroupedAttentionArgs& args, const RowView& view, int box_rows, CUtensorMap& map) {
   int32_t heads = 1;
   for (int64_t i = 0; i < args.head_count; ++i) {
     heads = std::max(heads, 1 + (args.heads == nullptr ? static_cast<int32_t>(i) : args.heads[i]));
   }
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(args.head_dim),
-                              static_cast<cuuint64_t>(args.key_rows),
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(args.head_dim), static_cast<cuuint64_t>(args.key_rows),
                               static_cast<cuuint64_t>(heads), static_cast<cuuint64_t>(args.batch)};
   // The stride of an axis of one entry is never used, but may not be zero.
-  const auto bytes = [](int64_t stride) {
-    return static_cast<cuuint64_t>(stride > 0 ? stride * 2 : 16);
-  };
-  const cuuint64_t strides[] = {bytes(view.row_stride), bytes(view.head_stride),
-                                bytes(view.batch_stride)};
+  const auto bytes = [](int64_t stride) { return static_cast<cuuint64_t>(stride > 0 ? stride * 2 : 16); };
+  const cuuint64_t strides[] = {bytes(view.row_stride), bytes(view.head_stride), bytes(view.batch_stride)};
   const cuuint32_t box[] = {kPartColumns, static_cast<cuuint32_t>(box_rows), 1, 1};
   const cuuint32_t steps[] = {1, 1, 1, 1};
-  return encode_tensor_map()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, view.data, sizes, strides,
-                             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return encode_tensor_map()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, view.data, sizes, strides, box, steps,
+                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 TensorRows tensor_rows(const RowView& view) {
-  return {static_cast<__nv_bfloat16*>(view.data), view.batch_stride, view.head_stride,
-          view.row_stride};
+  return {static_cast<__nv_bfloat16*>(view.data), view.batch_stride, view.head_stride, view.row_stride};
 }
 
-bool fill_params(const GroupedAttentionArgs& args,
-                 const Sm90AttentionPlan& plan,
-                 const int32_t* tables,
+bool fill_params(const GroupedAttentionArgs& args, const Sm90AttentionPlan& plan, const int32_t* tables,
                  KernelParams& params) {
   for (int i = 0; i < kSm90BoxClasses; ++i) {
     if (!encode_map(args, args.k, kSm90BoxRows[i], params.keys[i])) return false;
@@ -669,8 +626,8 @@ bool fill_params(const GroupedAttentionArgs& args,
 template <int kHeadDim>
 KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t stream) {
   constexpr int kSharedBytes = Sizes<kHeadDim>::kSharedBytes;
-  if (cudaFuncSetAttribute(attention_kernel<kHeadDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           kSharedBytes) != cudaSuccess) {
+  if (cudaFuncSetAttribute(attention_kernel<kHeadDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes) !=
+      cudaSuccess) {
     return launch_status();
   }
   cudaLaunchAttribute cluster{};
@@ -692,17 +649,14 @@ KernelStatus launch(const KernelParams& params, int64_t work, cudaStream_t strea
 }  // namespace
 
 bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args, const Stream& stream) {
-  const bool supported = args.dtype == DType::kBFloat16 && sm90_takes_head_dim(args.head_dim) &&
-                         args.scale > 0 && args.head_count <= kMaxHeads && copyable(args.q) &&
-                         copyable(args.k) && copyable(args.v) && copyable(args.out);
-  return supported && runs_on_cuda(stream) && cuda_device().major == 9 &&
-         encode_tensor_map() != nullptr;
+  const bool supported = args.dtype == DType::kBFloat16 && sm90_takes_head_dim(args.head_dim) && args.scale > 0 &&
+                         args.head_count <= kMaxHeads && copyable(args.q) && copyable(args.k) && copyable(args.v) &&
+                         copyable(args.out);
+  return supported && runs_on_cuda(stream) && cuda_device().major == 9 && encode_tensor_map() != nullptr;
 }
 
-KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args,
-                                    const Sm90AttentionPlan& plan,
-                                    const int32_t* device_tables,
-                                    const Stream& stream) {
+KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args, const Sm90AttentionPlan& plan,
+                                    const int32_t* device_tables, const Stream& stream) {
   const bool planned = plan.query_rows == args.query_rows && plan.key_rows == args.key_rows;
   if (!planned || !grouped_attention_sm90_supports(args, stream)) return KernelStatus::kUnsupported;
   const int64_t work = args.batch * args.head_count * plan.item_count;

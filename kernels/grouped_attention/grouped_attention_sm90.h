@@ -51,21 +51,16 @@ struct Sm90AttentionPlan {
   int64_t query_rows = 0;
   int64_t key_rows = 0;
   int32_t item_count = 0;
-  int32_t long_items =
-      0;  ///< items at the front that take much longer than the rest: started first, for all heads
+  int32_t long_items = 0;  ///< items at the front that take much longer than the rest: started first, for all heads
   int32_t long_weight = 1;  ///< how many of the rest take as long as one of them
-  int64_t items_at =
-      0;  ///< Sm90ItemPart[item_count, 2], in words from the start of the tables; blocks are at 0
-  int64_t rows_at =
-      0;  ///< int32 [item_count, 2, 128] rows of q and out; ~row pads: read, not written
+  int64_t items_at = 0;  ///< Sm90ItemPart[item_count, 2], in words from the start of the tables; blocks are at 0
+  int64_t rows_at = 0;  ///< int32 [item_count, 2, 128] rows of q and out; ~row pads: read, not written
   std::vector<int32_t> tables;
   double useful_pairs = 0;    ///< (query, key) pairs of the mask
   double computed_pairs = 0;  ///< the same with the padding of both
 };
 
-constexpr bool sm90_takes_head_dim(int64_t head_dim) {
-  return head_dim == 64 || head_dim == 128;
-}
+constexpr bool sm90_takes_head_dim(int64_t head_dim) { return head_dim == 64 || head_dim == 128; }
 
 /// The plan of `args`' groups, ranges and row maps, which are read here, in host memory; tensors
 /// and heads are not looked at. Empty where the kernel does not apply: dtype other than bfloat16,
@@ -83,9 +78,7 @@ bool grouped_attention_sm90_supports(const GroupedAttentionArgs& args, const Str
 /// plan's, and `device_tables` is the device copy of its tables. Up to 7 rows of k and v behind the
 /// end of a range are read, with weight zero, so they must be finite. Results depend neither on the
 /// number of multiprocessors nor on the run.
-[[nodiscard]] KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args,
-                                                  const Sm90AttentionPlan& plan,
-                                                  const int32_t* device_tables,
-                                                  const Stream& stream);
+[[nodiscard]] KernelStatus grouped_attention_sm90(const GroupedAttentionArgs& args, const Sm90AttentionPlan& plan,
+                                                  const int32_t* device_tables, const Stream& stream);
 
 }  // namespace vorta::kernels

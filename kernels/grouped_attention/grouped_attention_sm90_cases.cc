@@ -24,8 +24,7 @@ std::vector<Slab> slabs_of(int32_t tiles) {
   for (int32_t tile = 0; tile < tiles; ++tile) {
     const int32_t center = std::min(std::max(tile, 1), tiles - 2);
     const TileRun seen{std::max(center - 1, 0), std::min(center + 1, tiles - 1)};
-    if (!slabs.empty() && slabs.back().keys.first == seen.first &&
-        slabs.back().keys.last == seen.last) {
+    if (!slabs.empty() && slabs.back().keys.first == seen.first && slabs.back().keys.last == seen.last) {
       slabs.back().queries.last = tile;
     } else {
       slabs.push_back({{tile, tile}, seen});
@@ -43,8 +42,7 @@ std::vector<int32_t> raster_rows(const Sm90Tiles& t) {
       for (int32_t k = 0; k < t.tiles[2]; ++k)
         for (int32_t f = i * t.tile[0]; f < (i + 1) * t.tile[0]; ++f)
           for (int32_t y = j * t.tile[1]; y < (j + 1) * t.tile[1]; ++y)
-            for (int32_t x = k * t.tile[2]; x < (k + 1) * t.tile[2]; ++x)
-              rows.push_back((f * height + y) * width + x);
+            for (int32_t x = k * t.tile[2]; x < (k + 1) * t.tile[2]; ++x) rows.push_back((f * height + y) * width + x);
   return rows;
 }
 
@@ -58,8 +56,7 @@ class SlidingMask {
     out_.rows = tokens_ + tiles.text;
     for (const Slab& t : slabs_of(tiles.tiles[0]))
       for (const Slab& h : slabs_of(tiles.tiles[1]))
-        for (const Slab& w : slabs_of(tiles.tiles[2]))
-          append_group(t, h, w);
+        for (const Slab& w : slabs_of(tiles.tiles[2])) append_group(t, h, w);
     if (tiles.text > 0) append_text_group();
     if (tiles.order == Sm90Tiles::Order::kRaster) apply_raster_order();
   }
@@ -75,8 +72,7 @@ class SlidingMask {
     group.first_range = static_cast<int32_t>(out_.ranges.size());
     for (int32_t i = t.queries.first; i <= t.queries.last; ++i)
       for (int32_t j = h.queries.first; j <= h.queries.last; ++j)
-        for (int32_t row = first_row(i, j, w.queries.first);
-             row < first_row(i, j, w.queries.last + 1); ++row)
+        for (int32_t row = first_row(i, j, w.queries.first); row < first_row(i, j, w.queries.last + 1); ++row)
           out_.query_map.push_back(row);
     for (int32_t i = t.keys.first; i <= t.keys.last; ++i)
       for (int32_t j = h.keys.first; j <= h.keys.last; ++j)
@@ -88,19 +84,15 @@ class SlidingMask {
   }
 
   void append_text_group() {
-    out_.groups.push_back(
-        {tokens_, tokens_ + tiles_.text, static_cast<int32_t>(out_.ranges.size()), 1});
+    out_.groups.push_back({tokens_, tokens_ + tiles_.text, static_cast<int32_t>(out_.ranges.size()), 1});
     out_.ranges.push_back({0, tokens_ + tiles_.text_keys});
-    for (int32_t i = 0; i < tiles_.text; ++i)
-      out_.query_map.push_back(tokens_ + i);
+    for (int32_t i = 0; i < tiles_.text; ++i) out_.query_map.push_back(tokens_ + i);
   }
 
   void apply_raster_order() {
     out_.key_map = raster_rows(tiles_);
-    for (int32_t i = 0; i < tiles_.text; ++i)
-      out_.key_map.push_back(tokens_ + i);
-    for (int32_t& row : out_.query_map)
-      row = out_.key_map[row];
+    for (int32_t i = 0; i < tiles_.text; ++i) out_.key_map.push_back(tokens_ + i);
+    for (int32_t& row : out_.query_map) row = out_.key_map[row];
   }
 
   const Sm90Tiles& tiles_;
@@ -153,29 +145,21 @@ Sm90Case sm90_sliding_case(std::string name, int64_t batch, int64_t heads, const
 }
 
 std::vector<Sm90Case> sm90_parity_cases() {
-  std::vector<Sm90Case> cases{sm90_dense_case("one row", 1, 1, 1),
-                              sm90_dense_case("dense 77 rows, head-major", 2, 2, 77),
-                              sm90_dense_case("dense 1,000 rows, batch 2", 2, 3, 1000),
-                              sm90_dense_case("dense 2,115 rows", 1, 2, 2115)};
+  std::vector<Sm90Case> cases{
+      sm90_dense_case("one row", 1, 1, 1), sm90_dense_case("dense 77 rows, head-major", 2, 2, 77),
+      sm90_dense_case("dense 1,000 rows, batch 2", 2, 3, 1000), sm90_dense_case("dense 2,115 rows", 1, 2, 2115)};
   cases[1].head_major = true;
-  Sm90Case& ragged =
-      cases.emplace_back(sm90_dense_case("ragged ranges and groups without keys", 1, 2, 700));
-  ragged.groups = {{0, 100, 0, 0},
-                   {100, 163, 0, 1},
-                   {163, 400, 1, 3},
-                   {410, 600, 0, 4}};  // rows 400-409: in none
+  Sm90Case& ragged = cases.emplace_back(sm90_dense_case("ragged ranges and groups without keys", 1, 2, 700));
+  ragged.groups = {{0, 100, 0, 0}, {100, 163, 0, 1}, {163, 400, 1, 3}, {410, 600, 0, 4}};  // rows 400-409: in none
   ragged.ranges = {{3, 8}, {11, 250}, {252, 253}, {301, 700}};
   cases.push_back(sm90_sliding_case("tiles of 360, batch 2", 2, 2, {{3, 4, 5}, {5, 9, 8}}));
-  cases.push_back(sm90_sliding_case("tiles of 360, raster order", 1, 1,
-                                    {{3, 3, 4}, {5, 9, 8}, 0, 0, Sm90Tiles::Order::kRaster}));
-  cases.push_back(sm90_sliding_case("tiles of 432 and 200 of 256 text rows", 2, 1,
-                                    {{4, 3, 4}, {6, 9, 8}, 256, 200}));
-  cases.push_back(sm90_sliding_case("tiles of 432 and 77 of 83 text rows", 1, 2,
-                                    {{4, 3, 4}, {6, 9, 8}, 83, 77}));
+  cases.push_back(
+      sm90_sliding_case("tiles of 360, raster order", 1, 1, {{3, 3, 4}, {5, 9, 8}, 0, 0, Sm90Tiles::Order::kRaster}));
+  cases.push_back(sm90_sliding_case("tiles of 432 and 200 of 256 text rows", 2, 1, {{4, 3, 4}, {6, 9, 8}, 256, 200}));
+  cases.push_back(sm90_sliding_case("tiles of 432 and 77 of 83 text rows", 1, 2, {{4, 3, 4}, {6, 9, 8}, 83, 77}));
   cases.push_back(sm90_sliding_case("tiles of 64", 1, 3, {{5, 4, 6}, {4, 4, 4}}));
   cases.push_back(sm90_sliding_case("tiles of 8", 1, 2, {{5, 4, 6}, {2, 2, 2}}));
-  cases.push_back(
-      sm90_sliding_case("tiles of 160, text for 24 heads", 1, 24, {{3, 3, 5}, {4, 10, 4}, 50, 41}));
+  cases.push_back(sm90_sliding_case("tiles of 160, text for 24 heads", 1, 24, {{3, 3, 5}, {4, 10, 4}, 50, 41}));
   cases.push_back(sm90_sliding_case("tiles of 45", 2, 2, {{4, 3, 4}, {3, 5, 3}}));
   const std::size_t wide = cases.size();
   for (std::size_t i = 0; i < wide; ++i) {
@@ -193,7 +177,8 @@ std::vector<Sm90Case> sm90_small_cases() {
   ragged.groups = {{0, 40, 0, 0}, {40, 103, 0, 1}, {103, 290, 0, 3}};  // the last rows: in none
   ragged.ranges = {{3, 8}, {11, 150}, {152, 300}};
   cases.push_back(sm90_sliding_case("tiles of 24, 33 of 40 text rows", 1, 2, {{3, 3, 4}, {2, 3, 4}, 40, 33}));
-  cases.push_back(sm90_sliding_case("tiles of 48, raster order", 1, 1, {{3, 3, 3}, {2, 3, 8}, 0, 0, Sm90Tiles::Order::kRaster}));
+  cases.push_back(
+      sm90_sliding_case("tiles of 48, raster order", 1, 1, {{3, 3, 3}, {2, 3, 8}, 0, 0, Sm90Tiles::Order::kRaster}));
   const std::size_t wide = cases.size();
   for (std::size_t i = 0; i < wide; ++i) {
     cases.push_back(cases[i]);

@@ -19,15 +19,12 @@ bool same_rows_everywhere(const RowMap& map) {
   return map.rows == nullptr || (map.batch_stride == 0 && map.head_stride == 0);
 }
 
-int32_t row_of(const RowMap& map, int32_t row) {
-  return map.rows == nullptr ? row : map.rows[row];
-}
+int32_t row_of(const RowMap& map, int32_t row) { return map.rows == nullptr ? row : map.rows[row]; }
 
 /// Boxes of one key list, sorted by their class.
 struct Boxes {
   std::array<std::vector<int32_t>, kSm90BoxClasses> first_rows;
-  std::vector<std::pair<int32_t, int32_t>>
-      partial_pieces;  // first row, number of keys that count (below 8)
+  std::vector<std::pair<int32_t, int32_t>> partial_pieces;  // first row, number of keys that count (below 8)
 };
 
 class KeyBlockWriter {
@@ -69,8 +66,7 @@ class KeyBlockWriter {
   Sm90KeyBlockRows full_block(int box_class, const int32_t* rows, int count) const {
     Sm90KeyBlockRows block{};
     std::copy_n(rows, count, block.first_row);
-    for (int piece = 0; piece < kSm90KeyBlock / kPieceRows; ++piece)
-      set_valid(block, piece, kPieceRows);
+    for (int piece = 0; piece < kSm90KeyBlock / kPieceRows; ++piece) set_valid(block, piece, kPieceRows);
     block.box_class = box_class;
     return block;
   }
@@ -79,8 +75,7 @@ class KeyBlockWriter {
   // count.
   void append_masked(const Boxes& boxes, std::vector<Sm90KeyBlockRows>& out) const {
     std::vector<std::pair<int32_t, int32_t>> pieces;
-    for (const int32_t row : boxes.first_rows[kSm90BoxClasses - 1])
-      pieces.emplace_back(row, kPieceRows);
+    for (const int32_t row : boxes.first_rows[kSm90BoxClasses - 1]) pieces.emplace_back(row, kPieceRows);
     pieces.insert(pieces.end(), boxes.partial_pieces.begin(), boxes.partial_pieces.end());
     const int per_block = kSm90KeyBlock / kPieceRows;
     for (std::size_t next = 0; next < pieces.size(); next += static_cast<std::size_t>(per_block)) {
@@ -116,14 +111,11 @@ std::optional<std::vector<Run>> runs_of(const GroupedAttentionArgs& args, const 
     while (begin < args.ranges[r].end) {
       const int32_t row = row_of(args.key_map, begin);
       int32_t end = begin + 1;
-      while (end < args.ranges[r].end && row_of(args.key_map, end) == row + (end - begin))
-        ++end;
+      while (end < args.ranges[r].end && row_of(args.key_map, end) == row + (end - begin)) ++end;
       if (end < args.ranges[r].end && (end - begin) % kPieceRows != 0) return std::nullopt;
       const bool continues = !runs.empty() && runs.back().row + runs.back().count == row;
-      if (continues)
-        runs.back().count += end - begin;
-      else
-        runs.push_back({row, end - begin});
+      if (continues) runs.back().count += end - begin;
+      else runs.push_back({row, end - begin});
       begin = end;
     }
   }
@@ -147,9 +139,7 @@ struct PlannedPart {
 
 using PlannedItem = std::array<PlannedPart, kSm90Parts>;
 
-PlannedPart part_of(const GroupedAttentionArgs& args,
-                    const QueryGroup& group,
-                    const Sm90ItemPart& keys,
+PlannedPart part_of(const GroupedAttentionArgs& args, const QueryGroup& group, const Sm90ItemPart& keys,
                     int32_t begin) {
   PlannedPart planned;
   planned.part = keys;
@@ -163,18 +153,12 @@ PlannedPart part_of(const GroupedAttentionArgs& args,
 
 /// Cuts a group into items. What is left over and fits one block goes to `halves`. A second block
 /// with few rows stays with the first: idle warpgroups draw no power, keys read twice do.
-void append_items(const GroupedAttentionArgs& args,
-                  const QueryGroup& group,
-                  const Sm90ItemPart& keys,
-                  std::vector<PlannedItem>& items,
-                  std::vector<PlannedPart>& halves) {
-  for (int32_t begin = group.query_begin; begin < group.query_end;
-       begin += kSm90Parts * kSm90QueryRows) {
+void append_items(const GroupedAttentionArgs& args, const QueryGroup& group, const Sm90ItemPart& keys,
+                  std::vector<PlannedItem>& items, std::vector<PlannedPart>& halves) {
+  for (int32_t begin = group.query_begin; begin < group.query_end; begin += kSm90Parts * kSm90QueryRows) {
     const PlannedPart first = part_of(args, group, keys, begin);
-    if (group.query_end - begin <= kSm90QueryRows)
-      halves.push_back(first);
-    else
-      items.push_back({first, part_of(args, group, keys, begin + kSm90QueryRows)});
+    if (group.query_end - begin <= kSm90QueryRows) halves.push_back(first);
+    else items.push_back({first, part_of(args, group, keys, begin + kSm90QueryRows)});
   }
 }
 
@@ -185,18 +169,14 @@ int32_t warpgroups(const PlannedPart& planned) {
 /// Two halves make an item when their lists are as long as each other, whatever they hold. A half
 /// that finds no partner gets one without queries.
 void pair_halves(std::vector<PlannedPart> halves, std::vector<PlannedItem>& items) {
-  const auto key = [](const PlannedPart& half) {
-    return std::pair(half.part.block_count, warpgroups(half));
-  };
+  const auto key = [](const PlannedPart& half) { return std::pair(half.part.block_count, warpgroups(half)); };
   std::stable_sort(halves.begin(), halves.end(),
                    [&](const PlannedPart& a, const PlannedPart& b) { return key(a) > key(b); });
   for (std::size_t i = 0; i < halves.size(); ++i) {
-    const bool paired =
-        i + 1 < halves.size() && halves[i + 1].part.block_count == halves[i].part.block_count;
+    const bool paired = i + 1 < halves.size() && halves[i + 1].part.block_count == halves[i].part.block_count;
     PlannedPart idle = halves[i];
     idle.part.row_count = 0;
-    for (int32_t& row : idle.rows)
-      row = std::min(row, ~row);
+    for (int32_t& row : idle.rows) row = std::min(row, ~row);
     items.push_back({halves[i], paired ? halves[i + 1] : idle});
     if (paired) ++i;
   }
@@ -210,27 +190,23 @@ int64_t append_words(const std::vector<Record>& records, std::vector<int32_t>& t
   return at;
 }
 
-void write_tables(const std::vector<Sm90KeyBlockRows>& blocks,
-                  std::vector<PlannedItem>& items,
+void write_tables(const std::vector<Sm90KeyBlockRows>& blocks, std::vector<PlannedItem>& items,
                   Sm90AttentionPlan& plan) {
   const auto length = [](const PlannedItem& item) { return item.front().part.block_count; };
   // Longest first, so that no long item is left for the end.
-  std::stable_sort(items.begin(), items.end(), [&](const PlannedItem& a, const PlannedItem& b) {
-    return length(a) > length(b);
-  });
+  std::stable_sort(items.begin(), items.end(),
+                   [&](const PlannedItem& a, const PlannedItem& b) { return length(a) > length(b); });
   plan.item_count = static_cast<int32_t>(items.size());
   if (!items.empty()) {
     const int32_t usual = length(items[items.size() / 2]);
-    const auto rest = std::find_if(items.begin(), items.end(), [&](const PlannedItem& item) {
-      return length(item) <= 2 * usual;
-    });
+    const auto rest =
+        std::find_if(items.begin(), items.end(), [&](const PlannedItem& item) { return length(item) <= 2 * usual; });
     plan.long_items = static_cast<int32_t>(rest - items.begin());
     int64_t blocks_of_long = 0;
-    for (auto item = items.begin(); item != rest; ++item)
-      blocks_of_long += length(*item);
+    for (auto item = items.begin(); item != rest; ++item) blocks_of_long += length(*item);
     const int64_t blocks_of_usual = int64_t{std::max(usual, 1)} * std::max(plan.long_items, 1);
-    plan.long_weight = static_cast<int32_t>(
-        std::max<int64_t>(1, (blocks_of_long + blocks_of_usual / 2) / blocks_of_usual));
+    plan.long_weight =
+        static_cast<int32_t>(std::max<int64_t>(1, (blocks_of_long + blocks_of_usual / 2) / blocks_of_usual));
   }
   append_words(blocks, plan.tables);
   std::vector<Sm90ItemPart> parts;
@@ -268,15 +244,14 @@ std::optional<Sm90AttentionPlan> plan_grouped_attention_sm90(const GroupedAttent
       const auto runs = runs_of(args, group);
       if (!runs.has_value()) return std::nullopt;
       Boxes boxes;
-      for (const Run& run : *runs)
-        writer.split(run.row, run.count, 0, boxes);
+      for (const Run& run : *runs) writer.split(run.row, run.count, 0, boxes);
       known->second.first_block = static_cast<int32_t>(blocks.size());
       known->second.masked_from = writer.append(std::move(boxes), blocks);
       known->second.block_count = static_cast<int32_t>(blocks.size()) - known->second.first_block;
     }
     append_items(args, group, known->second, items, halves);
-    plan.useful_pairs += static_cast<double>(group.query_end - group.query_begin) *
-                         static_cast<double>(key_count(args, group));
+    plan.useful_pairs +=
+        static_cast<double>(group.query_end - group.query_begin) * static_cast<double>(key_count(args, group));
   }
   pair_halves(std::move(halves), items);
   write_tables(blocks, items, plan);

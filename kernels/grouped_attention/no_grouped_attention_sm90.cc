@@ -6,9 +6,7 @@ namespace vorta::kernels {
 
 bool grouped_attention_sm90_supports(const GroupedAttentionArgs&, const Stream&) { return false; }
 
-KernelStatus grouped_attention_sm90(const GroupedAttentionArgs&,
-                                    const Sm90AttentionPlan&,
-                                    const int32_t*,
+KernelStatus grouped_attention_sm90(const GroupedAttentionArgs&, const Sm90AttentionPlan&, const int32_t*,
                                     const Stream&) {
   return KernelStatus::kUnsupported;
 }

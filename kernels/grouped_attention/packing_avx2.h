@@ -31,8 +31,8 @@ VORTA_AVX2_INLINE void store_columns(const __m256 (&rows)[kQuadAvx2], float* to)
   const __m256 low = _mm256_unpacklo_ps(rows[0], rows[1]), high = _mm256_unpackhi_ps(rows[0], rows[1]);
   const __m256 other_low = _mm256_unpacklo_ps(rows[2], rows[3]), other_high = _mm256_unpackhi_ps(rows[2], rows[3]);
   const __m256 columns[4] = {  // each: one of the first four, and the one four behind it
-      _mm256_shuffle_ps(low, other_low, 0x44), _mm256_shuffle_ps(low, other_low, 0xee),
-      _mm256_shuffle_ps(high, other_high, 0x44), _mm256_shuffle_ps(high, other_high, 0xee)};
+                             _mm256_shuffle_ps(low, other_low, 0x44), _mm256_shuffle_ps(low, other_low, 0xee),
+                             _mm256_shuffle_ps(high, other_high, 0x44), _mm256_shuffle_ps(high, other_high, 0xee)};
   store8(to, _mm256_permute2f128_ps(columns[0], columns[1], 0x20));
   store8(to + 8, _mm256_permute2f128_ps(columns[2], columns[3], 0x20));
   store8(to + 16, _mm256_permute2f128_ps(columns[0], columns[1], 0x31));

@@ -15,11 +15,7 @@ namespace vorta::kernels {
 class Turns {
  public:
   VORTA_TURNS_FUNCTION Turns(int long_jobs, int short_jobs, int weight, int worker, int workers)
-      : worker_(worker),
-        workers_(workers),
-        long_jobs_(long_jobs),
-        jobs_(long_jobs + short_jobs),
-        weight_(weight) {
+      : worker_(worker), workers_(workers), long_jobs_(long_jobs), jobs_(long_jobs + short_jobs), weight_(weight) {
     const int in_last_round = long_jobs % workers;
     spared_ = in_last_round == 0 ? 0 : workers - in_last_round;
     const int first_spared = workers - spared_;

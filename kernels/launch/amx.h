@@ -10,14 +10,13 @@
 #include "kernels/launch/unroll.h"
 
 // As in avx512.h.
-#define VORTA_AMX \
-  __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
+#define VORTA_AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
 #define VORTA_AMX_INLINE VORTA_AMX __attribute__((always_inline)) inline
 
 namespace vorta::kernels {
 
 inline constexpr int kTileRows = 16;
-inline constexpr int kTilePairs = 16;      // 32 bfloat16 a row
+inline constexpr int kTilePairs = 16;  // 32 bfloat16 a row
 inline constexpr int64_t kTileDepth = 32;  // products that one TDPBF16PS sums
 inline constexpr int64_t kTileBytes = 1024;
 inline constexpr int64_t kTileFloats = kTileBytes / 4;

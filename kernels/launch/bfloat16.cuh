@@ -31,8 +31,8 @@ __device__ inline uint4 narrow8(const Floats8& values) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const __nv_bfloat162 pair = __floats2bfloat162_rn(values.at[2 * i], values.at[2 * i + 1]);
-    words[i] = static_cast<unsigned>(__bfloat16_as_ushort(pair.x)) |
-               static_cast<unsigned>(__bfloat16_as_ushort(pair.y)) << 16;
+    words[i] = static_cast<unsigned>(__bfloat16_as_ushort(pair.x)) | static_cast<unsigned>(__bfloat16_as_ushort(pair.y))
+                                                                         << 16;
   }
   return {words[0], words[1], words[2], words[3]};
 }

@@ -15,8 +15,8 @@ VORTA_DEVICE uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-/// `x`, which all lanes of the warp hold, in a way that tells the compiler so: operands and branches of warpgroup products
-/// must be the same in all lanes to stay fast.
+/// `x`, which all lanes of the warp hold, in a way that tells the compiler so: operands and branches of warpgroup
+/// products must be the same in all lanes to stay fast.
 VORTA_DEVICE int same_in_all_lanes(int x) { return __shfl_sync(~0u, x, 0); }
 
 // ---- Barriers in shared memory, 8 bytes each.
@@ -90,23 +90,18 @@ VORTA_DEVICE void prefetch_tensor_map(const CUtensorMap* map) {
 
 /// One box of a four-dimensional tensor -> shared memory; reports its bytes to `barrier`. Rows outside the tensor
 /// arrive as zeros.
-VORTA_DEVICE void copy_box(
-    uint32_t to, const CUtensorMap* map, uint32_t barrier, int column, int row, int head, int batch) {
+VORTA_DEVICE void copy_box(uint32_t to, const CUtensorMap* map, uint32_t barrier, int column, int row, int head,
+                           int batch) {
   asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
-      ::"r"(to), "l"(map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch)
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
+      "[%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch)
       : "memory");
 }
 
 /// The same, to the same place in all blocks of the cluster that `block_mask` names, and to their barriers.
-VORTA_DEVICE void copy_box_to_cluster(uint32_t to,
-                                      const CUtensorMap* map,
-                                      uint32_t barrier,
-                                      int column,
-                                      int row,
-                                      int head,
-                                      int batch,
-                                      uint16_t block_mask) {
+VORTA_DEVICE void copy_box_to_cluster(uint32_t to, const CUtensorMap* map, uint32_t barrier, int column, int row,
+                                      int head, int batch, uint16_t block_mask) {
   asm volatile(
       "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
       "[%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(to),
@@ -157,9 +152,9 @@ VORTA_DEVICE uint64_t shared_operand(uint32_t address, uint32_t column_stride) {
 /// How far an address moves inside `shared_operand`.
 VORTA_DEVICE constexpr uint64_t operand_step(uint32_t bytes) { return bytes >> 4; }
 
-#define VORTA_ACC8(i)                                                                             \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
-      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define VORTA_ACC8(i)                                                                                         \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
+      "+f"(d[i + 7])
 #define VORTA_ACC16(i) VORTA_ACC8(i), VORTA_ACC8(i + 8)
 
 /// d [64, kKeys] (+)= queries [64, 16] . keys [kKeys, 16]^T, both operands with contiguous columns.

@@ -41,8 +41,7 @@ VORTA_AMX_INLINE __m512 finish(const LinearArgs& args, const float* sums, int64_
 }
 
 VORTA_AMX_INLINE void finish_row(const LinearArgs& args, const Results& results, int row) {
-  const float* sums =
-      results.sums + (row / kTileRows * kBlockTiles * kTileRows + row % kTileRows) * int64_t{kTileRows};
+  const float* sums = results.sums + (row / kTileRows * kBlockTiles * kTileRows + row % kTileRows) * int64_t{kTileRows};
   BFloat16Bits* y = args.y + (results.row_begin + row) * args.y_stride + results.out_begin;
   const __m512 first = finish(args, sums, results.out_begin);
   if (results.out_tiles == 1) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// All threads widen and pack the weights of a block of outputs; each then takes chunks of rows, widens their inputs once
-// and multiplies 6 rows with 16 outputs at a time, up to 256 inputs deep. The packed weights of those 16 stay in the
-// first-level cache while the rows of the chunk pass. Even and odd outputs are in vectors of their own: as bfloat16, the
-// two are one vector again.
+// All threads widen and pack the weights of a block of outputs; each then takes chunks of rows, widens their inputs
+// once and multiplies 6 rows with 16 outputs at a time, up to 256 inputs deep. The packed weights of those 16 stay in
+// the first-level cache while the rows of the chunk pass. Even and odd outputs are in vectors of their own: as
+// bfloat16, the two are one vector again.
 #include <immintrin.h>
 #include <omp.h>
 
@@ -111,7 +111,8 @@ VORTA_AVX2 void multiply_tile(const LinearArgs& args, const float* weights, cons
     }
     return;
   }
-  const PairsAvx2 bias = stage.bias == nullptr ? PairsAvx2{_mm256_setzero_ps(), _mm256_setzero_ps()} : load16(stage.bias);
+  const PairsAvx2 bias =
+      stage.bias == nullptr ? PairsAvx2{_mm256_setzero_ps(), _mm256_setzero_ps()} : load16(stage.bias);
   VORTA_UNROLL
   for (int r = 0; r < Rows; ++r) {
     PairsAvx2 value{_mm256_add_ps(sum[r][0], bias.even), _mm256_add_ps(sum[r][1], bias.odd)};
@@ -138,7 +139,8 @@ int64_t chunk_rows(const LinearArgs& args) {
 // A chunk of rows times a block of outputs, whose weights are packed as [depth][panel][kPanelFloats].
 void run_chunk(const LinearArgs& args, const Block& block, int64_t out, int64_t row, const float* packed,
                Scratch& scratch) {
-  const Tile* tiles = args.activation == Activation::kGeluTanh ? kTiles<Activation::kGeluTanh> : kTiles<Activation::kNone>;
+  const Tile* tiles =
+      args.activation == Activation::kGeluTanh ? kTiles<Activation::kGeluTanh> : kTiles<Activation::kNone>;
   const int64_t row_end = std::min(args.rows, row + chunk_rows(args));
   const int64_t panels = std::min(block.panels, (args.out - out) / kColumns);
   for (int64_t index = 0; index < block.depths; ++index) {

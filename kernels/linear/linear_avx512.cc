@@ -73,8 +73,7 @@ template <int Rows, int Panels>
 VORTA_AVX512 void multiply_tile(const int32_t* weights, const int32_t* rows, int64_t depth, bool first, float* sums) {
   __m512 sum[Rows][Panels];
   VORTA_UNROLL
-  for (int r = 0; r < Rows; ++r)
-    VORTA_UNROLL
+  for (int r = 0; r < Rows; ++r) VORTA_UNROLL
   for (int p = 0; p < Panels; ++p)
     sum[r][p] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * kColumns + 16 * p);
   for (int64_t at = 0; at < depth; ++at) {
@@ -89,9 +88,8 @@ VORTA_AVX512 void multiply_tile(const int32_t* weights, const int32_t* rows, int
     }
   }
   VORTA_UNROLL
-  for (int r = 0; r < Rows; ++r)
-    VORTA_UNROLL
-    for (int p = 0; p < Panels; ++p) _mm512_store_ps(sums + r * kColumns + 16 * p, sum[r][p]);
+  for (int r = 0; r < Rows; ++r) VORTA_UNROLL
+  for (int p = 0; p < Panels; ++p) _mm512_store_ps(sums + r * kColumns + 16 * p, sum[r][p]);
 }
 
 using Tile = void (*)(const int32_t* weights, const int32_t* rows, int64_t depth, bool first, float* sums);
@@ -113,8 +111,8 @@ Tile tile_of(int rows, int panels) {
   }
 }
 
-VORTA_AVX512 void finish_rows(
-    const LinearArgs& args, const Columns& columns, int64_t row, int rows, const float* sums) {
+VORTA_AVX512 void finish_rows(const LinearArgs& args, const Columns& columns, int64_t row, int rows,
+                              const float* sums) {
   for (int p = 0; p < columns.panels; ++p) {
     const int64_t out = columns.begin + p * kPanelRows;
     const __m512 bias = args.bias == nullptr ? _mm512_setzero_ps() : widen16(args.bias + out);

@@ -48,8 +48,15 @@ LinearProblem::LinearProblem(const LinearCase& which) {
   weight_ = normal_numbers(which.out * which.in, 1.0f / std::sqrt(static_cast<float>(which.in)), random);
   bias_ = normal_numbers(which.out, 1.0f, random);
   y_.resize(static_cast<std::size_t>(which.rows * y_stride));
-  args_ = {.rows = which.rows, .in = which.in, .out = which.out, .x = x_.data(), .x_stride = x_stride,
-           .weight = weight_.data(), .bias = which.bias ? bias_.data() : nullptr, .y = y_.data(), .y_stride = y_stride,
+  args_ = {.rows = which.rows,
+           .in = which.in,
+           .out = which.out,
+           .x = x_.data(),
+           .x_stride = x_stride,
+           .weight = weight_.data(),
+           .bias = which.bias ? bias_.data() : nullptr,
+           .y = y_.data(),
+           .y_stride = y_stride,
            .activation = which.activation};
 }
 

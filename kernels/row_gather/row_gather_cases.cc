@@ -31,10 +31,17 @@ RowGatherArgs row_gather_args(const RowGatherCase& which, const RowGatherPointer
   const auto view = [&](uint16_t* data, int64_t rows) {
     return RowView{data, rows * which.heads * which.dim, which.dim, which.heads * which.dim};
   };
-  return {.batch = which.batch, .head_count = which.heads, .rows = which.rows,
-          .row_bytes = which.dim * static_cast<int64_t>(sizeof(uint16_t)), .element_bytes = sizeof(uint16_t),
-          .from = view(at.from, which.source_rows), .to = view(at.to, which.rows), .source_rows = at.source_rows,
-          .from_heads = at.from_heads, .to_heads = at.to_heads, .stream = stream};
+  return {.batch = which.batch,
+          .head_count = which.heads,
+          .rows = which.rows,
+          .row_bytes = which.dim * static_cast<int64_t>(sizeof(uint16_t)),
+          .element_bytes = sizeof(uint16_t),
+          .from = view(at.from, which.source_rows),
+          .to = view(at.to, which.rows),
+          .source_rows = at.source_rows,
+          .from_heads = at.from_heads,
+          .to_heads = at.to_heads,
+          .stream = stream};
 }
 
 RowGatherProblem::RowGatherProblem(const RowGatherCase& chosen) : which(chosen) {

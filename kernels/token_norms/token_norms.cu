@@ -207,8 +207,7 @@ __global__ void rms_norm_kernel(RmsNormRopeArgs args) {
 
 bool supports(const TokenRows& rows) {
   return runs_on_cuda(rows.stream) && rows.width > 0 && rows.width % 16 == 0 && rows.width <= kMaxWidth &&
-         rows.batch <= kMaxGridYZ &&
-         rows.rows_per_batch <= INT32_MAX;
+         rows.batch <= kMaxGridYZ && rows.rows_per_batch <= INT32_MAX;
 }
 
 bool aligned(const RowsView& view) { return aligned_16(view.data) && view.row_stride % kVectorElements == 0; }
@@ -242,9 +241,9 @@ bool norm_fits(const RmsNormRopeArgs& args) {
 
 KernelStatus rms_norm(const RmsNormRopeArgs& args) {
   const bool rotates = args.cosine != nullptr;
-  const bool fits = aligned(args.x) && aligned(args.out) && aligned_16(args.weight) &&
-                    (!rotates || (args.head_dim > 0 && args.head_dim % 16 == 0 && aligned_16(args.cosine) &&
-                                  aligned_16(args.sine)));
+  const bool fits =
+      aligned(args.x) && aligned(args.out) && aligned_16(args.weight) &&
+      (!rotates || (args.head_dim > 0 && args.head_dim % 16 == 0 && aligned_16(args.cosine) && aligned_16(args.sine)));
   if (!supports(args.rows) || !fits || !norm_fits(args)) return KernelStatus::kUnsupported;
   if (empty(args.rows)) return KernelStatus::kOk;
   rms_norm_kernel<<<grid_of(args.rows), threads_of(args.rows), 0, handle_of(args.rows.stream)>>>(args);
@@ -265,8 +264,8 @@ KernelStatus residual(const GatedResidualArgs& args) {
 KernelStatus residual_layer_norm(const GatedResidualLayerNormArgs& args) {
   const GatedResidualArgs first = residual_of(args);
   const ModulatedLayerNormArgs second = layer_norm_of(args);
-  const bool norm_fits = aligned(args.out) && aligned(args.scale, args.modulation_stride) &&
-                         aligned(args.shift, args.modulation_stride);
+  const bool norm_fits =
+      aligned(args.out) && aligned(args.scale, args.modulation_stride) && aligned(args.shift, args.modulation_stride);
   if (!supports(args.rows) || !fits(first) || !norm_fits) return KernelStatus::kUnsupported;
   if (empty(args.rows)) return KernelStatus::kOk;
   const cudaStream_t stream = handle_of(args.rows.stream);

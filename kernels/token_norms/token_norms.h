@@ -74,12 +74,22 @@ struct GatedResidualLayerNormArgs {
 };
 /// The two passes that it fuses; the norm reads the residual.
 inline GatedResidualArgs residual_of(const GatedResidualLayerNormArgs& args) {
-  return {.rows = args.rows, .x = args.x, .y = args.y, .out = args.residual, .gate = args.gate,
+  return {.rows = args.rows,
+          .x = args.x,
+          .y = args.y,
+          .out = args.residual,
+          .gate = args.gate,
           .gate_stride = args.gate_stride};
 }
 inline ModulatedLayerNormArgs layer_norm_of(const GatedResidualLayerNormArgs& args) {
-  return {.rows = args.rows, .x = args.residual, .out = args.out, .scale = args.scale, .shift = args.shift,
-          .modulation_stride = args.modulation_stride, .scale_offset = args.scale_offset, .eps = args.eps};
+  return {.rows = args.rows,
+          .x = args.residual,
+          .out = args.out,
+          .scale = args.scale,
+          .shift = args.shift,
+          .modulation_stride = args.modulation_stride,
+          .scale_offset = args.scale_offset,
+          .eps = args.eps};
 }
 
 [[nodiscard]] KernelStatus modulated_layer_norm(const ModulatedLayerNormArgs& args);

@@ -35,32 +35,48 @@ RowsView packed(BFloat16Bits* data, const TokenNormsCase& which) { return {data,
 std::span<const TokenNormsCase> token_norms_parity_cases() { return kParity; }
 std::span<const TokenNormsCase> token_norms_gpu_bench_cases() { return kGpuBench; }
 
-ModulatedLayerNormArgs layer_norm_args(const TokenNormsCase& which,
-                                       const TokenNormsPointers& at,
+ModulatedLayerNormArgs layer_norm_args(const TokenNormsCase& which, const TokenNormsPointers& at,
                                        const Stream& stream) {
-  return {.rows = rows_of(which, stream), .x = padded(at.x, which), .out = packed(at.out, which), .scale = at.scale,
-          .shift = at.shift, .modulation_stride = which.width};
+  return {.rows = rows_of(which, stream),
+          .x = padded(at.x, which),
+          .out = packed(at.out, which),
+          .scale = at.scale,
+          .shift = at.shift,
+          .modulation_stride = which.width};
 }
 
 RmsNormRopeArgs rms_norm_rope_args(const TokenNormsCase& which, const TokenNormsPointers& at, const Stream& stream) {
-  return {.rows = rows_of(which, stream), .x = padded(at.x, which), .out = packed(at.out, which), .weight = at.weight,
-          .norm_width = which.norm_width == 0 ? which.width : which.norm_width, .cosine = at.cosine, .sine = at.sine,
+  return {.rows = rows_of(which, stream),
+          .x = padded(at.x, which),
+          .out = packed(at.out, which),
+          .weight = at.weight,
+          .norm_width = which.norm_width == 0 ? which.width : which.norm_width,
+          .cosine = at.cosine,
+          .sine = at.sine,
           .head_dim = which.head_dim};
 }
 
-GatedResidualArgs gated_residual_args(const TokenNormsCase& which,
-                                      const TokenNormsPointers& at,
-                                      const Stream& stream) {
-  return {.rows = rows_of(which, stream), .x = padded(at.x, which), .y = packed(at.y, which),
-          .out = packed(at.out, which), .gate = at.gate, .gate_stride = which.width};
+GatedResidualArgs gated_residual_args(const TokenNormsCase& which, const TokenNormsPointers& at, const Stream& stream) {
+  return {.rows = rows_of(which, stream),
+          .x = padded(at.x, which),
+          .y = packed(at.y, which),
+          .out = packed(at.out, which),
+          .gate = at.gate,
+          .gate_stride = which.width};
 }
 
-GatedResidualLayerNormArgs gated_residual_layer_norm_args(const TokenNormsCase& which,
-                                                          const TokenNormsPointers& at,
+GatedResidualLayerNormArgs gated_residual_layer_norm_args(const TokenNormsCase& which, const TokenNormsPointers& at,
                                                           const Stream& stream) {
-  return {.rows = rows_of(which, stream), .x = padded(at.x, which), .y = packed(at.y, which),
-          .residual = packed(at.residual, which), .out = packed(at.out, which), .gate = at.gate,
-          .gate_stride = which.width, .scale = at.scale, .shift = at.shift, .modulation_stride = which.width};
+  return {.rows = rows_of(which, stream),
+          .x = padded(at.x, which),
+          .y = packed(at.y, which),
+          .residual = packed(at.residual, which),
+          .out = packed(at.out, which),
+          .gate = at.gate,
+          .gate_stride = which.width,
+          .scale = at.scale,
+          .shift = at.shift,
+          .modulation_stride = which.width};
 }
 
 TokenNormsProblem::TokenNormsProblem(const TokenNormsCase& chosen) : which(chosen) {
@@ -92,8 +108,8 @@ TokenNormsProblem::TokenNormsProblem(const TokenNormsCase& chosen) : which(chose
 }
 
 TokenNormsPointers TokenNormsProblem::pointers() {
-  return {x.data(), y.data(), weight.data(), residual.data(), out.data(), scale.data(), shift.data(), gate.data(),
-          cosine.data(), sine.data()};
+  return {x.data(),     y.data(),     weight.data(), residual.data(), out.data(),
+          scale.data(), shift.data(), gate.data(),   cosine.data(),   sine.data()};
 }
 
 }  // namespace vorta::kernels

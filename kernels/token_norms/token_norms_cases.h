@@ -42,8 +42,7 @@ struct TokenNormsPointers {
 ModulatedLayerNormArgs layer_norm_args(const TokenNormsCase& which, const TokenNormsPointers& at, const Stream& stream);
 RmsNormRopeArgs rms_norm_rope_args(const TokenNormsCase& which, const TokenNormsPointers& at, const Stream& stream);
 GatedResidualArgs gated_residual_args(const TokenNormsCase& which, const TokenNormsPointers& at, const Stream& stream);
-GatedResidualLayerNormArgs gated_residual_layer_norm_args(const TokenNormsCase& which,
-                                                          const TokenNormsPointers& at,
+GatedResidualLayerNormArgs gated_residual_layer_norm_args(const TokenNormsCase& which, const TokenNormsPointers& at,
                                                           const Stream& stream);
 
 /// Tensors of a case in memory of the CPU: seeded normal numbers, outputs all NaN.

@@ -85,7 +85,8 @@ void Amt::take_encoders(const engine::WeightReader& weights) {
       const int64_t stride = width != channels ? 2 : 1;
       Bottleneck layers{take_conv(block, "conv1", {width / 4, channels, 1, 1}),
                         take_conv(block, "conv2", {width / 4, width / 4, 3, 3}, stride),
-                        take_conv(block, "conv3", {width, width / 4, 1, 1}), {}};
+                        take_conv(block, "conv3", {width, width / 4, 1, 1}),
+                        {}};
       if (stride == 2) layers.shortcut = take_conv(block, "downsample.0", {width, channels, 1, 1}, stride);
       bottlenecks_.push_back(std::move(layers));
       channels = width;
@@ -104,14 +105,18 @@ void Amt::take_encoders(const engine::WeightReader& weights) {
 
 Amt::Amt(const engine::WeightReader& weights) {
   take_encoders(weights);
-  decoders_.push_back(take_decoder(weights.scope("decoder4"), 2 * kChannels[3] + 1, 2 * kChannels[3], kChannels[2] + 4));
-  decoders_.push_back(take_decoder(weights.scope("decoder3"), 3 * kChannels[2] + 4, 3 * kChannels[2], kChannels[1] + 4));
-  decoders_.push_back(take_decoder(weights.scope("decoder2"), 3 * kChannels[1] + 4, 3 * kChannels[1], kChannels[0] + 4));
+  decoders_.push_back(
+      take_decoder(weights.scope("decoder4"), 2 * kChannels[3] + 1, 2 * kChannels[3], kChannels[2] + 4));
+  decoders_.push_back(
+      take_decoder(weights.scope("decoder3"), 3 * kChannels[2] + 4, 3 * kChannels[2], kChannels[1] + 4));
+  decoders_.push_back(
+      take_decoder(weights.scope("decoder2"), 3 * kChannels[1] + 4, 3 * kChannels[1], kChannels[0] + 4));
   decoders_.push_back(take_decoder(weights.scope("decoder1"), 3 * kChannels[0] + 4, 3 * kChannels[0], 8 * kFlows));
   updates_.push_back(take_update(weights.scope("update4"), kChannels[2], 1));
   updates_.push_back(take_update(weights.scope("update3"), kChannels[1], 2));
   updates_.push_back(take_update(weights.scope("update2"), kChannels[0], 4));
-  blend1_ = {take_conv(weights, "comb_block.0", {6 * kFlows, 3 * kFlows, 3, 3}), weights.take("comb_block.1.weight", {6 * kFlows})};
+  blend1_ = {take_conv(weights, "comb_block.0", {6 * kFlows, 3 * kFlows, 3, 3}),
+             weights.take("comb_block.1.weight", {6 * kFlows})};
   blend2_ = take_conv(weights, "comb_block.2", {3, 6 * kFlows, 3, 3});
   weights.finish();
 }
@@ -178,8 +183,8 @@ Amt::State Amt::refine(const Update& update, State state,
   const at::Tensor features = resized(state.features, rows, columns);
   const at::Tensor hidden = update.gru2(leaky(update.gru1(at::cat({joined, flow, features}, 1))));
   const at::Tensor change = resized(update.feature2(leaky(update.feature1(hidden))), height, width);
-  const at::Tensor shift = static_cast<double>(update.scale) *
-                           resized(update.flow_out2(leaky(update.flow_out1(hidden))), height, width);
+  const at::Tensor shift =
+      static_cast<double>(update.scale) * resized(update.flow_out2(leaky(update.flow_out1(hidden))), height, width);
   return {state.flow0 + shift.narrow(1, 0, 2), state.flow1 + shift.narrow(1, 2, 2), state.features + change};
 }
 
@@ -215,9 +220,10 @@ at::Tensor Amt::between(const at::Tensor& first, const at::Tensor& second) const
   State state = refine(updates_[0], coarsest(levels[3]), pyramids);
   for (std::size_t d = 1; d < updates_.size(); ++d) {
     const at::Tensor out = decode(decoders_[d], levels[3 - d], state);
-    state = refine(updates_[d], {out.narrow(1, 0, 2) + 2.0 * doubled(state.flow0),
-                                 out.narrow(1, 2, 2) + 2.0 * doubled(state.flow1),
-                                 out.narrow(1, 4, out.size(1) - 4)}, pyramids);
+    state = refine(updates_[d],
+                   {out.narrow(1, 0, 2) + 2.0 * doubled(state.flow0), out.narrow(1, 2, 2) + 2.0 * doubled(state.flow1),
+                    out.narrow(1, 4, out.size(1) - 4)},
+                   pyramids);
   }
   return combine(images, mean, state, decode(decoders_[3], levels[0], state));
 }

@@ -56,7 +56,8 @@ class Amt {
   std::vector<at::Tensor> context(const at::Tensor& images) const;  // per level l: [2, C_l, Y/2^(l+1), X/2^(l+1)]
   State coarsest(const at::Tensor& context) const;
   static at::Tensor decode(const Decoder& decoder, const at::Tensor& context, const State& coarser);
-  State refine(const Update& update, State state, const std::pair<CorrelationPyramid, CorrelationPyramid>& pyramids) const;
+  State refine(const Update& update, State state,
+               const std::pair<CorrelationPyramid, CorrelationPyramid>& pyramids) const;
   at::Tensor combine(const at::Tensor& images, const at::Tensor& mean, const State& state, const at::Tensor& out) const;
 
   Conv2d stem_, head_;

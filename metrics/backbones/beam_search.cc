@@ -27,9 +27,7 @@ class Finished {
     best_.push_back({score, std::move(tokens)});
   }
   // Whether nothing that still grows, at best `total` over `length` tokens, can enter.
-  bool closed(double total, double length) const {
-    return best_.size() == most_ && worst().score >= total / length;
-  }
+  bool closed(double total, double length) const { return best_.size() == most_ && worst().score >= total / length; }
   const std::vector<int64_t>& best() const { return std::max_element(best_.begin(), best_.end(), less)->tokens; }
 
  private:

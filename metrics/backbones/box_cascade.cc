@@ -82,7 +82,8 @@ BoxCascade::BoxCascade(const engine::WeightReader& weights, const GritConfig& co
   const int64_t cells = kPooled * kPooled, channels = config.channels, width = config.box_width;
   for (std::size_t s = 0; s < kDeltaWeights.size(); ++s) {
     const auto index = static_cast<int64_t>(s);
-    const engine::WeightReader head = weights.scope("box_head", index), predictor = weights.scope("box_predictor", index);
+    const engine::WeightReader head = weights.scope("box_head", index),
+                               predictor = weights.scope("box_predictor", index);
     Stage stage{.fc1 = take_linear(head, "fc1", width, channels * cells),
                 .fc2 = take_linear(head, "fc2", width, width),
                 .score = take_linear(predictor, "cls_score", 2, width),

@@ -75,7 +75,8 @@ struct Window {
 CorrelationPyramid::CorrelationPyramid(const at::Tensor& first, const at::Tensor& second, int64_t levels)
     : height_(first.size(2)), width_(first.size(3)) {
   VORTA_CHECK(first.size(0) == 1 && first.sizes() == second.sizes(), "correlation: expected two maps of one shape");
-  VORTA_CHECK(std::min(height_, width_) >= int64_t{1} << levels, "correlation: a level has less than two pixels a side");
+  VORTA_CHECK(std::min(height_, width_) >= int64_t{1} << levels,
+              "correlation: a level has less than two pixels a side");
   const auto rows = [](const at::Tensor& map) { return map.permute({0, 2, 3, 1}).reshape({-1, map.size(1)}); };
   const double scale = 1.0 / std::sqrt(static_cast<double>(first.size(1)));
   at::Tensor level = at::mm(rows(first) * scale, rows(second).t()).view({-1, height_, width_});

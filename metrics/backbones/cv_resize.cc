@@ -53,7 +53,8 @@ at::Tensor halved(const at::Tensor& frames) {
 }  // namespace
 
 at::Tensor cv_resize(const at::Tensor& frames, int64_t height, int64_t width) {
-  const int64_t count = frames.size(0), channels = frames.size(1), from_height = frames.size(2), from_width = frames.size(3);
+  const int64_t count = frames.size(0), channels = frames.size(1), from_height = frames.size(2),
+                from_width = frames.size(3);
   if (from_height == height && from_width == width) return frames;
   if (from_height == 2 * height && from_width == 2 * width) return halved(frames);
   const std::vector<Tap> columns = taps(from_width, width), rows = taps(from_height, height);

@@ -17,7 +17,8 @@ class ObjectCaptioner {
   /// `weights` is scoped to "textual".
   ObjectCaptioner(const engine::WeightReader& weights, const GritConfig& config);
 
-  /// objects: [N, cells, channels] float32 -> per object the BERT token ids after `begin`, up to but not including [SEP].
+  /// objects: [N, cells, channels] float32 -> per object the BERT token ids after `begin`, up to but not including
+  /// [SEP].
   std::vector<std::vector<int64_t>> describe(const at::Tensor& objects, int64_t begin) const;
 
  private:

@@ -33,7 +33,8 @@ RaftEncoder::RaftEncoder(const engine::WeightReader& weights, Norm norm) : norm_
       const engine::WeightReader block = weights.scope(fmt::format("layer{}", stage), b);
       const int64_t stride = width != channels ? 2 : 1;
       Block layers{take(block, "conv1", "norm1", {width, channels, 3, 3}, stride),
-                   take(block, "conv2", "norm2", {width, width, 3, 3}), {}};
+                   take(block, "conv2", "norm2", {width, width, 3, 3}),
+                   {}};
       if (stride == 2) {
         layers.shortcut = take(block, "downsample.0", "downsample.1", {width, channels, 1, 1}, stride);
         block.ignore("norm3");  // a second name of downsample.1
@@ -99,7 +100,8 @@ Raft::Image Raft::encode(const at::Tensor& frame) const {
   VORTA_CHECK(fits, "raft: expected one frame [1, 3, Y, X], sides multiples of 8 and at least 128");
   const at::Tensor image = (2 * (frame.to(head2_.weight.device(), at::kFloat) / 255.0) - 1.0).contiguous(kChannelsLast);
   const at::Tensor context = encoders_[1].forward(image);
-  return {encoders_[0].forward(image), context.narrow(1, 0, kHidden).tanh(), context.narrow(1, kHidden, kHidden).relu()};
+  return {encoders_[0].forward(image), context.narrow(1, 0, kHidden).tanh(),
+          context.narrow(1, kHidden, kHidden).relu()};
 }
 
 at::Tensor Raft::motion(const at::Tensor& flow, const at::Tensor& correlation) const {

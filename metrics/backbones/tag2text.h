@@ -40,7 +40,8 @@ class Tag2Text {
   /// seen [B, ..] of look() -> logits of the tags [B, classes].
   at::Tensor tag_logits(const at::Tensor& seen) const;
   /// The caption of one image. seen: [1, ..]; tags: token ids of the joined tags with [CLS] and [SEP], at most
-  /// `kTagTokens`; prompt: ids of the words that begin the caption -> token ids after the begin token, with the prompt's.
+  /// `kTagTokens`; prompt: ids of the words that begin the caption -> token ids after the begin token, with the
+  /// prompt's.
   std::vector<int64_t> caption(const at::Tensor& seen, std::vector<int64_t> tags,
                                const std::vector<int64_t>& prompt) const;
   static constexpr int64_t kTagTokens = 40;

@@ -27,18 +27,19 @@ Umt::Umt(const engine::WeightReader& weights, const UmtConfig& config) : config_
   const int64_t width = config.width;
   patches_ = {weights.take("patch_embed.proj.weight", {width, 3, 1, config.patch, config.patch}).squeeze(2),
               weights.take("patch_embed.proj.bias", {width})};
-  positions_ = weights.has("pos_embed") ? weights.take("pos_embed", {1, config.frames * config.grid * config.grid, width})
-                                    : umt_positions(config.frames, config.grid, width).to(patches_.weight.device());
+  positions_ = weights.has("pos_embed")
+                   ? weights.take("pos_embed", {1, config.frames * config.grid * config.grid, width})
+                   : umt_positions(config.frames, config.grid, width).to(patches_.weight.device());
   for (int64_t i = 0; i < config.layers; ++i) {
     const engine::WeightReader block = weights.scope("blocks", i);
     const at::Tensor q_bias = block.take("attn.q_bias", {width}), v_bias = block.take("attn.v_bias", {width});
-    blocks_.push_back({.norm1 = take_norm(block, "norm1", width),
-                       .qkv = {block.take("attn.qkv.weight", {3 * width, width}),
-                               at::cat({q_bias, at::zeros_like(v_bias), v_bias})},
-                       .proj = take_linear(block, "attn.proj", width, width),
-                       .norm2 = take_norm(block, "norm2", width),
-                       .fc1 = take_linear(block, "mlp.fc1", kUmtMlpRatio * width, width),
-                       .fc2 = take_linear(block, "mlp.fc2", width, kUmtMlpRatio * width)});
+    blocks_.push_back(
+        {.norm1 = take_norm(block, "norm1", width),
+         .qkv = {block.take("attn.qkv.weight", {3 * width, width}), at::cat({q_bias, at::zeros_like(v_bias), v_bias})},
+         .proj = take_linear(block, "attn.proj", width, width),
+         .norm2 = take_norm(block, "norm2", width),
+         .fc1 = take_linear(block, "mlp.fc1", kUmtMlpRatio * width, width),
+         .fc2 = take_linear(block, "mlp.fc2", width, kUmtMlpRatio * width)});
   }
   norm_ = take_norm(weights, "fc_norm", width);
   head_ = take_linear(weights, "head", config.classes, width);

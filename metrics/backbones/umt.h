@@ -25,7 +25,8 @@ struct UmtConfig {
 class Umt {
  public:
   /// The names and shapes of l16_ptk710_ftk710_ftk400_f16_res224.pth; all but pos_embed are needed and no others may be
-  /// there. Without pos_embed the table is umt_positions(). Float32. @throws DataError naming the source and the tensor.
+  /// there. Without pos_embed the table is umt_positions(). Float32. @throws DataError naming the source and the
+  /// tensor.
   explicit Umt(const engine::WeightReader& weights, const UmtConfig& config = {});
 
   /// clip: [frames, 3, grid * patch, grid * patch] normalised -> [classes] logits.

@@ -37,9 +37,7 @@ Viclip::Text::Text(const engine::WeightReader& weights, const ViclipConfig& conf
                                                       .causal = true}) {}
 
 Viclip::Viclip(const engine::WeightReader& weights, const ViclipConfig& config)
-    : config_(config),
-      vision_(weights.scope("vision_encoder"), config),
-      text_(weights.scope("text_encoder"), config) {
+    : config_(config), vision_(weights.scope("vision_encoder"), config), text_(weights.scope("text_encoder"), config) {
   weights.ignore("temp");  // of the training loss
   weights.finish();
 }
@@ -48,11 +46,13 @@ at::Tensor Viclip::clip_feature(const at::Tensor& clip) const {
   const int64_t side = config_.grid * config_.patch;
   VORTA_CHECK((clip.sizes() == at::IntArrayRef{config_.frames, 3, side, side}), "viclip: a clip of another size");
   const at::Tensor images = clip.to(vision_.patches.device(), at::kFloat);
-  const at::Tensor patches = at::conv2d(images, vision_.patches, {}, config_.patch).flatten(2).transpose(1, 2);  // [T, L, M]
+  const at::Tensor patches =
+      at::conv2d(images, vision_.patches, {}, config_.patch).flatten(2).transpose(1, 2);  // [T, L, M]
   const at::Tensor placed = patches + vision_.positions.slice(0, 1) + vision_.times.transpose(0, 1);
   // The order of the patches does not matter to the class token; every frame's class token is the same.
   const at::Tensor first = (vision_.class_embedding + vision_.positions[0]).view({1, 1, -1});
-  const at::Tensor x = apply_norm(at::cat({first, placed.reshape({1, -1, config_.width})}, 1), vision_.ln_pre, kViclipEps);
+  const at::Tensor x =
+      apply_norm(at::cat({first, placed.reshape({1, -1, config_.width})}, 1), vision_.ln_pre, kViclipEps);
   const at::Tensor out = vision_.blocks.first_token(x);
   return unit_length(at::matmul(apply_norm(out, vision_.ln_post, kViclipEps), vision_.proj)[0]);
 }

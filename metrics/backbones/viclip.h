@@ -26,8 +26,8 @@ struct ViclipConfig {
 /// ViCLIP (Wang et al. 2023, "InternVid"): one feature space for clips and texts.
 class Viclip {
  public:
-  /// The names and shapes of the dict `model` of ViClip-InternVid-10M-FLT.pth; all are needed and no others may be there.
-  /// Float32. @throws DataError naming the source and the tensor.
+  /// The names and shapes of the dict `model` of ViClip-InternVid-10M-FLT.pth; all are needed and no others may be
+  /// there. Float32. @throws DataError naming the source and the tensor.
   explicit Viclip(const engine::WeightReader& weights, const ViclipConfig& config = {});
 
   /// clip: [frames, 3, grid * patch, grid * patch] normalised -> [embedding], of length 1.

@@ -41,7 +41,8 @@ VitPyramid::Level VitPyramid::take_level(const engine::WeightReader& weights, st
 VitPyramid::VitPyramid(const engine::WeightReader& weights, const GritConfig& config) : config_(config) {
   const engine::WeightReader vit = weights.scope("bottom_up");
   const int64_t width = config.width, head = width / config.heads;
-  patches_ = {vit.take("patch_embed.proj.weight", {width, 3, kVitPatch, kVitPatch}), vit.take("patch_embed.proj.bias", {width})};
+  patches_ = {vit.take("patch_embed.proj.weight", {width, 3, kVitPatch, kVitPatch}),
+              vit.take("patch_embed.proj.bias", {width})};
   const at::Tensor table = vit.take("pos_embed", {1, 1 + kPretrainedGrid * kPretrainedGrid, width});
   positions_ = table.slice(1, 1).transpose(1, 2).reshape({1, width, kPretrainedGrid, kPretrainedGrid});
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -91,7 +92,8 @@ at::Tensor VitPyramid::window_attention(const Block& block, const at::Tensor& x)
   const int64_t rows = (h + side - 1) / side, columns = (w + side - 1) / side;
   // The padding is attended to like any token.
   const at::Tensor padded = at::constant_pad_nd(x, {0, 0, 0, columns * side - w, 0, rows * side - h});
-  const at::Tensor windows = padded.reshape({rows, side, columns, side, m}).transpose(1, 2).reshape({-1, side, side, m});
+  const at::Tensor windows =
+      padded.reshape({rows, side, columns, side, m}).transpose(1, 2).reshape({-1, side, side, m});
   const at::Tensor out = attention(block, windows).reshape({rows, columns, side, side, m}).transpose(1, 2);
   return out.reshape({1, rows * side, columns * side, m}).slice(1, 0, h).slice(2, 0, w);
 }

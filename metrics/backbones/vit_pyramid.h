@@ -18,8 +18,8 @@ class VitPyramid {
   /// `weights` is scoped to "backbone".
   VitPyramid(const engine::WeightReader& weights, const GritConfig& config);
 
-  /// image: [1, 3, Y, X] normalised, sides multiples of 32 -> five levels [1, channels, Y / s, X / s] (rounded up), channels-last,
-  /// of strides s = 8, 16, 32, 64, 128.
+  /// image: [1, 3, Y, X] normalised, sides multiples of 32 -> five levels [1, channels, Y / s, X / s] (rounded up),
+  /// channels-last, of strides s = 8, 16, 32, 64, 128.
   std::vector<at::Tensor> forward(const at::Tensor& image) const;
   at::Device device() const { return patches_.weight.device(); }
 

@@ -16,7 +16,8 @@
 namespace vorta::metrics {
 namespace {
 
-// Where along an axis of `size` a sample falls: its left neighbour, the distance to the right one, and the weight there.
+// Where along an axis of `size` a sample falls: its left neighbour, the distance to the right one, and the weight
+// there.
 struct Neighbours {
   int64_t at, step;
   float weight;

@@ -31,7 +31,8 @@ WordpieceText::WordpieceText(const std::filesystem::path& vocabulary) {
   for (std::size_t i = 0; i < tokens_.size(); ++i) ids_.emplace(tokens_[i], static_cast<int64_t>(i));
   for (const std::string_view token : kSpecial) {
     if (!ids_.contains(std::string(token))) {
-      throw DataError(vocabulary.string(), fmt::format("expected the vocabulary of bert-base-uncased, found no {}", token));
+      throw DataError(vocabulary.string(),
+                      fmt::format("expected the vocabulary of bert-base-uncased, found no {}", token));
     }
   }
 }

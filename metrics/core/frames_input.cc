@@ -16,7 +16,8 @@ void check_frames(const at::Tensor& frames, std::string_view metric) {
     throw ConfigError(metric, fmt::format("expected frames [F, 3, Y, X], found [{}]", fmt::join(frames.sizes(), ", ")));
   }
   if (frames.scalar_type() != at::kByte && !frames.is_floating_point()) {
-    throw ConfigError(metric, fmt::format("expected uint8 or float frames, found {}", c10::toString(frames.scalar_type())));
+    throw ConfigError(metric,
+                      fmt::format("expected uint8 or float frames, found {}", c10::toString(frames.scalar_type())));
   }
   if (frames.is_floating_point() && !frames.isfinite().all().item<bool>()) {
     throw DataError(metric, "expected finite frames, found NaN or infinity");

@@ -16,8 +16,9 @@ namespace {
 // [F, 3, Y, X] uint8 that owns the frames; channels last in memory.
 at::Tensor to_tensor(engine::Frames frames) {
   auto* owner = new engine::Frames(std::move(frames));
-  const at::Tensor rows = at::from_blob(owner->rgb.data(), {owner->count, owner->height, owner->width, 3},
-                                        [owner](void*) { delete owner; }, at::TensorOptions().dtype(at::kByte));
+  const at::Tensor rows = at::from_blob(
+      owner->rgb.data(), {owner->count, owner->height, owner->width, 3}, [owner](void*) { delete owner; },
+      at::TensorOptions().dtype(at::kByte));
   return rows.permute({0, 3, 1, 2});
 }
 
@@ -31,8 +32,8 @@ engine::Frames read_folder(const std::filesystem::path& folder, const engine::Re
   for (const auto& file : files) {
     engine::Frames image = engine::read_video(file, options);
     if (all.count > 0 && (image.height != all.height || image.width != all.width)) {
-      throw DataError(file.string(), fmt::format("expected {}x{} as the first image, found {}x{}", all.width, all.height,
-                                                 image.width, image.height));
+      throw DataError(file.string(), fmt::format("expected {}x{} as the first image, found {}x{}", all.width,
+                                                 all.height, image.width, image.height));
     }
     if (all.count == 0) {
       all = std::move(image);
@@ -70,7 +71,8 @@ VideoInput load_video(const std::string& path, const FrameInput& input) {
   options.width = input.width;
   const bool images = std::filesystem::is_directory(path);
   std::error_code error;  // what is not there is said where it is opened
-  if (std::filesystem::is_other(path, error)) throw DataError(path, "expected a file or a folder of images, found a pipe, socket or device");
+  if (std::filesystem::is_other(path, error))
+    throw DataError(path, "expected a file or a folder of images, found a pipe, socket or device");
   engine::Frames frames = images ? read_folder(path, options) : engine::read_video(path, options);
   VideoInput video;
   video.path = path;

@@ -16,11 +16,11 @@ enum class Input { kFrames, kFramesAndReference };
 /// One row of the table of metrics: how to turn the frames of one video into one number.
 /// `score` takes frames [F, 3, Y, X], uint8 0..255 or float 0..1 (also as `reference`, of the same shape; ignored by
 /// metrics whose input is kFrames) and returns a finite number, in `unit`. ConfigError when the frames have the wrong
-/// shape or are too few or too small for the metric; DataError when they hold NaN or infinity; MachineError when a file of
-/// `weights` is not there.
+/// shape or are too few or too small for the metric; DataError when they hold NaN or infinity; MachineError when a file
+/// of `weights` is not there.
 struct Metric {
   std::string_view name;  // "psnr"
-  std::string_view key;   // result key: "fidelity/psnr"
+  std::string_view key;  // result key: "fidelity/psnr"
   std::string_view unit;
   std::string_view description;
   Direction direction;

@@ -74,7 +74,8 @@ uint8_t blend(const uint8_t* bytes, int64_t stride, const Taps::Span& span) {
 // planes [P, Y, X] -> the X axis (horizontal) or the Y axis resampled.
 at::Tensor resample(const at::Tensor& planes, const Taps& taps, bool horizontal) {
   const int64_t rows = planes.size(1), columns = planes.size(2), outputs = static_cast<int64_t>(taps.outputs.size());
-  at::Tensor result = at::empty({planes.size(0), horizontal ? rows : outputs, horizontal ? outputs : columns}, at::kByte);
+  at::Tensor result =
+      at::empty({planes.size(0), horizontal ? rows : outputs, horizontal ? outputs : columns}, at::kByte);
   const uint8_t* from = planes.const_data_ptr<uint8_t>();
   uint8_t* to = result.mutable_data_ptr<uint8_t>();
   at::parallel_for(0, planes.size(0), 1, [&](int64_t begin, int64_t end) {

@@ -105,8 +105,8 @@ struct Dimension {
   Profile profile = Profile::kVbench;
 };
 
-/// VBench's filter in front of temporal_flickering: whether frames [F, 3, Y, X] uint8 of a file (RgbConversion::kOpenCv) show a
-/// static scene, by the user's RAFT. @throws MachineError when its weights are missing.
+/// VBench's filter in front of temporal_flickering: whether frames [F, 3, Y, X] uint8 of a file
+/// (RgbConversion::kOpenCv) show a static scene, by the user's RAFT. @throws MachineError when its weights are missing.
 std::function<bool(const at::Tensor&)> make_static_judge(const ScorerSetup& setup);
 
 /// The sixteen dimensions in VBench's order, then rows of other profiles.
@@ -114,13 +114,15 @@ std::span<const Dimension> dimension_table();
 /// ConfigError lists the known names, nearest first.
 const Dimension& find_dimension(std::string_view name, Profile profile = Profile::kVbench);
 
-/// VBench's "middle" sampling of `wanted` of `count` frames: interval i is [floor(i * count / a), floor((i + 1) * count / a)
+/// VBench's "middle" sampling of `wanted` of `count` frames: interval i is [floor(i * count / a), floor((i + 1) * count
+/// / a)
 /// - 1] with a = min(wanted, count), its index the floor of the middle; the last index is repeated up to `wanted`.
 std::vector<int64_t> middle_indices(int64_t wanted, int64_t count);
 /// Of frames [F, ...] those that `input` asks for.
 at::Tensor chosen_frames(const at::Tensor& frames, const FrameInput& input);
 
-/// Decodes what `input` asks for: frames [F, 3, Y, X] uint8. Folders of images, .gif and .png are read as VBench reads them.
+/// Decodes what `input` asks for: frames [F, 3, Y, X] uint8. Folders of images, .gif and .png are read as VBench reads
+/// them.
 /// @throws DataError naming the file.
 VideoInput load_video(const std::string& path, const FrameInput& input);
 

@@ -21,8 +21,8 @@ namespace {
 constexpr std::array kFiles{
     WeightFile{"dino_vitb16", "dino_model/dino_vitbase16_pretrain.pth",
                ".cache/torch/hub/checkpoints/dino_vitbase16_pretrain.pth",
-               "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth", "Apache-2.0", "",
-               ""},
+               "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth", "Apache-2.0",
+               "", ""},
     WeightFile{"clip_vitb32", "clip_model/ViT-B-32.pt", ".cache/clip/ViT-B-32.pt",
                "https://openaipublic.azureedge.net/clip/models/"
                "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
@@ -32,37 +32,40 @@ constexpr std::array kFiles{
                "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt",
                "MIT", "", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"},
     WeightFile{"laion_head", "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth", "",
-               "https://github.com/LAION-AI/aesthetic-predictor/blob/main/sa_0_4_vit_l_14_linear.pth?raw=true", "MIT", "",
-               "2cd4e60f"},
+               "https://github.com/LAION-AI/aesthetic-predictor/blob/main/sa_0_4_vit_l_14_linear.pth?raw=true", "MIT",
+               "", "2cd4e60f"},
     WeightFile{"musiq_spaq", "pyiqa_model/musiq_spaq_ckpt-358bb6af.pth", "",
                "https://github.com/chaofengc/IQA-PyTorch/releases/download/v0.1-weights/musiq_spaq_ckpt-358bb6af.pth",
                "PolyForm-Noncommercial-1.0.0", "", "358bb6af"},
     WeightFile{"amt_s", "amt_model/amt-s.pth", "", "https://huggingface.co/lalala125/AMT/resolve/main/amt-s.pth",
                "CC-BY-NC-4.0", "state_dict", ""},
     WeightFile{"raft_things", "raft_model/models/raft-things.pth", "",
-               "https://dl.dropboxusercontent.com/s/4j4z58wuv8o0mfz/models.zip (unpack it in raft_model)", "BSD-3-Clause", "",
-               ""},
-    WeightFile{"umt_l16", "umt_model/l16_ptk710_ftk710_ftk400_f16_res224.pth", "",
-               "https://huggingface.co/OpenGVLab/VBench_Used_Models/resolve/main/l16_ptk710_ftk710_ftk400_f16_res224.pth",
-               "not stated upstream", "", ""},
+               "https://dl.dropboxusercontent.com/s/4j4z58wuv8o0mfz/models.zip (unpack it in raft_model)",
+               "BSD-3-Clause", "", ""},
+    WeightFile{
+        "umt_l16", "umt_model/l16_ptk710_ftk710_ftk400_f16_res224.pth", "",
+        "https://huggingface.co/OpenGVLab/VBench_Used_Models/resolve/main/l16_ptk710_ftk710_ftk400_f16_res224.pth",
+        "not stated upstream", "", ""},
     WeightFile{"viclip", "ViCLIP/ViClip-InternVid-10M-FLT.pth", "",
                "https://huggingface.co/OpenGVLab/VBench_Used_Models/resolve/main/ViClip-InternVid-10M-FLT.pth",
                "not stated upstream", "model", ""},
     WeightFile{"grit_b", "grit_model/grit_b_densecap_objectdet.pth", "",
                "https://huggingface.co/OpenGVLab/VBench_Used_Models/resolve/main/grit_b_densecap_objectdet.pth",
                "not stated upstream", "model", ""},
-    WeightFile{"bert_vocabulary", "bert-base-uncased/vocab.txt",
-               ".cache/huggingface/hub/models--bert-base-uncased/snapshots/86b5e0934494bd15c9632b12f734a8a67f723594/vocab.txt",
-               "https://huggingface.co/google-bert/bert-base-uncased/resolve/main/vocab.txt", "Apache-2.0", "", "07eced37"},
+    WeightFile{
+        "bert_vocabulary", "bert-base-uncased/vocab.txt",
+        ".cache/huggingface/hub/models--bert-base-uncased/snapshots/86b5e0934494bd15c9632b12f734a8a67f723594/vocab.txt",
+        "https://huggingface.co/google-bert/bert-base-uncased/resolve/main/vocab.txt", "Apache-2.0", "", "07eced37"},
     WeightFile{"tag2text", "caption_model/tag2text_swin_14m.pth", "",
                "https://huggingface.co/spaces/xinyu1205/recognize-anything/resolve/main/tag2text_swin_14m.pth",
                "not stated upstream", "model", ""},
-    WeightFile{"alexnet", "lpips_model/alexnet-owt-7be5be79.pth", ".cache/torch/hub/checkpoints/alexnet-owt-7be5be79.pth",
+    WeightFile{"alexnet", "lpips_model/alexnet-owt-7be5be79.pth",
+               ".cache/torch/hub/checkpoints/alexnet-owt-7be5be79.pth",
                "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "BSD-3-Clause", "", "7be5be79"},
-    WeightFile{"lpips_alex", "lpips_model/alex.pth", "", "PyPI's lpips 0.1.4 (lpips/weights/v0.1/alex.pth)", "BSD-2-Clause", "",
-               "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"},
-    WeightFile{"embedded_scorers", "scorers.safetensors", "", "this program (vorta-bench train scorer makes it)", "Apache-2.0", "",
-               "", /*bundled=*/true},
+    WeightFile{"lpips_alex", "lpips_model/alex.pth", "", "PyPI's lpips 0.1.4 (lpips/weights/v0.1/alex.pth)",
+               "BSD-2-Clause", "", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"},
+    WeightFile{"embedded_scorers", "scorers.safetensors", "", "this program (vorta-bench train scorer makes it)",
+               "Apache-2.0", "", "", /*bundled=*/true},
 };
 
 fs::path home() {
@@ -147,7 +150,8 @@ LoadedWeights ScorerWeights::identify(std::string_view name) const {
 LoadedWeights ScorerWeights::load(std::string_view name) const {
   LoadedWeights loaded = identify(name);
   loaded.tensors = unwrap(engine::read_checkpoint(loaded.source), find_weight_file(name).container);
-  for (const auto& [tensor_name, tensor] : loaded.tensors) {  // a verdict from NaN would be "no", and counted; infinite masks are right
+  for (const auto& [tensor_name, tensor] :
+       loaded.tensors) {  // a verdict from NaN would be "no", and counted; infinite masks are right
     if (!tensor.is_floating_point() || !std::isnan(tensor.sum(at::kFloat).item<float>())) continue;
     throw DataError(loaded.source, fmt::format("tensor \"{}\": expected numbers, found NaN", tensor_name));
   }

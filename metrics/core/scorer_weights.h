@@ -22,7 +22,7 @@ struct WeightFile {
   std::string_view licence;
   std::string_view container;  // the key of the state dict in the file ("model"), "" when the file is the dict
   std::string_view sha256;     // of the official file, or the first digits that are known; "" when none is
-  bool bundled = false;        // comes with this program: `path` is below suites/embedded/scorers, not below the user's root
+  bool bundled = false;  // comes with this program: `path` is below suites/embedded/scorers, not below the user's root
 };
 
 std::span<const WeightFile> weight_files();
@@ -31,9 +31,9 @@ const WeightFile& find_weight_file(std::string_view name);
 /// A state dict as it was found.
 struct LoadedWeights {
   engine::TensorMap tensors;  // names as in the module's state_dict(), without "module."
-  std::string source;         // path
-  std::string sha256;         // of the file
-  bool official = false;      // its hash is known and agrees; false also when no official hash is known
+  std::string source;  // path
+  std::string sha256;  // of the file
+  bool official = false;  // its hash is known and agrees; false also when no official hash is known
 };
 
 /// Finds the files of weight_files(). Looks only; names and shapes are audited by the network that takes the tensors
@@ -41,8 +41,10 @@ struct LoadedWeights {
 class ScorerWeights {
  public:
   explicit ScorerWeights(std::filesystem::path root) : ScorerWeights(std::move(root), bundled_root()) {}
-  ScorerWeights(std::filesystem::path root, std::filesystem::path bundled) : root_(std::move(root)), bundled_(std::move(bundled)) {}
-  /// suites/embedded/scorers under $VORTA_DATA_DIR when that is set, else in the source tree this program was built from.
+  ScorerWeights(std::filesystem::path root, std::filesystem::path bundled)
+      : root_(std::move(root)), bundled_(std::move(bundled)) {}
+  /// suites/embedded/scorers under $VORTA_DATA_DIR when that is set, else in the source tree this program was built
+  /// from.
   static std::filesystem::path bundled_root();
   /// $VBENCH_CACHE_DIR, else ~/.cache/vbench.
   static ScorerWeights from_environment();

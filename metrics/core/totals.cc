@@ -36,7 +36,8 @@ Totals vbench_totals(const std::map<std::string, double>& scores, Profile profil
   totals.quality = group_score(scores, Group::kQuality, profile, totals.quality_missing);
   totals.semantic = group_score(scores, Group::kSemantic, profile, totals.semantic_missing);
   if (totals.quality && totals.semantic) {
-    totals.total = (kQualityWeight * *totals.quality + kSemanticWeight * *totals.semantic) / (kQualityWeight + kSemanticWeight);
+    totals.total =
+        (kQualityWeight * *totals.quality + kSemanticWeight * *totals.semantic) / (kQualityWeight + kSemanticWeight);
   }
   return totals;
 }

@@ -24,8 +24,8 @@ inline constexpr double kClipStd[3] = {0.26862954, 0.26130258, 0.27577711};
 inline constexpr double kImageNetMean[3] = {0.485, 0.456, 0.406};
 inline constexpr double kImageNetStd[3] = {0.229, 0.224, 0.225};
 
-/// Whose resize: torchvision's of float frames (overshoot kept), of uint8 frames (clamped, rounded to bytes), both without
-/// antialiasing, or Pillow's (antialiased; bicubic with a = -0.5).
+/// Whose resize: torchvision's of float frames (overshoot kept), of uint8 frames (clamped, rounded to bytes), both
+/// without antialiasing, or Pillow's (antialiased; bicubic with a = -0.5).
 enum class Resize { kFloat, kUint8, kPillow };
 /// Bicubic to a shorter side of 224, middle 224 x 224, CLIP's normalisation -> [F, 3, 224, 224].
 at::Tensor clip_images(const at::Tensor& frames, Resize resize);

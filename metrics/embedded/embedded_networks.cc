@@ -32,26 +32,33 @@ uint64_t content_key(const at::Tensor& frame) {
 uint64_t joint_key(uint64_t a, uint64_t b) { return a * 0x9e3779b97f4a7c15ULL + (b ^ (a >> 29)); }
 
 engine::FrameOutputs joined_outputs(const std::vector<engine::FrameOutputs>& frames) {
-  const auto all = [&](at::Tensor engine::FrameOutputs::*member) {
+  const auto all = [&](at::Tensor engine::FrameOutputs::* member) {
     std::vector<at::Tensor> parts;
     for (const auto& frame : frames) parts.push_back(frame.*member);
     return at::cat(parts);
   };
   using Out = engine::FrameOutputs;
-  return {all(&Out::map), all(&Out::detections), all(&Out::subject), all(&Out::background), all(&Out::style), all(&Out::background_logits)};
+  return {all(&Out::map),        all(&Out::detections), all(&Out::subject),
+          all(&Out::background), all(&Out::style),      all(&Out::background_logits)};
 }
 
 engine::FrameOutputs one_of(const engine::FrameOutputs& out, int64_t index) {
   const auto row = [&](const at::Tensor& x) { return x.narrow(0, index, 1); };
-  return {row(out.map), row(out.detections), row(out.subject), row(out.background), row(out.style), row(out.background_logits)};
+  return {row(out.map),        row(out.detections), row(out.subject),
+          row(out.background), row(out.style),      row(out.background_logits)};
 }
 
 }  // namespace
 
 EmbeddedNetworks::EmbeddedNetworks(const ScorerSetup& setup)
-    : device_(setup.device), labels_(beside_weights(setup, "config.json")),
-      tokenizer_(engine::load_tokenizer(beside_weights(setup, "tokenizer"))), frames_(kRecentFrames), videos_(4), texts_(256),
-      features_(kRecentFrames), flows_(kRecentFrames) {
+    : device_(setup.device),
+      labels_(beside_weights(setup, "config.json")),
+      tokenizer_(engine::load_tokenizer(beside_weights(setup, "tokenizer"))),
+      frames_(kRecentFrames),
+      videos_(4),
+      texts_(256),
+      features_(kRecentFrames),
+      flows_(kRecentFrames) {
   const LoadedWeights loaded = setup.weights.load(kEmbeddedWeights);
   const engine::WeightReader reader(loaded.tensors, loaded.source, {c10::ScalarType::Float, setup.device});
   networks_ = std::make_unique<engine::ScorerNetworks>(engine::ParameterSource(reader), labels_.words());
@@ -60,8 +67,10 @@ EmbeddedNetworks::EmbeddedNetworks(const ScorerSetup& setup)
     return static_cast<int64_t>(names.size()) == expected;
   };
   if (!counts(labels_.shapes(), engine::kScorerShapes) || !counts(labels_.colors(), engine::kScorerColors) ||
-      !counts(labels_.motions(), engine::kScorerMotions) || !counts(labels_.backgrounds(), engine::kScorerBackgrounds)) {
-    throw DataError(beside_weights(setup, "config.json").string(), "expected as many names as the networks have outputs");
+      !counts(labels_.motions(), engine::kScorerMotions) ||
+      !counts(labels_.backgrounds(), engine::kScorerBackgrounds)) {
+    throw DataError(beside_weights(setup, "config.json").string(),
+                    "expected as many names as the networks have outputs");
   }
 }
 
@@ -93,15 +102,17 @@ engine::FrameOutputs EmbeddedNetworks::look(const at::Tensor& frames) {
     }
   }
   for (size_t f = 0; f < keys.size(); ++f) {
-    if (!made[f].map.defined()) made[f] = frames_.get(keys[f], [&] { return one_of(look(frames.narrow(0, static_cast<int64_t>(f), 1)), 0); });
+    if (!made[f].map.defined())
+      made[f] = frames_.get(keys[f], [&] { return one_of(look(frames.narrow(0, static_cast<int64_t>(f), 1)), 0); });
   }
   return joined_outputs(made);
 }
 
 at::Tensor EmbeddedNetworks::qualities(const at::Tensor& frames) {
   const at::NoGradGuard no_grad;
-  return in_batches(frames, device_, [](const at::Tensor& batch) { return engine::scorer_images(batch); },
-                    [&](const at::Tensor& images) { return networks_->quality.forward(images).sigmoid(); });
+  return in_batches(
+      frames, device_, [](const at::Tensor& batch) { return engine::scorer_images(batch); },
+      [&](const at::Tensor& images) { return networks_->quality.forward(images).sigmoid(); });
 }
 
 engine::VideoOutputs EmbeddedNetworks::watch(const at::Tensor& frames) {

@@ -54,25 +54,29 @@ double cosine_of(const at::Tensor& a, const at::Tensor& b) {
   return at::cosine_similarity(a.to(at::kDouble), b.to(at::kDouble), -1, 1e-8).item<double>();
 }
 
-FrameFeatures features_of(const Networks& networks, at::Tensor engine::FrameOutputs::*member) {
+FrameFeatures features_of(const Networks& networks, at::Tensor engine::FrameOutputs::* member) {
   return [networks, member](const at::Tensor& frames) { return networks->look(frames).*member; };
 }
 
 FrameScores quality_of(const Networks& networks, int64_t index, double most) {
-  return [networks, index, most](const at::Tensor& frames) { return networks->qualities(frames).select(1, index) * most; };
+  return
+      [networks, index, most](const at::Tensor& frames) { return networks->qualities(frames).select(1, index) * most; };
 }
 
 // What the detector names an object: its shape alone where colours are asked for apart.
 enum class ObjectNames { kShape, kColoredShape };
 
-SeenObjects seen_objects(const LabelSet& labels, const std::vector<engine::FoundObject>& found, const at::Tensor& frames, ObjectNames names) {
+SeenObjects seen_objects(const LabelSet& labels, const std::vector<engine::FoundObject>& found,
+                         const at::Tensor& frames, ObjectNames names) {
   const double width = static_cast<double>(frames.size(3)), height = static_cast<double>(frames.size(2));
   SeenObjects seen;
   for (const engine::FoundObject& object : found) {
     const std::string& shape = labels.shapes()[static_cast<size_t>(object.shape)];
     const std::string& color = labels.colors()[static_cast<size_t>(object.color)];
     seen.names.push_back(names == ObjectNames::kShape ? shape : color + " " + shape);
-    const auto pixel = [](double share, double side) { return static_cast<int64_t>(std::clamp(share, 0.0, 1.0) * side); };
+    const auto pixel = [](double share, double side) {
+      return static_cast<int64_t>(std::clamp(share, 0.0, 1.0) * side);
+    };
     seen.boxes.push_back({pixel(object.x - object.half_width, width), pixel(object.y - object.half_height, height),
                           pixel(object.x + object.half_width, width), pixel(object.y + object.half_height, height)});
   }
@@ -85,7 +89,8 @@ Observer observer_of(const Networks& networks, ObjectNames names) {
     const LabelSet& labels = networks->labels();
     for (const auto& found : engine::found_objects(networks->look(video.frames).detections)) {
       SeenObjects seen = seen_objects(labels, found, video.frames, names);
-      if (text == SeenText::kCaption && !found.empty()) {  // of the best object, as the captions of a detector's first box
+      if (text == SeenText::kCaption &&
+          !found.empty()) {  // of the best object, as the captions of a detector's first box
         seen.captions = {labels.colors()[static_cast<size_t>(found.front().color)] + " " + seen.names.front()};
         seen.names.resize(1);
       }
@@ -124,18 +129,22 @@ std::unique_ptr<Scorer> asking(const ScorerSetup& setup, std::string_view dimens
   return std::make_unique<Asking>(networks, dimension, make(networks));
 }
 
-std::unique_ptr<Scorer> detection(const ScorerSetup& setup, std::string_view dimension, DetectionItem item, ObjectNames names) {
-  return asking(setup, dimension, [&](const Networks& networks) { return detection_scorer(observer_of(networks, names), item); });
+std::unique_ptr<Scorer> detection(const ScorerSetup& setup, std::string_view dimension, DetectionItem item,
+                                  ObjectNames names) {
+  return asking(setup, dimension,
+                [&](const Networks& networks) { return detection_scorer(observer_of(networks, names), item); });
 }
 
 }  // namespace
 
 std::unique_ptr<Scorer> make_embedded_subject_consistency(const ScorerSetup& setup) {
-  return consistency_scorer(features_of(EmbeddedNetworks::load(setup), &engine::FrameOutputs::subject), ConsistencyItem::kSubject);
+  return consistency_scorer(features_of(EmbeddedNetworks::load(setup), &engine::FrameOutputs::subject),
+                            ConsistencyItem::kSubject);
 }
 
 std::unique_ptr<Scorer> make_embedded_background_consistency(const ScorerSetup& setup) {
-  return consistency_scorer(features_of(EmbeddedNetworks::load(setup), &engine::FrameOutputs::background), ConsistencyItem::kBackground);
+  return consistency_scorer(features_of(EmbeddedNetworks::load(setup), &engine::FrameOutputs::background),
+                            ConsistencyItem::kBackground);
 }
 
 std::unique_ptr<Scorer> make_embedded_aesthetic_quality(const ScorerSetup& setup) {
@@ -194,8 +203,9 @@ std::unique_ptr<Scorer> make_embedded_human_action(const ScorerSetup& setup) {
 
 std::unique_ptr<Scorer> make_embedded_motion_smoothness(const ScorerSetup& setup) {
   return smoothness_scorer([networks = EmbeddedNetworks::load(setup)](const at::Tensor& frames) {
-    return interpolation_errors([&](const at::Tensor& before, const at::Tensor& after) { return frame_between(networks, before, after); },
-                                frames, /*multiple=*/1);
+    return interpolation_errors(
+        [&](const at::Tensor& before, const at::Tensor& after) { return frame_between(networks, before, after); },
+        frames, /*multiple=*/1);
   });
 }
 
@@ -203,7 +213,9 @@ std::unique_ptr<Scorer> make_embedded_dynamic_degree(const ScorerSetup& setup) {
   const Networks networks = EmbeddedNetworks::load(setup);
   return dynamic_degree_scorer(
       [networks](const at::Tensor& kept, int64_t from, int64_t to, double share) {
-        return flow_strength(networks->flow(kept.narrow(0, from, 1).to(at::kFloat) / 255.0, kept.narrow(0, to, 1).to(at::kFloat) / 255.0), share);
+        return flow_strength(networks->flow(kept.narrow(0, from, 1).to(at::kFloat) / 255.0,
+                                            kept.narrow(0, to, 1).to(at::kFloat) / 255.0),
+                             share);
       },
       kShapesMove);
 }
@@ -212,7 +224,8 @@ std::unique_ptr<Scorer> make_embedded_appearance_style(const ScorerSetup& setup)
   return asking(setup, "appearance_style", [](const Networks& networks) {
     // VBench divides CLIP's logits by 100 and means their cosines.
     return appearance_scorer([networks](const at::Tensor& frames, const std::string& style) {
-      const at::Tensor cosines = at::cosine_similarity(networks->look(frames).style, networks->read(style).style, -1, 1e-8);
+      const at::Tensor cosines =
+          at::cosine_similarity(networks->look(frames).style, networks->read(style).style, -1, 1e-8);
       return cosines * 100.0;
     });
   });

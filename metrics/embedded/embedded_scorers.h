@@ -8,7 +8,8 @@
 namespace vorta::metrics {
 
 /// The dimensions with the networks and the label set of the embedded model's domain, by the code of VBench's. A video
-/// without auxiliary values is asked what its prompt says; a prompt that says nothing of a dimension leaves the video out.
+/// without auxiliary values is asked what its prompt says; a prompt that says nothing of a dimension leaves the video
+/// out.
 std::unique_ptr<Scorer> make_embedded_subject_consistency(const ScorerSetup& setup);
 std::unique_ptr<Scorer> make_embedded_background_consistency(const ScorerSetup& setup);
 std::unique_ptr<Scorer> make_embedded_aesthetic_quality(const ScorerSetup& setup);

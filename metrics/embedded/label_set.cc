@@ -45,8 +45,9 @@ struct RelationWords {
   std::string_view words;
   std::string_view relation;  // VBench's
 };
-constexpr std::array kRelations{RelationWords{"left of", "on the left of"}, RelationWords{"right of", "on the right of"},
-                                RelationWords{"above", "on the top of"}, RelationWords{"below", "on the bottom of"}};
+constexpr std::array kRelations{RelationWords{"left of", "on the left of"},
+                                RelationWords{"right of", "on the right of"}, RelationWords{"above", "on the top of"},
+                                RelationWords{"below", "on the bottom of"}};
 
 }  // namespace
 
@@ -144,11 +145,12 @@ std::optional<Question> LabelSet::question(std::string_view dimension, std::stri
     if (!two || objects[0].color.empty() || objects[1].color.empty()) return std::nullopt;
     const PromptWords middle(told.begin() + static_cast<std::ptrdiff_t>(objects[0].place) + 1,
                              told.begin() + static_cast<std::ptrdiff_t>(objects[1].place));
-    const auto found = std::find_if(kRelations.begin(), kRelations.end(),
-                                    [&](const auto& one_of) { return place_of(middle, words_of(one_of.words)).has_value(); });
+    const auto found = std::find_if(kRelations.begin(), kRelations.end(), [&](const auto& one_of) {
+      return place_of(middle, words_of(one_of.words)).has_value();
+    });
     if (found == kRelations.end()) return std::nullopt;
-    question.auxiliary = {{"object_a", name(objects[0])}, {"object_b", name(objects[1])},
-                          {"relationship", std::string(found->relation)}};
+    question.auxiliary = {
+        {"object_a", name(objects[0])}, {"object_b", name(objects[1])}, {"relationship", std::string(found->relation)}};
   } else if (dimension == "scene") {
     const auto background = label_in(backgrounds_, words);
     if (!background) return std::nullopt;

@@ -11,7 +11,8 @@
 
 namespace vorta::metrics {
 
-/// What a dimension of the embedded profile asks of a video: VBench's auxiliary values, and the text it is compared with.
+/// What a dimension of the embedded profile asks of a video: VBench's auxiliary values, and the text it is compared
+/// with.
 struct Question {
   std::string prompt;
   std::map<std::string, std::string> auxiliary;
@@ -31,8 +32,8 @@ class LabelSet {
   int64_t words() const { return words_; }
   const std::string& version() const { return version_; }
 
-  /// Nothing when the prompt does not say what `dimension` asks for: two objects for spatial_relationship, one for color.
-  /// Dimensions that ask for nothing get the prompt as it is.
+  /// Nothing when the prompt does not say what `dimension` asks for: two objects for spatial_relationship, one for
+  /// color. Dimensions that ask for nothing get the prompt as it is.
   std::optional<Question> question(std::string_view dimension, std::string_view prompt) const;
 
  private:

@@ -74,7 +74,9 @@ double ssim(const at::Tensor& frames, const at::Tensor& reference) {
   const at::Tensor weights = gaussian_weights();
   double sum = 0.0;
   for (int64_t f = 0; f < frames.size(0); ++f) {
-    sum += similarity(unit_range(frames[f]).unsqueeze(1), unit_range(reference[f]).unsqueeze(1), weights).whole.mean().item<double>();
+    sum += similarity(unit_range(frames[f]).unsqueeze(1), unit_range(reference[f]).unsqueeze(1), weights)
+               .whole.mean()
+               .item<double>();
   }
   return sum / static_cast<double>(frames.size(0));
 }

@@ -82,8 +82,9 @@ double clip_distance(const at::Tensor& frames, const at::Tensor& reference) {
     return load_network<Clip>(setup, "clip_vitb32", kClipB32, Clip::Towers::kImage);
   });
   const auto look = [&](const at::Tensor& seen) {
-    return features_of(seen, [](const at::Tensor& batch) { return clip_images(batch, Resize::kFloat); },
-                       [&](const at::Tensor& images) { return clip->image.features(images); });
+    return features_of(
+        seen, [](const at::Tensor& batch) { return clip_images(batch, Resize::kFloat); },
+        [&](const at::Tensor& images) { return clip->image.features(images); });
   };
   return feature_distance(look(frames), look(reference));
 }
@@ -91,10 +92,12 @@ double clip_distance(const at::Tensor& frames, const at::Tensor& reference) {
 double dino_distance(const at::Tensor& frames, const at::Tensor& reference) {
   const at::NoGradGuard no_grad;
   check_pair(frames, reference, "dino_distance");
-  const auto dino = kept_network<Dino>([](const ScorerSetup& setup) { return load_network<Dino>(setup, "dino_vitb16"); });
+  const auto dino =
+      kept_network<Dino>([](const ScorerSetup& setup) { return load_network<Dino>(setup, "dino_vitb16"); });
   const auto look = [&](const at::Tensor& seen) {
-    return features_of(seen, [](const at::Tensor& batch) { return dino_images(batch, Resize::kFloat); },
-                       [&](const at::Tensor& images) { return dino->features(images); });
+    return features_of(
+        seen, [](const at::Tensor& batch) { return dino_images(batch, Resize::kFloat); },
+        [&](const at::Tensor& images) { return dino->features(images); });
   };
   return feature_distance(look(frames), look(reference));
 }
@@ -103,7 +106,8 @@ Lpips::Lpips(const engine::WeightReader& alexnet, const engine::WeightReader& he
   struct Layer {
     int64_t index, out, in, kernel;
   };
-  constexpr std::array<Layer, kLayers> kLayout{{{0, 64, 3, 11}, {3, 192, 64, 5}, {6, 384, 192, 3}, {8, 256, 384, 3}, {10, 256, 256, 3}}};
+  constexpr std::array<Layer, kLayers> kLayout{
+      {{0, 64, 3, 11}, {3, 192, 64, 5}, {6, 384, 192, 3}, {8, 256, 384, 3}, {10, 256, 256, 3}}};
   for (std::size_t i = 0; i < kLayers; ++i) {
     const Layer& layer = kLayout[i];
     const engine::WeightReader reader = alexnet.scope("features", layer.index);
@@ -157,7 +161,8 @@ double lpips(const at::Tensor& frames, const at::Tensor& reference) {
   return sum / static_cast<double>(frames.size(0));
 }
 
-MaskedDifference masked_difference(const at::Tensor& now, const at::Tensor& next, const at::Tensor& forward, const at::Tensor& backward) {
+MaskedDifference masked_difference(const at::Tensor& now, const at::Tensor& next, const at::Tensor& forward,
+                                   const at::Tensor& backward) {
   constexpr double kShare = 0.01, kSlack = 0.5;
   const at::Tensor back = warp(backward.contiguous(kChannelsLast), forward);
   const at::Tensor limit = kShare * (squared_length(forward) + squared_length(back)) + kSlack;
@@ -173,10 +178,14 @@ double warp_error(const at::Tensor& frames, const at::Tensor& reference) {
   const int64_t height = frames.size(2), width = frames.size(3);
   if (frames.size(0) < 2) throw ConfigError("warp_error", "expected at least 2 frames to compare, found 1");
   if (std::min(height, width) < kWarpLeastSide) {
-    throw ConfigError("warp_error", fmt::format("expected frames of at least {0}x{0} pixels, found {1}x{2}", kWarpLeastSide, height, width));
+    throw ConfigError("warp_error", fmt::format("expected frames of at least {0}x{0} pixels, found {1}x{2}",
+                                                kWarpLeastSide, height, width));
   }
-  const auto raft = kept_network<Raft>([](const ScorerSetup& setup) { return load_network<Raft>(setup, "raft_things"); });
-  const auto encode = [&](int64_t f) { return raft->encode(pad_to_multiple(float_frame(reference, f) * 255.0, kWarpMultiple)); };
+  const auto raft =
+      kept_network<Raft>([](const ScorerSetup& setup) { return load_network<Raft>(setup, "raft_things"); });
+  const auto encode = [&](int64_t f) {
+    return raft->encode(pad_to_multiple(float_frame(reference, f) * 255.0, kWarpMultiple));
+  };
   const auto flow = [&](const Raft::Image& from, const Raft::Image& to) {  // without the padding
     const at::Tensor padded = raft->flow(from, to, kWarpIterations);
     const int64_t top = (padded.size(2) - height) / 2, left = (padded.size(3) - width) / 2;
@@ -186,14 +195,16 @@ double warp_error(const at::Tensor& frames, const at::Tensor& reference) {
   Raft::Image before = encode(0);
   for (int64_t f = 0; f + 1 < frames.size(0); ++f) {
     Raft::Image after = encode(f + 1);
-    const MaskedDifference found = masked_difference(float_frame(frames, f), float_frame(frames, f + 1), flow(before, after), flow(after, before));
+    const MaskedDifference found =
+        masked_difference(float_frame(frames, f), float_frame(frames, f + 1), flow(before, after), flow(after, before));
     if (found.pixels > 0) {
       sum += found.sum / found.pixels;
       pairs += 1.0;
     }
     before = std::move(after);
   }
-  if (pairs == 0) throw ConfigError("warp_error", "the reference's flow is consistent at no pixel: there is nothing to compare");
+  if (pairs == 0)
+    throw ConfigError("warp_error", "the reference's flow is consistent at no pixel: there is nothing to compare");
   return sum / pairs;
 }
 

@@ -37,7 +37,9 @@ class Appearance final : public Scorer {
 
 }  // namespace
 
-std::unique_ptr<Scorer> appearance_scorer(StyleLogits logits) { return std::make_unique<Appearance>(std::move(logits)); }
+std::unique_ptr<Scorer> appearance_scorer(StyleLogits logits) {
+  return std::make_unique<Appearance>(std::move(logits));
+}
 
 at::Tensor clip_logits(const Clip& clip, const at::Tensor& image_features, const at::Tensor& text_features) {
   const at::Tensor image = image_features / image_features.norm(2, -1, /*keepdim=*/true);
@@ -48,10 +50,12 @@ at::Tensor clip_logits(const Clip& clip, const at::Tensor& image_features, const
 std::unique_ptr<Scorer> make_appearance_style(const ScorerSetup& setup) {
   const auto clip = load_network<Clip>(setup, "clip_vitb32", kClipB32, Clip::Towers::kBoth);
   const auto tokenizer = load_openai_tokenizer(setup.weights);
-  return appearance_scorer([clip, tokenizer, device = setup.device](const at::Tensor& frames, const std::string& style) {
+  return appearance_scorer([clip, tokenizer, device = setup.device](const at::Tensor& frames,
+                                                                    const std::string& style) {
     const at::Tensor text = clip->text->features(clip_tokens(*tokenizer, style, kClipB32.context, LongText::kRefuse));
-    return in_batches(frames, device, [&](const at::Tensor& batch) { return clip_images(batch, Resize::kPillow); },
-                      [&](const at::Tensor& images) { return clip_logits(*clip, clip->image.features(images), text); });
+    return in_batches(
+        frames, device, [&](const at::Tensor& batch) { return clip_images(batch, Resize::kPillow); },
+        [&](const at::Tensor& images) { return clip_logits(*clip, clip->image.features(images), text); });
   });
 }
 

@@ -19,11 +19,10 @@ ClipImageTower::ClipImageTower(const engine::WeightReader& visual, const ClipCon
       proj_(as_half(visual.take("proj", {config.image_width, config.embedding}))),
       ln_pre_(take_norm(visual, "ln_pre", config.image_width)),
       ln_post_(take_norm(visual, "ln_post", config.image_width)),
-      blocks_(visual.scope("transformer.resblocks"),
-              {.width = config.image_width,
-               .layers = config.image_layers,
-               .heads = config.image_width / kClipHeadWidth,
-               .half_weights = true}) {}
+      blocks_(visual.scope("transformer.resblocks"), {.width = config.image_width,
+                                                      .layers = config.image_layers,
+                                                      .heads = config.image_width / kClipHeadWidth,
+                                                      .half_weights = true}) {}
 
 at::Tensor ClipImageTower::features(const at::Tensor& images) const {
   const at::Tensor patches = at::conv2d(images, conv1_, {}, config_.patch).flatten(2).transpose(1, 2);

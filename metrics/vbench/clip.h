@@ -20,8 +20,8 @@ struct ClipConfig {
   int64_t vocabulary = 49408;
 };
 inline constexpr ClipConfig kClipB32{};
-inline constexpr ClipConfig kClipL14{.embedding = 768, .image_width = 1024, .image_layers = 24, .patch = 14, .grid = 16,
-                                     .text_width = 768};
+inline constexpr ClipConfig kClipL14{
+    .embedding = 768, .image_width = 1024, .image_layers = 24, .patch = 14, .grid = 16, .text_width = 768};
 
 /// CLIP's image tower. Heads are 64 wide.
 class ClipImageTower {

@@ -62,6 +62,8 @@ std::unique_ptr<Scorer> similarity_scorer(VideoTextSimilarity similarity) {
   return std::make_unique<ClipSimilarity>(std::move(similarity));
 }
 
-std::unique_ptr<Scorer> make_clip_similarity(const ScorerSetup& setup) { return similarity_scorer(ViclipSimilarity(setup)); }
+std::unique_ptr<Scorer> make_clip_similarity(const ScorerSetup& setup) {
+  return similarity_scorer(ViclipSimilarity(setup));
+}
 
 }  // namespace vorta::metrics

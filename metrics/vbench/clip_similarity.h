@@ -8,9 +8,8 @@
 
 namespace vorta::metrics {
 
-/// VBench's temporal_style and overall_consistency, which differ in their prompts only: the cosine of ViCLIP's features of
-/// eight frames and of the prompt.
-/// How alike a video and its prompt are, by whatever network.
+/// VBench's temporal_style and overall_consistency, which differ in their prompts only: the cosine of ViCLIP's features
+/// of eight frames and of the prompt. How alike a video and its prompt are, by whatever network.
 using VideoTextSimilarity = std::function<double(const VideoInput& video)>;
 std::unique_ptr<Scorer> similarity_scorer(VideoTextSimilarity similarity);
 

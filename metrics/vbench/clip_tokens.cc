@@ -40,7 +40,9 @@ fs::path find_vocabulary(const ScorerWeights& weights) {
   for (const fs::path& path : {own, installed}) {
     if (fs::is_regular_file(path)) return path;
   }
-  throw MachineError(own.string(), fmt::format("CLIP's vocabulary is missing here and at {} (cmake/requirements-vbench.txt)", installed.string()));
+  throw MachineError(
+      own.string(),
+      fmt::format("CLIP's vocabulary is missing here and at {} (cmake/requirements-vbench.txt)", installed.string()));
 }
 
 }  // namespace
@@ -48,10 +50,12 @@ fs::path find_vocabulary(const ScorerWeights& weights) {
 std::shared_ptr<const engine::ClipTokenizer> load_openai_tokenizer(const ScorerWeights& weights) {
   const fs::path path = find_vocabulary(weights);
   return std::make_shared<const engine::ClipTokenizer>(engine::make_clip_vocabulary(read_gzip(path), path.string()),
-                                                       std::string(kEndOfText), path.string(), engine::ClipCleaning::kOpenAi);
+                                                       std::string(kEndOfText), path.string(),
+                                                       engine::ClipCleaning::kOpenAi);
 }
 
-at::Tensor clip_tokens(const engine::ClipTokenizer& tokenizer, const std::string& text, int64_t context, LongText long_text) {
+at::Tensor clip_tokens(const engine::ClipTokenizer& tokenizer, const std::string& text, int64_t context,
+                       LongText long_text) {
   std::vector<int64_t> ids{tokenizer.id_of(kStart).value()};
   const std::vector<int64_t> words = tokenizer.text_ids(text);
   ids.insert(ids.end(), words.begin(), words.end());
@@ -59,7 +63,8 @@ at::Tensor clip_tokens(const engine::ClipTokenizer& tokenizer, const std::string
   ids.push_back(end);
   if (static_cast<int64_t>(ids.size()) > context) {
     if (long_text == LongText::kRefuse) {
-      throw ConfigError("prompt", fmt::format("expected at most {} tokens, found {} in \"{}\"", context, ids.size(), text));
+      throw ConfigError("prompt",
+                        fmt::format("expected at most {} tokens, found {} in \"{}\"", context, ids.size(), text));
     }
     ids.resize(static_cast<std::size_t>(context));
     ids.back() = end;

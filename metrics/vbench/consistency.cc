@@ -54,8 +54,9 @@ std::unique_ptr<Scorer> make_subject_consistency(const ScorerSetup& setup) {
   const auto dino = load_network<Dino>(setup, "dino_vitb16");
   return consistency_scorer(
       [dino, device = setup.device, resize = resize_of(setup)](const at::Tensor& frames) {
-        return in_batches(frames, device, [&](const at::Tensor& batch) { return dino_images(batch, resize); },
-                          [&](const at::Tensor& images) { return dino->features(images); });
+        return in_batches(
+            frames, device, [&](const at::Tensor& batch) { return dino_images(batch, resize); },
+            [&](const at::Tensor& images) { return dino->features(images); });
       },
       ConsistencyItem::kSubject);
 }
@@ -64,8 +65,9 @@ std::unique_ptr<Scorer> make_background_consistency(const ScorerSetup& setup) {
   const auto clip = load_network<Clip>(setup, "clip_vitb32", kClipB32, Clip::Towers::kImage);
   return consistency_scorer(
       [clip, device = setup.device, resize = resize_of(setup)](const at::Tensor& frames) {
-        return in_batches(frames, device, [&](const at::Tensor& batch) { return clip_images(batch, resize); },
-                          [&](const at::Tensor& images) { return clip->image.features(images); });
+        return in_batches(
+            frames, device, [&](const at::Tensor& batch) { return clip_images(batch, resize); },
+            [&](const at::Tensor& images) { return clip->image.features(images); });
       },
       ConsistencyItem::kBackground);
 }

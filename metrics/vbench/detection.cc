@@ -37,7 +37,8 @@ std::string without(std::string text, std::string_view part) {
 const std::string& auxiliary(const VideoInput& video, const std::string& key) {
   const auto found = video.auxiliary.find(key);
   if (found == video.auxiliary.end()) {
-    throw ConfigError(video.path, fmt::format("expected the prompt list to give \"{}\" for this prompt, found none", key));
+    throw ConfigError(video.path,
+                      fmt::format("expected the prompt list to give \"{}\" for this prompt, found none", key));
   }
   return found->second;
 }
@@ -92,7 +93,8 @@ class GritObserver {
 };
 
 // The share of frames for which `success` holds.
-VideoScore success_share(const std::vector<SeenObjects>& frames, const std::function<bool(const SeenObjects&)>& success) {
+VideoScore success_share(const std::vector<SeenObjects>& frames,
+                         const std::function<bool(const SeenObjects&)>& success) {
   VideoScore score;
   for (const SeenObjects& frame : frames) score.frames.push_back(success(frame) ? 1.0 : 0.0);
   score.sum = std::accumulate(score.frames.begin(), score.frames.end(), 0.0);
@@ -200,18 +202,20 @@ double best_position(const SeenObjects& frame, std::string_view object_a, std::s
   }
   double best = 0.0;
   for (std::size_t i = 0; i < boxes.size(); ++i) {
-    for (std::size_t j = i + 1; j < boxes.size(); ++j) best = std::max(best, position_score(relation, boxes[i], boxes[j]));
+    for (std::size_t j = i + 1; j < boxes.size(); ++j)
+      best = std::max(best, position_score(relation, boxes[i], boxes[j]));
   }
   return best;
 }
 
 ColorFlags color_flags(const SeenObjects& frame, std::string_view object, std::string_view color) {
-  constexpr std::array<std::string_view, 12> kColors{"white", "red",   "pink", "blue",   "silver", "purple",
+  constexpr std::array<std::string_view, 12> kColors{"white",  "red",   "pink", "blue",   "silver", "purple",
                                                      "orange", "green", "gray", "yellow", "black",  "grey"};
   ColorFlags flags;
   if (frame.names.empty() || frame.names.front() != object) return flags;
   for (const std::string& caption : frame.captions) {
-    flags.object |= std::any_of(kColors.begin(), kColors.end(), [&](std::string_view c) { return contains(caption, c); });
+    flags.object |=
+        std::any_of(kColors.begin(), kColors.end(), [&](std::string_view c) { return contains(caption, c); });
     flags.color |= contains(caption, color);
   }
   return flags;

@@ -23,9 +23,9 @@ struct SeenObjects {
   std::vector<std::string> captions;  // one an object, or none
 };
 
-/// How well two boxes lie as `relation` says ("on the left of", "on the top of"), 0..1. As in VBench neither the side nor
-/// which box is which counts: only whether they lie side by side (above each other) and overlap little. Two boxes without
-/// area do not overlap.
+/// How well two boxes lie as `relation` says ("on the left of", "on the top of"), 0..1. As in VBench neither the side
+/// nor which box is which counts: only whether they lie side by side (above each other) and overlap little. Two boxes
+/// without area do not overlap.
 double position_score(std::string_view relation, const PixelBox& a, const PixelBox& b);
 
 /// The best position_score of two boxes of a frame named `object_a` or `object_b`, 0 without two.

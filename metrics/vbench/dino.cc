@@ -36,16 +36,19 @@ Dino::Dino(const engine::WeightReader& reader, const DinoConfig& config) : confi
 // resampling uses them instead of the ratio of the sizes.
 at::Tensor Dino::positions(int64_t height, int64_t width) const {
   if (height == width && height * width == config_.grid * config_.grid) return pos_embed_;
-  const at::Tensor grid = pos_embed_.slice(1, 1).view({1, config_.grid, config_.grid, config_.width}).permute({0, 3, 1, 2});
+  const at::Tensor grid =
+      pos_embed_.slice(1, 1).view({1, config_.grid, config_.grid, config_.width}).permute({0, 3, 1, 2});
   const auto stored = static_cast<double>(config_.grid);
   const double factors[] = {(static_cast<double>(height) + 0.1) / stored, (static_cast<double>(width) + 0.1) / stored};
-  const at::Tensor resized = at::upsample_bicubic2d(grid, std::nullopt, /*align_corners=*/false, at::ArrayRef<double>(factors));
+  const at::Tensor resized =
+      at::upsample_bicubic2d(grid, std::nullopt, /*align_corners=*/false, at::ArrayRef<double>(factors));
   return at::cat({pos_embed_.slice(1, 0, 1), resized.flatten(2).transpose(1, 2)}, 1);
 }
 
 at::Tensor Dino::features(const at::Tensor& images) const {
   const at::Tensor patches = at::conv2d(images, patch_embed_.weight, patch_embed_.bias, config_.patch);
-  at::Tensor x = at::cat({cls_token_.expand({images.size(0), 1, config_.width}), patches.flatten(2).transpose(1, 2)}, 1);
+  at::Tensor x =
+      at::cat({cls_token_.expand({images.size(0), 1, config_.width}), patches.flatten(2).transpose(1, 2)}, 1);
   x = x + positions(patches.size(2), patches.size(3));
   for (const Block& block : blocks_) {
     const Wanted wanted = &block == &blocks_.back() ? Wanted::kFirstToken : Wanted::kAllTokens;

@@ -26,9 +26,10 @@ class Pairs {
   Pairs(const Raft& raft, const at::Tensor& frames) : raft_(raft), frames_(frames) {
     const auto padded = [](int64_t side) { return (side + kMultiple - 1) / kMultiple * kMultiple; };
     if (std::min(padded(frames.size(2)), padded(frames.size(3))) < kLeastSide) {
-      throw ConfigError("dynamic_degree", fmt::format("expected frames of at least {} x {} pixels, found {} x {}: RAFT's "
-                                                      "coarsest correlation would be a single pixel wide",
-                                                      kLeastSide, kLeastSide, frames.size(3), frames.size(2)));
+      throw ConfigError("dynamic_degree",
+                        fmt::format("expected frames of at least {} x {} pixels, found {} x {}: RAFT's "
+                                    "coarsest correlation would be a single pixel wide",
+                                    kLeastSide, kLeastSide, frames.size(3), frames.size(2)));
     }
   }
 
@@ -139,7 +140,8 @@ bool is_static(const Raft& raft, const at::Tensor& frames) {
 }
 
 std::function<bool(const at::Tensor&)> make_static_judge(const ScorerSetup& setup) {
-  return [raft = load_network<Raft>(setup, "raft_things")](const at::Tensor& frames) { return is_static(*raft, frames); };
+  return
+      [raft = load_network<Raft>(setup, "raft_things")](const at::Tensor& frames) { return is_static(*raft, frames); };
 }
 
 std::unique_ptr<Scorer> dynamic_degree_scorer(PairStrength strength, const MotionRule& rule) {
@@ -149,9 +151,10 @@ std::unique_ptr<Scorer> dynamic_degree_scorer(PairStrength strength, const Motio
 }
 
 std::unique_ptr<Scorer> make_dynamic_degree(const ScorerSetup& setup) {
-  return std::make_unique<DynamicDegree>([raft = load_network<Raft>(setup, "raft_things")](const at::Tensor& frames, double fps) {
-    return dynamic_degree(*raft, frames, fps);
-  });
+  return std::make_unique<DynamicDegree>(
+      [raft = load_network<Raft>(setup, "raft_things")](const at::Tensor& frames, double fps) {
+        return dynamic_degree(*raft, frames, fps);
+      });
 }
 
 }  // namespace vorta::metrics

@@ -21,6 +21,8 @@ class Flickering final : public Scorer {
 
 }  // namespace
 
-std::unique_ptr<Scorer> make_temporal_flickering(const ScorerSetup& /*setup*/) { return std::make_unique<Flickering>(); }
+std::unique_ptr<Scorer> make_temporal_flickering(const ScorerSetup& /*setup*/) {
+  return std::make_unique<Flickering>();
+}
 
 }  // namespace vorta::metrics

@@ -86,8 +86,9 @@ std::unique_ptr<Scorer> make_aesthetic_quality(const ScorerSetup& setup) {
   const auto head = load_network<LaionHead>(setup, "laion_head");
   return frame_mean_scorer(
       [clip, head, device = setup.device](const at::Tensor& frames) {
-        return in_batches(frames, device, [&](const at::Tensor& batch) { return clip_images(batch, Resize::kFloat); },
-                          [&](const at::Tensor& images) { return aesthetic_scores(clip->image.features(images), head->layer); });
+        return in_batches(
+            frames, device, [&](const at::Tensor& batch) { return clip_images(batch, Resize::kFloat); },
+            [&](const at::Tensor& images) { return aesthetic_scores(clip->image.features(images), head->layer); });
       },
       FrameMean::kFloat32);
 }
@@ -95,9 +96,11 @@ std::unique_ptr<Scorer> make_aesthetic_quality(const ScorerSetup& setup) {
 std::unique_ptr<Scorer> make_imaging_quality(const ScorerSetup& setup) {
   const auto musiq = load_network<Musiq>(setup, "musiq_spaq");
   return frame_mean_scorer(
-      [musiq, device = setup.device, mode = setup.options.imaging_quality_preprocessing_mode](const at::Tensor& frames) {
-        return in_batches(frames, device, [&](const at::Tensor& batch) { return imaging_images(batch, mode); },
-                          [&](const at::Tensor& images) { return musiq->scores(images); });
+      [musiq, device = setup.device,
+       mode = setup.options.imaging_quality_preprocessing_mode](const at::Tensor& frames) {
+        return in_batches(
+            frames, device, [&](const at::Tensor& batch) { return imaging_images(batch, mode); },
+            [&](const at::Tensor& images) { return musiq->scores(images); });
       },
       FrameMean::kDouble);
 }

@@ -100,7 +100,8 @@ std::vector<std::string> read_classes(const std::string& path) {
     const char* end = line.data() + line.size();
     const bool number = tab != std::string::npos && std::from_chars(line.data() + tab + 1, end, index).ptr == end;
     if (!number || !by_index.emplace(index, lower(line.substr(0, tab))).second) {
-      throw DataError(path, fmt::format("line {}: expected a name, a tab and an index of its own, found \"{}\"", row, line));
+      throw DataError(path,
+                      fmt::format("line {}: expected a name, a tab and an index of its own, found \"{}\"", row, line));
     }
   }
   std::vector<std::string> names;
@@ -122,8 +123,8 @@ std::unique_ptr<Scorer> make_human_action(const ScorerSetup& setup) {
     throw DataError(VORTA_KINETICS_400, fmt::format("expected {} classes, found {}", config.classes, classes.size()));
   }
   const auto umt = load_network<Umt>(setup, "umt_l16", config);
-  return action_scorer([umt](const VideoInput& video) { return umt->logits(umt_images(video.frames)); }, std::move(classes),
-                       [](const VideoInput& video) { return action_of_file(video.path); });
+  return action_scorer([umt](const VideoInput& video) { return umt->logits(umt_images(video.frames)); },
+                       std::move(classes), [](const VideoInput& video) { return action_of_file(video.path); });
 }
 
 }  // namespace vorta::metrics

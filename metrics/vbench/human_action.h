@@ -18,12 +18,12 @@ namespace vorta::metrics {
 /// "person is ", up to the first "_".
 std::string action_of_file(std::string_view path);
 
-/// Whether `action` is among the five likeliest classes with a probability that rounds to 0.85 or more at four decimals.
-/// logits: [classes]; classes: names in lower case, by index.
+/// Whether `action` is among the five likeliest classes with a probability that rounds to 0.85 or more at four
+/// decimals. logits: [classes]; classes: names in lower case, by index.
 bool recognised(const at::Tensor& logits, std::span<const std::string> classes, std::string_view action);
 
-/// Frames [16, 3, Y, X] uint8 as UMT sees them: OpenCV's resize to a shorter side of 256, the middle 224 x 224, ImageNet's
-/// normalisation.
+/// Frames [16, 3, Y, X] uint8 as UMT sees them: OpenCV's resize to a shorter side of 256, the middle 224 x 224,
+/// ImageNet's normalisation.
 at::Tensor umt_images(const at::Tensor& frames);
 
 /// The names of a list of lines "name, tab, index" in lower case, by index. @throws DataError naming the file and line.

@@ -47,7 +47,8 @@ std::vector<double> interpolation_errors(const Amt& amt, const at::Tensor& frame
                                                        kAmtLeastSide, kAmtLeastSide, width, height));
   }
   return interpolation_errors(
-      [&](const at::Tensor& before, const at::Tensor& after) { return amt.between(before, after).cpu(); }, frames, kAmtMultiple);
+      [&](const at::Tensor& before, const at::Tensor& after) { return amt.between(before, after).cpu(); }, frames,
+      kAmtMultiple);
 }
 
 std::vector<double> interpolation_errors(const Interpolator& between, const at::Tensor& frames, int64_t multiple) {
@@ -80,7 +81,9 @@ std::unique_ptr<Scorer> smoothness_scorer(std::function<std::vector<double>(cons
 }
 
 std::unique_ptr<Scorer> make_motion_smoothness(const ScorerSetup& setup) {
-  return smoothness_scorer([amt = load_network<Amt>(setup, "amt_s")](const at::Tensor& frames) { return interpolation_errors(*amt, frames); });
+  return smoothness_scorer([amt = load_network<Amt>(setup, "amt_s")](const at::Tensor& frames) {
+    return interpolation_errors(*amt, frames);
+  });
 }
 
 }  // namespace vorta::metrics

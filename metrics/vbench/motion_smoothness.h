@@ -13,8 +13,8 @@
 namespace vorta::metrics {
 
 /// What VBench's motion_smoothness averages: for each odd frame between two even ones, the mean absolute difference of
-/// 8-bit values to AMT's prediction from these two. frames: [F, 3, Y, X] uint8, F >= 3. The first frame and, for even F,
-/// the last are never compared. @throws ConfigError for fewer frames, or a side below 113 pixels.
+/// 8-bit values to AMT's prediction from these two. frames: [F, 3, Y, X] uint8, F >= 3. The first frame and, for even
+/// F, the last are never compared. @throws ConfigError for fewer frames, or a side below 113 pixels.
 std::vector<double> interpolation_errors(const Amt& amt, const at::Tensor& frames);
 
 /// The frame half-way between two, all [1, 3, Y, X] float 0..1, sides multiples of `multiple`.

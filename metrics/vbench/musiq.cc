@@ -47,7 +47,9 @@ at::Tensor group_norm(const at::Tensor& x, const Affine& norm, double eps) {
 at::Tensor resized(const at::Tensor& images, int64_t target) {
   const int64_t height = images.size(2), width = images.size(3);
   const double ratio = static_cast<double>(target) / static_cast<double>(std::max(height, width));
-  const auto scaled = [&](int64_t extent) { return static_cast<int64_t>(std::nearbyint(static_cast<double>(extent) * ratio)); };
+  const auto scaled = [&](int64_t extent) {
+    return static_cast<int64_t>(std::nearbyint(static_cast<double>(extent) * ratio));
+  };
   return at::upsample_bicubic2d(images, {scaled(height), scaled(width)}, /*align_corners=*/false);
 }
 
@@ -112,8 +114,8 @@ at::Tensor Musiq::embed(const at::Tensor& patches) const {
   return apply_linear(x.permute({0, 2, 3, 1}).flatten(1), embedding_);  // rows, columns, channels: TensorFlow's order
 }
 
-// The reference fills the two small scales up to 49 and 144 tokens and sets the attention logits of what it filled in to
-// -1000: in float32 their weight is exp(-1000) = 0, so the filling is left out here.
+// The reference fills the two small scales up to 49 and 144 tokens and sets the attention logits of what it filled in
+// to -1000: in float32 their weight is exp(-1000) = 0, so the filling is left out here.
 at::Tensor Musiq::scores(const at::Tensor& images) const {
   const at::Tensor centred = (images - 0.5) * 2;
   std::vector<Tokens> scales;
@@ -122,7 +124,8 @@ at::Tensor Musiq::scores(const at::Tensor& images) const {
   std::vector<at::Tensor> parts{cls_.expand({images.size(0), 1, config_.width})};
   for (std::size_t i = 0; i < scales.size(); ++i) {
     const at::Tensor embedded = embed(scales[i].patches.flatten(0, 1)).view({images.size(0), -1, config_.width});
-    parts.push_back(embedded + position_emb_[0].index_select(0, scales[i].positions) + scale_emb_[static_cast<int64_t>(i)]);
+    parts.push_back(embedded + position_emb_[0].index_select(0, scales[i].positions) +
+                    scale_emb_[static_cast<int64_t>(i)]);
   }
   at::Tensor x = at::cat(parts, 1);
   for (const Block& block : blocks_) {

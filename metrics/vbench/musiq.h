@@ -16,8 +16,8 @@ struct MusiqConfig {
   int64_t stem = 64;  // channels of the first convolution
 };
 
-/// The multi-scale image quality transformer (Ke et al. 2021): patches of 32 pixels of the image at longer sides 224 and
-/// 384 and at its own size, a small ResNet per patch, a transformer over all patches.
+/// The multi-scale image quality transformer (Ke et al. 2021): patches of 32 pixels of the image at longer sides 224
+/// and 384 and at its own size, a small ResNet per patch, a transformer over all patches.
 class Musiq {
  public:
   /// Takes every tensor of the checkpoint. @throws DataError on a wrong shape, a missing or an unknown tensor.

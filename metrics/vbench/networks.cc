@@ -14,7 +14,8 @@ constexpr int64_t kBatchOnGpu = 64;
 
 }  // namespace
 
-at::Tensor in_batches(const at::Tensor& frames, at::Device device, const std::function<at::Tensor(const at::Tensor&)>& prepare,
+at::Tensor in_batches(const at::Tensor& frames, at::Device device,
+                      const std::function<at::Tensor(const at::Tensor&)>& prepare,
                       const std::function<at::Tensor(const at::Tensor&)>& network) {
   const int64_t batch = device.is_cpu() ? kBatchOnCpu : kBatchOnGpu;
   std::vector<at::Tensor> results;

@@ -61,13 +61,13 @@ ClipBlocks::ClipBlocks(const engine::WeightReader& blocks, const ClipBlocksConfi
   const int64_t width = config.width;
   for (int64_t i = 0; i < config.layers; ++i) {
     const engine::WeightReader reader = blocks.scope(std::to_string(i));
-    blocks_.push_back({.ln_1 = take_norm(reader, "ln_1", width),
-                       .qkv = {reader.take("attn.in_proj_weight", {3 * width, width}),
-                               reader.take("attn.in_proj_bias", {3 * width})},
-                       .out = take_linear(reader, "attn.out_proj", width, width),
-                       .ln_2 = take_norm(reader, "ln_2", width),
-                       .c_fc = take_linear(reader, "mlp.c_fc", kBlockMlpRatio * width, width),
-                       .c_proj = take_linear(reader, "mlp.c_proj", width, kBlockMlpRatio * width)});
+    blocks_.push_back(
+        {.ln_1 = take_norm(reader, "ln_1", width),
+         .qkv = {reader.take("attn.in_proj_weight", {3 * width, width}), reader.take("attn.in_proj_bias", {3 * width})},
+         .out = take_linear(reader, "attn.out_proj", width, width),
+         .ln_2 = take_norm(reader, "ln_2", width),
+         .c_fc = take_linear(reader, "mlp.c_fc", kBlockMlpRatio * width, width),
+         .c_proj = take_linear(reader, "mlp.c_proj", width, kBlockMlpRatio * width)});
     if (!config.half_weights) continue;
     Block& block = blocks_.back();
     for (Affine* layer : {&block.qkv, &block.out, &block.c_fc, &block.c_proj}) {
@@ -79,7 +79,8 @@ ClipBlocks::ClipBlocks(const engine::WeightReader& blocks, const ClipBlocksConfi
 at::Tensor ClipBlocks::run(at::Tensor x, Wanted wanted) const {
   for (const Block& block : blocks_) {
     const Wanted now = &block == &blocks_.back() ? wanted : Wanted::kAllTokens;
-    const at::Tensor attended = attend_self(apply_norm(x, block.ln_1, kBlockEps), block.qkv, config_.heads, now, config_.causal);
+    const at::Tensor attended =
+        attend_self(apply_norm(x, block.ln_1, kBlockEps), block.qkv, config_.heads, now, config_.causal);
     x = wanted_tokens(x, now) + apply_linear(attended, block.out);
     at::Tensor hidden = apply_linear(apply_norm(x, block.ln_2, kBlockEps), block.c_fc);
     hidden.mul_((hidden * 1.702).sigmoid_());

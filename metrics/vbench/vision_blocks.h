@@ -32,7 +32,8 @@ at::Tensor apply_norm(const at::Tensor& x, const Affine& norm, double eps);
 /// Attention of all heads at once: q, k, v [B, L, N * D] -> [B, L, N * D]; scale D^-0.5.
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, bool causal = false);
 
-/// Whose outputs a block is asked for: every token's, or the class token's alone, which is all that a last block is needed for.
+/// Whose outputs a block is asked for: every token's, or the class token's alone, which is all that a last block is
+/// needed for.
 enum class Wanted { kAllTokens, kFirstToken };
 at::Tensor wanted_tokens(const at::Tensor& x, Wanted wanted);  // [B, L, M] -> [B, L or 1, M]
 /// Self attention of x [B, L, M] by stacked projections [3 M, M]: [B, L or 1, M].

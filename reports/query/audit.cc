@@ -32,11 +32,13 @@ Audit judged(std::string name, std::string promise, int64_t looked_at, const std
 
 // Trials whose rows of steps are not exactly the steps of their configuration (or those that it says it times).
 Audit steps_executed(const Database& database, int64_t run) {
-  Statement query = database.prepare(fmt::format(
-      "SELECT variant, coalesce(nullif(json_extract(params_json, '$.timed_steps'), 0), json_extract(params_json, '$.steps')), "
-      "(SELECT count(DISTINCT step) FROM sample s WHERE s.trial_id = t.trial_id AND stage = 'step' AND host_ns > 0) FROM trial t "
-      "JOIN case_row USING (case_id) WHERE {} AND role = 'timing'",
-      ok(run)));
+  Statement query =
+      database.prepare(fmt::format("SELECT variant, coalesce(nullif(json_extract(params_json, '$.timed_steps'), 0), "
+                                   "json_extract(params_json, '$.steps')), "
+                                   "(SELECT count(DISTINCT step) FROM sample s WHERE s.trial_id = t.trial_id AND stage "
+                                   "= 'step' AND host_ns > 0) FROM trial t "
+                                   "JOIN case_row USING (case_id) WHERE {} AND role = 'timing'",
+                                   ok(run)));
   int64_t trials = 0;
   std::vector<std::string> broken;
   while (query.step()) {
@@ -48,11 +50,14 @@ Audit steps_executed(const Database& database, int64_t run) {
   return judged("steps executed", "every step that is reported was executed and timed", trials, broken);
 }
 
-Audit same_output(const Database& database, int64_t run, std::string_view roles, std::string name, std::string promise) {
-  Statement query = database.prepare(fmt::format(
-      "SELECT variant, text, count(DISTINCT output_sha256), count(*), count(DISTINCT role) FROM trial t JOIN case_row USING (case_id) JOIN item "
-      "USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role IN ({}) AND output_sha256 <> '' GROUP BY t.case_id, t.item_id",
-      ok(run), roles));
+Audit same_output(const Database& database, int64_t run, std::string_view roles, std::string name,
+                  std::string promise) {
+  Statement query =
+      database.prepare(fmt::format("SELECT variant, text, count(DISTINCT output_sha256), count(*), count(DISTINCT "
+                                   "role) FROM trial t JOIN case_row USING (case_id) JOIN item "
+                                   "USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role IN ({}) AND "
+                                   "output_sha256 <> '' GROUP BY t.case_id, t.item_id",
+                                   ok(run), roles));
   const bool two_roles = roles.find(',') != std::string_view::npos;
   int64_t items = 0;
   std::vector<std::string> broken;
@@ -80,10 +85,11 @@ double coin_tail(std::size_t hits, std::size_t throws) {
 Audit no_memory(const Database& database, int64_t run) {
   constexpr double kAlpha = 0.05;
   constexpr std::size_t kFewestItems = 5;  // below, not even all items together reach kAlpha
-  Statement query = database.prepare(fmt::format(
-      "SELECT variant, item_id || ' ' || owner, host_ns FROM trial t JOIN sample USING (trial_id) JOIN case_row USING (case_id) WHERE {} AND "
-      "role = 'timing' AND stage = 'e2e' ORDER BY variant, item_id, repeat",
-      ok(run)));
+  Statement query =
+      database.prepare(fmt::format("SELECT variant, item_id || ' ' || owner, host_ns FROM trial t JOIN sample USING "
+                                   "(trial_id) JOIN case_row USING (case_id) WHERE {} AND "
+                                   "role = 'timing' AND stage = 'e2e' ORDER BY variant, item_id, repeat",
+                                   ok(run)));
   std::map<std::string, std::map<std::string, std::vector<double>>> times;
   while (query.step()) times[query.text(0)][query.text(1)].push_back(static_cast<double>(query.integer(2)));
   int64_t variants = 0;
@@ -121,15 +127,18 @@ Audit planned_work(const Database& database, int64_t run) {
   return judged("work as planned", "executed attention is the plan's within a tenth", variants, broken);
 }
 
-// Items with the same variants share Latin squares. In whole squares the counts are equal; an unfinished one may differ by one
-// square's row.
+// Items with the same variants share Latin squares. In whole squares the counts are equal; an unfinished one may differ
+// by one square's row.
 Audit balanced_order(const Database& database, int64_t run) {
-  Statement query = database.prepare(fmt::format(
-      "WITH members AS (SELECT DISTINCT item_id, repeat, case_id FROM trial t WHERE {0} AND role = 'timing' ORDER BY case_id), "
-      "squares AS (SELECT item_id, repeat, group_concat(case_id) AS square, count(*) AS places FROM members GROUP BY 1, 2) "
-      "SELECT square, places, variant, position, count(*) FROM trial t JOIN case_row USING (case_id) JOIN squares USING (item_id, repeat) "
-      "WHERE {0} AND role = 'timing' AND position >= 0 GROUP BY square, variant, position",
-      ok(run)));
+  Statement query =
+      database.prepare(fmt::format("WITH members AS (SELECT DISTINCT item_id, repeat, case_id FROM trial t WHERE {0} "
+                                   "AND role = 'timing' ORDER BY case_id), "
+                                   "squares AS (SELECT item_id, repeat, group_concat(case_id) AS square, count(*) AS "
+                                   "places FROM members GROUP BY 1, 2) "
+                                   "SELECT square, places, variant, position, count(*) FROM trial t JOIN case_row "
+                                   "USING (case_id) JOIN squares USING (item_id, repeat) "
+                                   "WHERE {0} AND role = 'timing' AND position >= 0 GROUP BY square, variant, position",
+                                   ok(run)));
   std::map<std::pair<std::string, std::string>, std::vector<int64_t>> counts;  // square and variant: by place
   while (query.step()) {
     auto& places = counts[{query.text(0), query.text(2)}];
@@ -142,7 +151,8 @@ Audit balanced_order(const Database& database, int64_t run) {
   for (const auto& [square, places] : counts) {
     variants.insert(square.second);
     const auto [least, most] = std::minmax_element(places.begin(), places.end());
-    if (*most - *least > 2) broken.push_back(fmt::format("{}: {} to {} times at a place", square.second, *least, *most));
+    if (*most - *least > 2)
+      broken.push_back(fmt::format("{}: {} to {} times at a place", square.second, *least, *most));
   }
   return judged("balanced order", "each variant took each place in the order alike",
                 static_cast<int64_t>(variants.size()), broken);
@@ -150,11 +160,14 @@ Audit balanced_order(const Database& database, int64_t run) {
 
 // A configuration that names its frames is held to them; else all videos of a run must have as many.
 Audit whole_videos(const Database& database, int64_t run) {
-  Statement query = database.prepare(fmt::format(
-      "SELECT variant, text, t.frames, coalesce(nullif(json_extract(params_json, '$.frames'), 0), (SELECT max(u.frames) FROM trial u JOIN case_row w "
-      "USING (case_id) WHERE u.run_id = t.run_id AND coalesce(json_extract(w.params_json, '$.frames'), 0) = 0)) FROM trial t JOIN case_row USING "
-      "(case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND role = 'timing' AND t.frames >= 0",
-      ok(run)));
+  Statement query =
+      database.prepare(fmt::format("SELECT variant, text, t.frames, coalesce(nullif(json_extract(params_json, "
+                                   "'$.frames'), 0), (SELECT max(u.frames) FROM trial u JOIN case_row w "
+                                   "USING (case_id) WHERE u.run_id = t.run_id AND coalesce(json_extract(w.params_json, "
+                                   "'$.frames'), 0) = 0)) FROM trial t JOIN case_row USING "
+                                   "(case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE {} AND "
+                                   "role = 'timing' AND t.frames >= 0",
+                                   ok(run)));
   int64_t videos = 0;
   std::vector<std::string> broken;
   while (query.step()) {
@@ -168,10 +181,11 @@ Audit whole_videos(const Database& database, int64_t run) {
 }
 
 Audit alone_on_gpu(const Database& database, int64_t run) {
-  Statement query = database.prepare(fmt::format(
-      "SELECT variant, role, (SELECT min(CASE name WHEN '' THEN 'a process' ELSE name END) FROM gpu_other_process o WHERE o.trial_id = t.trial_id) "
-      "FROM trial t JOIN case_row USING (case_id) JOIN gpu_power USING (trial_id) WHERE {}",
-      ok(run)));
+  Statement query = database.prepare(
+      fmt::format("SELECT variant, role, (SELECT min(CASE name WHEN '' THEN 'a process' ELSE name END) FROM "
+                  "gpu_other_process o WHERE o.trial_id = t.trial_id) "
+                  "FROM trial t JOIN case_row USING (case_id) JOIN gpu_power USING (trial_id) WHERE {}",
+                  ok(run)));
   int64_t trials = 0;
   std::vector<std::string> broken;
   while (query.step()) {

@@ -48,9 +48,7 @@ std::optional<double> seconds_ratio(const Variant& variant, const Variant& contr
   return estimate ? std::optional(estimate->value) : std::nullopt;
 }
 
-std::optional<ControlScore> score_pair(const MetricDefRow& metric,
-                                       const Variant& variant,
-                                       const Variant& control,
+std::optional<ControlScore> score_pair(const MetricDefRow& metric, const Variant& variant, const Variant& control,
                                        const std::map<int64_t, int64_t>& prompt_of) {
   std::vector<Clustered> mine, others, gains;
   for (const ItemResult& a : variant.items) {
@@ -92,12 +90,9 @@ std::string words_of(const Report& report, const ControlComparison& c) {
   if (c.scores.empty())
     return fmt::format("{} and its control {} have no score in common.{}", c.variant, c.control, time);
   std::string out;
-  if (better.empty())
-    out = fmt::format("{} does not beat its control {}", c.variant, c.control);
-  else if (worse.empty() && open.empty())
-    out = fmt::format("{} beats its control {}", c.variant, c.control);
-  else
-    out = fmt::format("{} beats its control {} only in part", c.variant, c.control);
+  if (better.empty()) out = fmt::format("{} does not beat its control {}", c.variant, c.control);
+  else if (worse.empty() && open.empty()) out = fmt::format("{} beats its control {}", c.variant, c.control);
+  else out = fmt::format("{} beats its control {} only in part", c.variant, c.control);
   if (!better.empty()) out += fmt::format("; better: {}", fmt::join(better, ", "));
   if (!worse.empty()) out += fmt::format("; worse: {}", fmt::join(worse, ", "));
   if (!open.empty()) out += fmt::format("; not decided: {}", fmt::join(open, ", "));
@@ -132,8 +127,7 @@ bool is_part_of_total(const MetricDefRow& metric) { return metric.family.ends_wi
 
 std::vector<ControlComparison> compare_with_controls(const Report& report) {
   std::map<int64_t, int64_t> prompt_of;
-  for (const Item& item : report.items)
-    prompt_of[item.id] = item.prompt_id;
+  for (const Item& item : report.items) prompt_of[item.id] = item.prompt_id;
   std::vector<ControlComparison> comparisons;
   for (const Variant& control : report.variants) {
     for (const std::string& target : targets_of(control)) {

@@ -17,9 +17,12 @@ constexpr int64_t kKernelSchema = 2;
 
 // Newest attempt of every trial of one run that ended well.
 constexpr std::string_view kDone =
-    "WITH done AS (SELECT t.*, c.variant, p.text AS prompt, p.text || char(31) || p.negative_text || char(31) || i.seed AS item FROM trial t "
-    "JOIN case_row c USING (case_id) JOIN item i USING (item_id) JOIN prompt p USING (prompt_id) WHERE t.run_id = ?1 AND t.status = 'ok' "
-    "AND t.attempt = (SELECT max(attempt) FROM trial u WHERE u.run_id = t.run_id AND u.case_id = t.case_id AND u.item_id = t.item_id "
+    "WITH done AS (SELECT t.*, c.variant, p.text AS prompt, p.text || char(31) || p.negative_text || char(31) || "
+    "i.seed AS item FROM trial t "
+    "JOIN case_row c USING (case_id) JOIN item i USING (item_id) JOIN prompt p USING (prompt_id) WHERE t.run_id = ?1 "
+    "AND t.status = 'ok' "
+    "AND t.attempt = (SELECT max(attempt) FROM trial u WHERE u.run_id = t.run_id AND u.case_id = t.case_id AND "
+    "u.item_id = t.item_id "
     "AND u.role = t.role AND u.repeat = t.repeat)) ";
 
 Statement done(const Database& database, int64_t run, std::string_view rest) {
@@ -48,46 +51,47 @@ void add_facts(const Database& database, int64_t run, std::string_view rest, boo
 }
 
 void read_values(const Database& database, int64_t run, MeasuredRun& out) {
-  add_values(
-      database, run,
-      "SELECT variant, 'time/' || stage, item, prompt, repeat, CASE stage WHEN 'step' THEN avg(host_ns) ELSE sum(host_ns) END * 1e-9 "
-      "FROM done JOIN sample USING (trial_id) WHERE role = 'timing' GROUP BY trial_id, stage",
-      out);
-  add_values(
-      database, run,
-      "SELECT variant, 'memory/' || scope, item, prompt, repeat, peak_bytes FROM done JOIN memory_peak USING (trial_id)",
-      out);
-  add_values(
-      database, run,
-      "SELECT variant, 'operator/' || name, item, prompt, repeat, sum(self_ns) * 1e-9 FROM done JOIN range_agg USING (trial_id) "
-      "WHERE role = 'profile' AND kind = 'operator' GROUP BY trial_id, name",
-      out);
-  add_values(
-      database, run,
-      "SELECT variant, 'score/' || metric_key, item, prompt, repeat, value FROM done JOIN metric_score USING (trial_id)",
-      out);
+  add_values(database, run,
+             "SELECT variant, 'time/' || stage, item, prompt, repeat, CASE stage WHEN 'step' THEN avg(host_ns) ELSE "
+             "sum(host_ns) END * 1e-9 "
+             "FROM done JOIN sample USING (trial_id) WHERE role = 'timing' GROUP BY trial_id, stage",
+             out);
+  add_values(database, run,
+             "SELECT variant, 'memory/' || scope, item, prompt, repeat, peak_bytes FROM done JOIN memory_peak USING "
+             "(trial_id)",
+             out);
+  add_values(database, run,
+             "SELECT variant, 'operator/' || name, item, prompt, repeat, sum(self_ns) * 1e-9 FROM done JOIN range_agg "
+             "USING (trial_id) "
+             "WHERE role = 'profile' AND kind = 'operator' GROUP BY trial_id, name",
+             out);
+  add_values(database, run,
+             "SELECT variant, 'score/' || metric_key, item, prompt, repeat, value FROM done JOIN metric_score USING "
+             "(trial_id)",
+             out);
   if (database.schema() >= kOthersSchema) {
-    add_values(
-        database, run,
-        "SELECT variant, 'fastest/' || name, item, prompt, repeat, sum(fastest_ns) * 1e-9 FROM done JOIN range_agg USING (trial_id) "
-        "WHERE role = 'profile' AND kind = 'operator' AND fastest_ns > 0 GROUP BY trial_id, name",
-        out);
+    add_values(database, run,
+               "SELECT variant, 'fastest/' || name, item, prompt, repeat, sum(fastest_ns) * 1e-9 FROM done JOIN "
+               "range_agg USING (trial_id) "
+               "WHERE role = 'profile' AND kind = 'operator' AND fastest_ns > 0 GROUP BY trial_id, name",
+               out);
   }
   if (database.schema() < kKernelSchema) return;
-  add_values(
-      database, run,
-      "SELECT variant, 'kernel/' || name, item, prompt, repeat, sum(total_ns) * 1e-9 FROM done JOIN gpu_kernel USING (trial_id) "
-      "GROUP BY trial_id, name",
-      out);
+  add_values(database, run,
+             "SELECT variant, 'kernel/' || name, item, prompt, repeat, sum(total_ns) * 1e-9 FROM done JOIN gpu_kernel "
+             "USING (trial_id) "
+             "GROUP BY trial_id, name",
+             out);
 }
 
 void read_facts(const Database& database, int64_t run, MeasuredRun& out) {
-  add_facts(
-      database, run,
-      "SELECT variant, 'calls/' || name, item, CAST(sum(calls) AS TEXT) FROM done JOIN range_agg USING (trial_id) WHERE role = 'profile' "
-      "AND kind = 'operator' AND repeat = (SELECT min(repeat) FROM done d WHERE d.role = 'profile' AND d.case_id = done.case_id) "
-      "GROUP BY trial_id, name",
-      true, out);
+  add_facts(database, run,
+            "SELECT variant, 'calls/' || name, item, CAST(sum(calls) AS TEXT) FROM done JOIN range_agg USING "
+            "(trial_id) WHERE role = 'profile' "
+            "AND kind = 'operator' AND repeat = (SELECT min(repeat) FROM done d WHERE d.role = 'profile' AND d.case_id "
+            "= done.case_id) "
+            "GROUP BY trial_id, name",
+            true, out);
   if (database.schema() >= kKernelSchema) {
     add_facts(database, run,
               "SELECT variant, 'kernels', item, CAST(kernels AS TEXT) FROM done JOIN gpu_profile USING (trial_id)",
@@ -100,7 +104,8 @@ void read_facts(const Database& database, int64_t run, MeasuredRun& out) {
         false, out);
   }
   Statement prediction = database.prepare(
-      "SELECT variant, quantity, coalesce(measured, predicted), predicted FROM prediction JOIN case_row USING (case_id) WHERE prediction.run_id = ? AND "
+      "SELECT variant, quantity, coalesce(measured, predicted), predicted FROM prediction JOIN case_row USING "
+      "(case_id) WHERE prediction.run_id = ? AND "
       "(quantity LIKE 'flops/%' OR quantity LIKE 'density/%') ORDER BY ordinal, quantity");
   prediction.bind(run);
   while (prediction.step()) {
@@ -143,8 +148,10 @@ MeasuredRun read_measured(const fs::path& path, std::string_view key) {
   reference.bind(run);
   if (reference.step()) out.reference_variant = reference.text(0);
   Statement cases = database.prepare(
-      "SELECT variant, case_hash, (SELECT count(*) FROM trial t WHERE t.case_id = c.case_id AND status = 'failed' AND attempt = (SELECT "
-      "max(attempt) FROM trial u WHERE u.case_id = t.case_id AND u.item_id = t.item_id AND u.role = t.role AND u.repeat = t.repeat)), "
+      "SELECT variant, case_hash, (SELECT count(*) FROM trial t WHERE t.case_id = c.case_id AND status = 'failed' AND "
+      "attempt = (SELECT "
+      "max(attempt) FROM trial u WHERE u.case_id = t.case_id AND u.item_id = t.item_id AND u.role = t.role AND "
+      "u.repeat = t.repeat)), "
       "params_json FROM case_row c WHERE run_id = ?");
   cases.bind(run);
   while (cases.step()) {

@@ -20,9 +20,9 @@ namespace vorta::reports {
 struct Measured {
   std::string variant;
   std::string quantity;
-  std::string item;      ///< Prompt, negative prompt and seed: the same in every database.
+  std::string item;  ///< Prompt, negative prompt and seed: the same in every database.
   std::string prompt;
-  int64_t repeat = 0;    ///< Round.
+  int64_t repeat = 0;  ///< Round.
   double value = 0;
 };
 
@@ -31,7 +31,7 @@ struct Measured {
 struct Deterministic {
   std::string variant;
   std::string quantity;
-  std::string item;      ///< Empty for what belongs to a variant as a whole.
+  std::string item;  ///< Empty for what belongs to a variant as a whole.
   std::string text;
   bool is_number = false;
 };
@@ -40,8 +40,8 @@ struct MeasuredRun {
   RunLine line;
   std::string reference_variant;
   std::map<std::string, std::string> case_hashes;  ///< By variant; of its name and parameters.
-  std::map<std::string, std::string> params;       ///< JSON of the effective configuration, by variant.
-  std::map<std::string, int64_t> failed;           ///< Trials whose newest attempt failed, by variant.
+  std::map<std::string, std::string> params;  ///< JSON of the effective configuration, by variant.
+  std::map<std::string, int64_t> failed;  ///< Trials whose newest attempt failed, by variant.
   std::vector<Measured> values;
   std::vector<Deterministic> facts;
   std::vector<MetricDefRow> metrics;

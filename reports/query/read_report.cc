@@ -47,12 +47,16 @@ Facts facts_of(const std::string& json_text, const std::string& where) {
 
 // The run of this key, or the newest one. Returns its number.
 int64_t read_run(const Database& database, std::string_view key, Report& report) {
-  const std::string wanted = key.empty() ? "?1 = ''" : database.schema() >= kHistorySchema ? "run_key = ?1" : "suite_hash = ?1";
+  const std::string wanted = key.empty()                           ? "?1 = ''"
+                             : database.schema() >= kHistorySchema ? "run_key = ?1"
+                                                                   : "suite_hash = ?1";
   Statement query = database.prepare(
-      "SELECT suite, title, tool_version, notes, started_unix_ns, coalesce(ended_unix_ns, (SELECT max(ended_unix_ns) FROM "
-      "trial t WHERE t.run_id = run.run_id), started_unix_ns), resumed_count, ended_unix_ns IS NOT NULL, reference_variant, "
-      "model_json, identity_json, volatile_json, run_id FROM run JOIN environment USING (environment_id) WHERE " + wanted +
-      " ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1");
+      "SELECT suite, title, tool_version, notes, started_unix_ns, coalesce(ended_unix_ns, (SELECT max(ended_unix_ns) "
+      "FROM "
+      "trial t WHERE t.run_id = run.run_id), started_unix_ns), resumed_count, ended_unix_ns IS NOT NULL, "
+      "reference_variant, "
+      "model_json, identity_json, volatile_json, run_id FROM run JOIN environment USING (environment_id) WHERE " +
+      wanted + " ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1");
   const std::string where = database.path().string();
   query.bind(key);
   if (!query.step()) throw DataError(where, key.empty() ? "holds no run yet" : fmt::format("holds no run {}", key));
@@ -80,7 +84,8 @@ void read_definitions(const Database& database, int64_t run, Report& report) {
                               metric.text(5)});
   }
   Statement item = database.prepare(
-      "SELECT item_id, prompt_id, text, negative_text, tags_json, seed FROM item JOIN prompt USING (prompt_id) WHERE item_id IN "
+      "SELECT item_id, prompt_id, text, negative_text, tags_json, seed FROM item JOIN prompt USING (prompt_id) WHERE "
+      "item_id IN "
       "(SELECT item_id FROM trial WHERE run_id = ?) ORDER BY item_id");
   item.bind(run);
   while (item.step()) {
@@ -93,12 +98,16 @@ void read_definitions(const Database& database, int64_t run, Report& report) {
   while (published.step()) {
     report.published.push_back({published.text(0), published.text(1), published.text(2), published.text(3)});
   }
-  Statement failure = database.prepare(newest(
-      "SELECT variant, text, seed, role, kind, message, stage, step FROM newest JOIN error USING (trial_id) JOIN case_row "
-      "USING (case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE newest.status = 'failed' AND newest.run_id = ? ORDER BY trial_id"));
+  Statement failure =
+      database.prepare(newest("SELECT variant, text, seed, role, kind, message, stage, step FROM newest JOIN error "
+                              "USING (trial_id) JOIN case_row "
+                              "USING (case_id) JOIN item USING (item_id) JOIN prompt USING (prompt_id) WHERE "
+                              "newest.status = 'failed' AND newest.run_id = ? ORDER BY trial_id"));
   failure.bind(run);
   while (failure.step()) {
-    report.failures.push_back({failure.text(0), failure.text(1), failure.integer(2),
+    report.failures.push_back({failure.text(0),
+                               failure.text(1),
+                               failure.integer(2),
                                parse_trial_role(failure.text(3), database.path().string()),
                                {failure.text(4), failure.text(5), failure.text(6), failure.integer(7)}});
   }
@@ -107,7 +116,8 @@ void read_definitions(const Database& database, int64_t run, Report& report) {
 std::vector<ClaimRow> read_claims(const Database& database, int64_t run) {
   std::vector<ClaimRow> claims;
   Statement query = database.prepare(
-      "SELECT key, sentence, quantity, variant, reference, at_least, at_most FROM claim WHERE run_id = ? ORDER BY rowid");
+      "SELECT key, sentence, quantity, variant, reference, at_least, at_most FROM claim WHERE run_id = ? ORDER BY "
+      "rowid");
   query.bind(run);
   while (query.step()) {
     claims.push_back({query.text(0), query.text(1), query.text(2), query.text(3), query.text(4),
@@ -132,9 +142,11 @@ void read_counts(const Database& database, int64_t case_id, Variant& variant) {
 
 void read_times(const Database& database, int64_t case_id, Variant& variant) {
   // Per trial: the sum of a stage's samples, the mean for steps.
-  Statement query = database.prepare(newest(
-      "SELECT item_id, stage, CASE stage WHEN 'step' THEN avg(host_ns) ELSE sum(host_ns) END * 1e-9 FROM newest JOIN sample "
-      "USING (trial_id) WHERE case_id = ? AND role = 'timing' AND newest.status = 'ok' GROUP BY item_id, trial_id, stage"));
+  Statement query =
+      database.prepare(newest("SELECT item_id, stage, CASE stage WHEN 'step' THEN avg(host_ns) ELSE sum(host_ns) END * "
+                              "1e-9 FROM newest JOIN sample "
+                              "USING (trial_id) WHERE case_id = ? AND role = 'timing' AND newest.status = 'ok' GROUP "
+                              "BY item_id, trial_id, stage"));
   query.bind(case_id);
   std::map<int64_t, std::map<std::string, std::vector<double>>> seconds;
   while (query.step()) seconds[query.integer(0)][query.text(1)].push_back(query.number(2));
@@ -171,9 +183,11 @@ ItemResult& item_result(Variant& variant, int64_t item) {
 }
 
 void read_scores(const Database& database, int64_t case_id, Variant& variant) {
-  Statement query = database.prepare(newest(
-      "SELECT item_id, metric_key, avg(value), count(*) - count(value) FROM newest JOIN metric_score USING (trial_id) WHERE "
-      "case_id = ? AND newest.status = 'ok' AND NOT (value IS NULL AND substr(metric_score.detail, 1, ?) = ?) GROUP BY item_id, metric_key"));
+  Statement query =
+      database.prepare(newest("SELECT item_id, metric_key, avg(value), count(*) - count(value) FROM newest JOIN "
+                              "metric_score USING (trial_id) WHERE "
+                              "case_id = ? AND newest.status = 'ok' AND NOT (value IS NULL AND "
+                              "substr(metric_score.detail, 1, ?) = ?) GROUP BY item_id, metric_key"));
   query.bind(case_id).bind(static_cast<int64_t>(kNotCompared.size())).bind(kNotCompared);
   while (query.step()) {
     variant.scores[query.text(1)].failed += query.integer(3);
@@ -185,30 +199,33 @@ void read_scores(const Database& database, int64_t case_id, Variant& variant) {
       "newest.status = 'ok' ORDER BY repeat, artefact_id"));
   artefact.bind(case_id);
   while (artefact.step()) {
-    item_result(variant, artefact.integer(0)).artefacts.push_back(
-        {artefact.text(1), artefact.text(2), artefact.text(3), artefact.integer(4)});
+    item_result(variant, artefact.integer(0))
+        .artefacts.push_back({artefact.text(1), artefact.text(2), artefact.text(3), artefact.integer(4)});
   }
   std::sort(variant.items.begin(), variant.items.end(), [](const auto& a, const auto& b) { return a.item < b.item; });
 }
 
 void read_profile(const Database& database, int64_t case_id, Variant& variant) {
-  Statement memory = database.prepare(newest(
-      "SELECT scope, max(peak_bytes) FROM newest JOIN memory_peak USING (trial_id) WHERE case_id = ? AND role <> 'warmup' GROUP BY scope"));
+  Statement memory =
+      database.prepare(newest("SELECT scope, max(peak_bytes) FROM newest JOIN memory_peak USING (trial_id) WHERE "
+                              "case_id = ? AND role <> 'warmup' GROUP BY scope"));
   memory.bind(case_id);
   while (memory.step()) variant.peak_bytes[memory.text(0)] = memory.integer(1);
   Statement range = database.prepare(newest(
       "SELECT kind, name, layer, sum(calls), sum(self_ns), sum(total_ns), sum(flops) FROM newest JOIN range_agg USING "
-      "(trial_id) WHERE case_id = ? AND newest.status = 'ok' GROUP BY kind, name, layer ORDER BY sum(self_ns) DESC, name"));
+      "(trial_id) WHERE case_id = ? AND newest.status = 'ok' GROUP BY kind, name, layer ORDER BY sum(self_ns) DESC, "
+      "name"));
   range.bind(case_id);
   while (range.step()) {
-    RangeRow row{range.text(0), range.text(1), range.integer(2), range.integer(3), range.integer(4), range.integer(5),
-                 range.optional_number(6)};
+    RangeRow row{range.text(0),    range.text(1),    range.integer(2),        range.integer(3),
+                 range.integer(4), range.integer(5), range.optional_number(6)};
     (row.kind == "layer" ? variant.layers : variant.operators).push_back(std::move(row));
   }
   std::stable_sort(variant.layers.begin(), variant.layers.end(),
                    [](const auto& a, const auto& b) { return std::tie(a.layer, a.name) < std::tie(b.layer, b.name); });
   Statement route = database.prepare(
-      "SELECT step, layer, dense_heads, coreset_heads, sliding_heads FROM route_stat WHERE case_id = ? ORDER BY step, layer");
+      "SELECT step, layer, dense_heads, coreset_heads, sliding_heads FROM route_stat WHERE case_id = ? ORDER BY step, "
+      "layer");
   route.bind(case_id);
   while (route.step()) {
     variant.routes.push_back(
@@ -264,7 +281,8 @@ void read_gpu(const Database& database, int64_t case_id, Variant& variant) {
 void read_setup(const Database& database, int64_t case_id, Variant& variant) {
   if (database.schema() < kSetupSchema) return;
   Statement setup = database.prepare(newest(
-      "SELECT weights, timed_steps, schedule_steps, forwards, attention_kernels, offload, quantization FROM newest JOIN trial_setup USING "
+      "SELECT weights, timed_steps, schedule_steps, forwards, attention_kernels, offload, quantization FROM newest "
+      "JOIN trial_setup USING "
       "(trial_id) WHERE case_id = ? ORDER BY weights = 'random' DESC, attention_kernels = '', trial_id DESC LIMIT 1"));
   setup.bind(case_id);
   if (!setup.step()) return;
@@ -386,7 +404,8 @@ void read_variants(const Database& database, int64_t run, Report& report) {
   std::map<int64_t, int64_t> prompt_of;
   for (const Item& item : report.items) prompt_of[item.id] = item.prompt_id;
   Statement query = database.prepare(
-      "SELECT case_id, variant, description, params_json, ordinal FROM case_row WHERE run_id = ? ORDER BY ordinal, case_id");
+      "SELECT case_id, variant, description, params_json, ordinal FROM case_row WHERE run_id = ? ORDER BY ordinal, "
+      "case_id");
   query.bind(run);
   while (query.step()) {
     Variant variant;

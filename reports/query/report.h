@@ -110,8 +110,8 @@ struct Report {
   std::vector<Audit> audits;  ///< Ways in which the run could fool its reader; empty where nothing could be looked at.
 };
 
-/// Reads run.sqlite (or the folder that holds it), read-only. `run_key`: which of many runs; empty: the newest. DataError
-/// when it is no result database, is newer than this program, or holds no such run.
+/// Reads run.sqlite (or the folder that holds it), read-only. `run_key`: which of many runs; empty: the newest.
+/// DataError when it is no result database, is newer than this program, or holds no such run.
 Report read_report(const std::filesystem::path& database, std::string_view run_key = {});
 
 /// Text of a claim's or table's stage: "denoise" -> "denoising".

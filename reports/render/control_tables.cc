@@ -13,8 +13,7 @@ namespace {
 // The passes of a variant, each with its forwards in order.
 std::map<std::string, std::vector<const CallRow*>> by_pass(const Variant& variant) {
   std::map<std::string, std::vector<const CallRow*>> passes;
-  for (const CallRow& call : variant.calls)
-    passes[call.pass].push_back(&call);
+  for (const CallRow& call : variant.calls) passes[call.pass].push_back(&call);
   return passes;
 }
 
@@ -74,8 +73,7 @@ Table pareto_table(const Report& report) {
     const auto front = fronts.find(metric.key);
     if (front == fronts.end() || report.variants.size() < 3) continue;
     std::string names;
-    for (const std::string& name : front->second)
-      names += (names.empty() ? "" : ", ") + name;
+    for (const std::string& name : front->second) names += (names.empty() ? "" : ", ") + name;
     table.rows.push_back({metric.name, names});
   }
   return table;

@@ -56,15 +56,16 @@ std::string_view arithmetic_roof(const Variant& variant, const GpuKernelRow& ker
 
 // A kernel's roof is the lower of what arithmetic and what memory allow: FLOPs and bytes over the ceilings.
 Table roofline_table(const Report& report) {
-  Table table{
-      "gpu-roofline",
-      "Kernels against the roofline",
-      "Useful work that the operators state, over the kernel's time; traffic counts operands and results once. The ceilings were "
-      "measured in the same run: the largest bfloat16 (FP8) matrix product of the vendor's library, and a copy within the GPU's memory. "
-      "Share: time that the nearer ceiling allows over the time taken.",
-      {"variant", "kernel", "part", "branch", "time", "TFLOPS", "TB/s", "bound by", "ceiling", "share"},
-      {},
-      4};
+  Table table{"gpu-roofline",
+              "Kernels against the roofline",
+              "Useful work that the operators state, over the kernel's time; traffic counts operands and results once. "
+              "The ceilings were "
+              "measured in the same run: the largest bfloat16 (FP8) matrix product of the vendor's library, and a copy "
+              "within the GPU's memory. "
+              "Share: time that the nearer ceiling allows over the time taken.",
+              {"variant", "kernel", "part", "branch", "time", "TFLOPS", "TB/s", "bound by", "ceiling", "share"},
+              {},
+              4};
   for (const Variant& v : report.variants) {
     if (!v.gpu) continue;
     const auto copy = ceiling(*v.gpu, "copy_bytes");
@@ -120,15 +121,15 @@ bool layers_explain(const GpuStepRow& step) {
 }
 
 Table step_table(const Report& report) {
-  Table table{
-      "gpu-steps",
-      "GPU time by step",
-      "Traced step: from the first kernel's start to the last one's end. Kernel time counts overlapping streams twice. Within 3 %: "
-      "kernel time by layer sums to the traced step up to 3 %, so the layers explain the step.",
-      {"variant", "step", "kernels", "traced step", "busy", "kernel time", "in layers", "in layers ÷ traced step",
-       "within 3 %"},
-      {},
-      2};
+  Table table{"gpu-steps",
+              "GPU time by step",
+              "Traced step: from the first kernel's start to the last one's end. Kernel time counts overlapping "
+              "streams twice. Within 3 %: "
+              "kernel time by layer sums to the traced step up to 3 %, so the layers explain the step.",
+              {"variant", "step", "kernels", "traced step", "busy", "kernel time", "in layers",
+               "in layers ÷ traced step", "within 3 %"},
+              {},
+              2};
   for (const Variant& v : report.variants) {
     if (!v.gpu) continue;
     for (const GpuStepRow& s : v.gpu->steps) {
@@ -168,14 +169,14 @@ std::optional<Counted> counted_work(const Variant& variant) {
 
 // Claimed sparsity against what the tensor cores did: both as shares of the reference variant.
 Table sparsity_table(const Report& report) {
-  Table table{
-      "gpu-sparsity",
-      "Claimed sparsity and counted work",
-      "Over the denoising steps, as shares of the reference variant: what the plan says is left of its work, and what the GPU's "
-      "counters saw of tensor-core operations and DRAM traffic.",
-      {"variant", "planned work", "counted tensor-core operations", "counted ÷ planned", "counted DRAM bytes"},
-      {},
-      1};
+  Table table{"gpu-sparsity",
+              "Claimed sparsity and counted work",
+              "Over the denoising steps, as shares of the reference variant: what the plan says is left of its work, "
+              "and what the GPU's "
+              "counters saw of tensor-core operations and DRAM traffic.",
+              {"variant", "planned work", "counted tensor-core operations", "counted ÷ planned", "counted DRAM bytes"},
+              {},
+              1};
   const auto reference =
       std::find_if(report.variants.begin(), report.variants.end(), [](const Variant& v) { return v.is_reference; });
   if (reference == report.variants.end()) return table;
@@ -198,7 +199,8 @@ Table counter_table(const Report& report) {
   Table table{
       "gpu-counters",
       "Hardware counters",
-      "Counted by the GPU in the profiled trials, summed over the denoising steps; named as CUPTI names them. Executed tensor-core "
+      "Counted by the GPU in the profiled trials, summed over the denoising steps; named as CUPTI names them. Executed "
+      "tensor-core "
       "operations stand beside what the plan says the steps compute; work outside the tensor cores is not among them.",
       {"variant", "counter", "all steps", "planned", "counted ÷ planned"},
       {},
@@ -270,14 +272,14 @@ std::string trace_path(const Variant& variant) {
 }
 
 Table note_table(const Report& report) {
-  Table table{
-      "gpu-notes",
-      "What profiling the GPU cost and missed",
-      "Overhead: seconds of the profiled trial's steps over those of the timed trials on the same prompt and seed. Traces open in ui.perfetto.dev.",
-      {"variant", "overhead", "kernels", "kernel time outside scopes", "records without a time", "records lost",
-       "trace", "note"},
-      {},
-      1};
+  Table table{"gpu-notes",
+              "What profiling the GPU cost and missed",
+              "Overhead: seconds of the profiled trial's steps over those of the timed trials on the same prompt and "
+              "seed. Traces open in ui.perfetto.dev.",
+              {"variant", "overhead", "kernels", "kernel time outside scopes", "records without a time", "records lost",
+               "trace", "note"},
+              {},
+              1};
   for (const Variant& v : report.variants) {
     if (!v.gpu) continue;
     const GpuProfile& g = *v.gpu;

@@ -119,7 +119,8 @@ std::string html_table(const Table& table) {
 
 std::string chart(std::string_view id, std::string_view title, std::string_view note) {
   return fmt::format(
-      "<section id=\"of-{2}\"><h2>{0}</h2><p class=\"note\">{1}</p><noscript><p class=\"note\">Charts need JavaScript; the tables "
+      "<section id=\"of-{2}\"><h2>{0}</h2><p class=\"note\">{1}</p><noscript><p class=\"note\">Charts need JavaScript; "
+      "the tables "
       "on this page hold the same numbers.</p></noscript><div class=\"chart\" id=\"chart-{2}\"></div></section>\n",
       title, note, id);
 }
@@ -137,7 +138,8 @@ std::string cards(const Report& report) {
       small = "of the reference's speed per step";
     if (time != v.stages.end()) small += ", " + seconds_text(time->second.median) + " a step";
     out += fmt::format(
-        "<div class=\"card\"><div class=\"name\">{}</div><div class=\"big\">{}</div><div class=\"small\">{}</div></div>",
+        "<div class=\"card\"><div class=\"name\">{}</div><div class=\"big\">{}</div><div "
+        "class=\"small\">{}</div></div>",
         escape_html(v.row.variant), big, small);
   }
   return out + "</div>";
@@ -224,11 +226,14 @@ std::string gallery(const Report& report, const RenderOptions& options) {
     }
     if (figures.empty()) continue;
     const std::string prompt = item.row.prompt.empty() ? "<i>(empty prompt)</i>" : escape_html(item.row.prompt);
-    out += fmt::format("<div class=\"item\"><p>{} <span class=\"seed\">seed {}</span></p><p class=\"together\"></p>"
-                       "<div class=\"media\">{}</div></div>\n", prompt, item.row.seed, figures);
+    out += fmt::format(
+        "<div class=\"item\"><p>{} <span class=\"seed\">seed {}</span></p><p class=\"together\"></p>"
+        "<div class=\"media\">{}</div></div>\n",
+        prompt, item.row.seed, figures);
   }
   if (out.empty()) return out;
-  return "<section id=\"videos\"><h2>Side by side</h2><p class=\"note\">Same prompt, same seed, same starting noise. All prompts of "
+  return "<section id=\"videos\"><h2>Side by side</h2><p class=\"note\">Same prompt, same seed, same starting noise. "
+         "All prompts of "
          "the run are shown, none are chosen.</p>" +
          out + "</section>\n";
 }

@@ -29,8 +29,12 @@ json of(const Summary& s) {
 }
 
 json of(const RangeRow& r) {
-  return {{"name", r.name}, {"layer", r.layer}, {"calls", r.calls}, {"self_s", static_cast<double>(r.self_ns) * 1e-9},
-          {"total_s", static_cast<double>(r.total_ns) * 1e-9}, {"flops", optional(r.flops)}};
+  return {{"name", r.name},
+          {"layer", r.layer},
+          {"calls", r.calls},
+          {"self_s", static_cast<double>(r.self_ns) * 1e-9},
+          {"total_s", static_cast<double>(r.total_ns) * 1e-9},
+          {"flops", optional(r.flops)}};
 }
 
 json of(const ItemResult& item) {
@@ -67,8 +71,11 @@ json of(const GpuPlaceRow& p) {
 }
 
 json of(const GpuStepRow& s) {
-  return {{"step", s.step}, {"kernels", s.kernels}, {"kernel_s", static_cast<double>(s.kernel_ns) * 1e-9},
-          {"layer_s", static_cast<double>(s.layer_ns) * 1e-9}, {"busy_s", static_cast<double>(s.busy_ns) * 1e-9},
+  return {{"step", s.step},
+          {"kernels", s.kernels},
+          {"kernel_s", static_cast<double>(s.kernel_ns) * 1e-9},
+          {"layer_s", static_cast<double>(s.layer_ns) * 1e-9},
+          {"busy_s", static_cast<double>(s.busy_ns) * 1e-9},
           {"span_s", static_cast<double>(s.span_ns) * 1e-9}};
 }
 

@@ -23,8 +23,15 @@ std::string escape_latex(std::string_view text) {
       case '<': out += "\\textless{}"; break;
       case '>': out += "\\textgreater{}"; break;
       case '|': out += "\\textbar{}"; break;
-      case '\n': case '\r': out += ' '; break;
-      case '&': case '%': case '$': case '#': case '_': case '{': case '}': out += '\\'; [[fallthrough]];
+      case '\n':
+      case '\r': out += ' '; break;
+      case '&':
+      case '%':
+      case '$':
+      case '#':
+      case '_':
+      case '{':
+      case '}': out += '\\'; [[fallthrough]];
       default: out += c;
     }
   }
@@ -34,7 +41,8 @@ std::string escape_latex(std::string_view text) {
 std::string table(const std::string& label, const std::string& caption, const std::string& columns,
                   const std::string& head, const std::vector<std::string>& rows) {
   std::string out = fmt::format(
-      "\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{}}}\n\\toprule\n{} \\\\\n\\midrule\n",
+      "\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{}}}\n\\toprule\n{} "
+      "\\\\\n\\midrule\n",
       caption, label, columns, head);
   for (const std::string& row : rows) out += row + " \\\\\n";
   return out + "\\bottomrule\n\\end{tabular}\n\\end{table}\n\n";
@@ -125,9 +133,9 @@ std::string headline(const Report& report) {
   }
   std::string warned = report.title + ". ";
   for (const std::string& warning : report.warnings) warned += warning + " ";  // a table travels without its page
-  const std::string caption =
-      escape_latex(warned + provenance(report)) +
-      " Times are medians. Indices are 95\\,\\% intervals over prompts; bold: better than every other variant with its whole interval.";
+  const std::string caption = escape_latex(warned + provenance(report)) +
+                              " Times are medians. Indices are 95\\,\\% intervals over prompts; bold: better than "
+                              "every other variant with its whole interval.";
   return table("headline", caption, "l" + std::string(head.size() - 1, 'r'), line(head), rows);
 }
 

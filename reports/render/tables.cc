@@ -107,9 +107,12 @@ std::string quantity_text(double value, const std::string& unit) {
 }
 
 Table prediction_table(const Report& report) {
-  Table table{"prediction", "Predicted and measured",
+  Table table{"prediction",
+              "Predicted and measured",
               "Predicted from the route table before sampling; measured in this run.",
-              {"variant", "quantity", "predicted", "measured", "measured ÷ predicted"}, {}, 2};
+              {"variant", "quantity", "predicted", "measured", "measured ÷ predicted"},
+              {},
+              2};
   for (const Variant& v : report.variants) {
     for (const PredictionRow& p : v.predictions) {
       const bool both = p.measured && p.predicted != 0;
@@ -137,8 +140,7 @@ Table quality_table(const Report& report) {
       if (found == v.scores.end()) continue;
       const ScoreSummary& score = found->second;
       const std::string name = metric.unit == "1" ? metric.name : fmt::format("{} ({})", metric.name, metric.unit);
-      table.rows.push_back({name, better, v.row.variant,
-                            score.mean.prompts > 0 ? estimate_text(score.mean) : "-",
+      table.rows.push_back({name, better, v.row.variant, score.mean.prompts > 0 ? estimate_text(score.mean) : "-",
                             score.delta ? estimate_text(*score.delta) : "-", fmt::format("{}", score.failed)});
     }
   }
@@ -215,8 +217,12 @@ Table route_table(const Report& report) {
 }
 
 Table failure_table(const Report& report) {
-  Table table{"failures", "Failed trials", "They stay in the record; no table above contains their numbers.",
-              {"variant", "role", "prompt", "seed", "kind", "message", "stage"}, {}, 7};
+  Table table{"failures",
+              "Failed trials",
+              "They stay in the record; no table above contains their numbers.",
+              {"variant", "role", "prompt", "seed", "kind", "message", "stage"},
+              {},
+              7};
   for (const FailedTrial& f : report.failures) {
     const std::string stage =
         f.error.step >= 0 ? fmt::format("{}, step {}", f.error.stage, f.error.step) : f.error.stage;
@@ -239,9 +245,12 @@ Table claim_table(const Report& report) {
 }
 
 Table published_table(const Report& report) {
-  Table table{"published", "What the paper states (not measured here)",
+  Table table{"published",
+              "What the paper states (not measured here)",
               "Other model, other machine: these numbers are quoted, and nothing on this page is computed from them.",
-              {"statement", "value", "setting", "source"}, {}, 4};
+              {"statement", "value", "setting", "source"},
+              {},
+              4};
   for (const PublishedRow& p : report.published) table.rows.push_back({p.sentence, p.value, p.setting, p.source});
   return table;
 }

@@ -96,13 +96,14 @@ int64_t one_number(const Database& database, int64_t run, std::string_view sql) 
   return query.step() ? query.integer(0) : 0;
 }
 
-// Trials that the effective suite asks for, of the items that this database's part of it has: timed ones of each case, prompt
-// and seed, and a profiled one a case. A caller that makes rounds one by one has asked for those that began.
+// Trials that the effective suite asks for, of the items that this database's part of it has: timed ones of each case,
+// prompt and seed, and a profiled one a case. A caller that makes rounds one by one has asked for those that began.
 json expected_trials(const Database& database, int64_t run, const json& suite) {
   const json measurement = suite.value("measurement", json::object());
   if (!suite.contains("prompts") || !suite["prompts"].is_array()) return nullptr;
   std::map<std::string, int64_t> prompts;
-  for (const json& prompt : suite["prompts"]) prompts.try_emplace(prompt.value("text", ""), static_cast<int64_t>(prompts.size()));
+  for (const json& prompt : suite["prompts"])
+    prompts.try_emplace(prompt.value("text", ""), static_cast<int64_t>(prompts.size()));
   std::set<int64_t> seeds;
   for (const json& seed : suite.value("seeds", json::array())) seeds.insert(seed.get<int64_t>());
   std::vector<std::pair<int64_t, int64_t>> items;  // prompt and seed
@@ -111,8 +112,10 @@ json expected_trials(const Database& database, int64_t run, const json& suite) {
     const auto found = prompts.find(item.text(0));  // other runs in the same database have items of their own
     if (found != prompts.end() && seeds.contains(item.integer(1))) items.emplace_back(found->second, item.integer(1));
   }
-  const int64_t begun = one_number(database, run, "SELECT max(repeat) + 1 FROM trial WHERE run_id = ? AND role = 'timing'");
-  const int64_t profiled = one_number(database, run, "SELECT max(repeat) + 1 FROM trial WHERE run_id = ? AND role = 'profile'");
+  const int64_t begun =
+      one_number(database, run, "SELECT max(repeat) + 1 FROM trial WHERE run_id = ? AND role = 'timing'");
+  const int64_t profiled =
+      one_number(database, run, "SELECT max(repeat) + 1 FROM trial WHERE run_id = ? AND role = 'profile'");
   const int64_t rounds = std::max(begun, measurement.value("trials", int64_t{1}));
   const int64_t profiles = !measurement.value("profile", true) ? 0 : profiled > 1 ? rounds : 1;
   const std::map<std::string, Limits> limits = limits_of(suite);
@@ -133,8 +136,10 @@ json expected_trials(const Database& database, int64_t run, const json& suite) {
 
 json last_trial(const Database& database, int64_t run) {
   Statement last = database.prepare(
-      "SELECT c.variant, p.text, i.seed, t.role, t.status, t.started_unix_ns FROM trial t JOIN case_row c USING (case_id) JOIN item i "
-      "USING (item_id) JOIN prompt p USING (prompt_id) WHERE t.run_id = ? ORDER BY t.started_unix_ns DESC, t.trial_id DESC LIMIT 1");
+      "SELECT c.variant, p.text, i.seed, t.role, t.status, t.started_unix_ns FROM trial t JOIN case_row c USING "
+      "(case_id) JOIN item i "
+      "USING (item_id) JOIN prompt p USING (prompt_id) WHERE t.run_id = ? ORDER BY t.started_unix_ns DESC, t.trial_id "
+      "DESC LIMIT 1");
   last.bind(run);
   if (!last.step()) return nullptr;
   return {{"variant", last.text(0)}, {"prompt", last.text(1)},
@@ -146,8 +151,10 @@ json last_trial(const Database& database, int64_t run) {
 json trials_by_status(const Database& database, int64_t run) {
   json counts = json::object();
   Statement rows = database.prepare(
-      "SELECT status, count(*) FROM trial t WHERE run_id = ? AND role <> 'warmup' AND attempt = (SELECT max(attempt) FROM trial u WHERE "
-      "u.run_id = t.run_id AND u.case_id = t.case_id AND u.item_id = t.item_id AND u.role = t.role AND u.repeat = t.repeat) GROUP BY status");
+      "SELECT status, count(*) FROM trial t WHERE run_id = ? AND role <> 'warmup' AND attempt = (SELECT max(attempt) "
+      "FROM trial u WHERE "
+      "u.run_id = t.run_id AND u.case_id = t.case_id AND u.item_id = t.item_id AND u.role = t.role AND u.repeat = "
+      "t.repeat) GROUP BY status");
   rows.bind(run);
   while (rows.step()) counts[rows.text(0)] = rows.integer(1);
   return counts;
@@ -155,7 +162,9 @@ json trials_by_status(const Database& database, int64_t run) {
 
 std::string commit_of(const std::string& build_json) {
   const json build = json::parse(build_json, nullptr, false);
-  return build.is_object() && build.contains("commit") && build["commit"].is_string() ? build["commit"].get<std::string>() : "";
+  return build.is_object() && build.contains("commit") && build["commit"].is_string()
+             ? build["commit"].get<std::string>()
+             : "";
 }
 
 // Keys of a database's runs, oldest first; one empty key where there are fewer than two, or the file cannot be read.
@@ -202,10 +211,12 @@ json run_status(const CatalogEntry& entry) {
   try {
     const Database database(entry.database, OpenMode::kReadOnly);
     const bool keyed = database.schema() >= kHistorySchema;
-    Statement run = database.prepare(fmt::format(
-        "SELECT suite, title, tool_version, started_unix_ns, ended_unix_ns, suite_json, identity_json, identity_hash, run_id, {} FROM run "
-        "JOIN environment USING (environment_id) WHERE ?1 = '' OR {} = ?1 ORDER BY started_unix_ns DESC, run_id DESC LIMIT 1",
-        keyed ? "build_json" : "'{}'", keyed ? "run_key" : "suite_hash"));
+    Statement run =
+        database.prepare(fmt::format("SELECT suite, title, tool_version, started_unix_ns, ended_unix_ns, suite_json, "
+                                     "identity_json, identity_hash, run_id, {} FROM run "
+                                     "JOIN environment USING (environment_id) WHERE ?1 = '' OR {} = ?1 ORDER BY "
+                                     "started_unix_ns DESC, run_id DESC LIMIT 1",
+                                     keyed ? "build_json" : "'{}'", keyed ? "run_key" : "suite_hash"));
     run.bind(std::string_view(entry.run_key));
     if (!run.step()) throw DataError(entry.database.string(), "holds no run");
     out.update({{"suite", run.text(0)},

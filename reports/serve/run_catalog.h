@@ -22,12 +22,12 @@ struct CatalogEntry {
 std::vector<CatalogEntry> find_runs(const std::vector<std::filesystem::path>& paths);
 
 /// Where a run stands, as JSON: id, folder, suite, title, version, commit ("" where no build said it), environment,
-/// started and ended (Unix seconds or null), trials by status, how many the suite expects (or null), the trial that began
-/// last. A database that cannot be read gives {id, folder, error}.
+/// started and ended (Unix seconds or null), trials by status, how many the suite expects (or null), the trial that
+/// began last. A database that cannot be read gives {id, folder, error}.
 nlohmann::json run_status(const CatalogEntry& entry);
 
-/// One row a run, variant and stage: {id, suite, version, commit, environment, started, variant, stage, median_s, speedup}.
-/// `environment` is a hash: times of different environments are no history of each other.
+/// One row a run, variant and stage: {id, suite, version, commit, environment, started, variant, stage, median_s,
+/// speedup}. `environment` is a hash: times of different environments are no history of each other.
 nlohmann::json run_history(const std::vector<CatalogEntry>& entries);
 
 }  // namespace vorta::reports

@@ -305,7 +305,8 @@ void Database::migrate() {
 
 namespace {
 
-// SQLite before 3.41 finds NULL in columns of WITHOUT ROWID tables whose key is not their beginning; the rows say otherwise.
+// SQLite before 3.41 finds NULL in columns of WITHOUT ROWID tables whose key is not their beginning; the rows say
+// otherwise.
 bool is_false_alarm(const Database& database, const std::string& message) {
   constexpr std::string_view kNull = "NULL value in ";
   const std::size_t dot = message.rfind('.');

@@ -78,7 +78,7 @@ struct GpuProfile {
   int64_t dropped_records = 0;        ///< Lost for want of buffers: above 0, the sums are too small.
   /// Host seconds of this trial's steps over those of the variant's timed trials on the same item: what watching cost.
   std::optional<double> overhead;
-  std::string note;                   ///< What could not be recorded and why; "" when all was.
+  std::string note;  ///< What could not be recorded and why; "" when all was.
 };
 
 /// Burst: the GPU came from rest, so clocks were higher than they stay under load. Unknown: nothing to judge by.
@@ -90,7 +90,7 @@ PowerRegime parse_power_regime(std::string_view text, std::string_view where);
 /// A process that had work on the GPU during a trial and was not the one that made it.
 struct GpuProcessRow {
   int64_t pid = 0;
-  std::string name;        ///< "" where its number is of another namespace.
+  std::string name;  ///< "" where its number is of another namespace.
   int64_t peak_bytes = 0;  ///< Of GPU memory; 0 where NVML does not say.
 };
 /// "python3 (process 1234, 1.2 GiB)"
@@ -98,7 +98,7 @@ std::string to_string(const GpuProcessRow& process);
 
 /// Clocks, power and energy of a GPU during one trial, sampled through NVML.
 struct GpuPowerRow {
-  std::string device;                   ///< "NVIDIA H100 80GB HBM3"
+  std::string device;  ///< "NVIDIA H100 80GB HBM3"
   int64_t samples = 0;
   double median_sm_clock_mhz = 0;
   double min_sm_clock_mhz = 0;
@@ -106,15 +106,15 @@ struct GpuPowerRow {
   double mean_power_w = 0;
   double max_power_w = 0;
   double max_temperature_c = 0;
-  std::optional<double> energy_j;       ///< Absent below 2 s: the counter moves every 0.1 s.
-  std::string throttle_reasons;         ///< "sw_power_cap 93 %, gpu_idle 2 %": share of samples by reason.
+  std::optional<double> energy_j;  ///< Absent below 2 s: the counter moves every 0.1 s.
+  std::string throttle_reasons;  ///< "sw_power_cap 93 %, gpu_idle 2 %": share of samples by reason.
   PowerRegime regime = PowerRegime::kUnknown;
-  std::vector<GpuProcessRow> others;    ///< By process number.
+  std::vector<GpuProcessRow> others;  ///< By process number.
 };
 
 /// Everything a GPU adds to a trial's rows.
 struct GpuResult {
-  std::optional<GpuProfile> profile;    ///< Profiled trials only.
+  std::optional<GpuProfile> profile;  ///< Profiled trials only.
   std::optional<GpuPowerRow> power;
 };
 

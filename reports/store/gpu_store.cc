@@ -59,7 +59,8 @@ void read_roofline(const Database& database, int64_t trial, GpuProfile& profile)
 
 void read_rows(const Database& database, int64_t trial, GpuProfile& profile) {
   Statement kernel = database.prepare(
-      "SELECT name, part, route, calls, total_ns, min_ns, median_ns, max_ns FROM gpu_kernel WHERE trial_id = ? ORDER BY total_ns "
+      "SELECT name, part, route, calls, total_ns, min_ns, median_ns, max_ns FROM gpu_kernel WHERE trial_id = ? ORDER "
+      "BY total_ns "
       "DESC, name, part, route");
   kernel.bind(trial);
   while (kernel.step()) {
@@ -67,7 +68,8 @@ void read_rows(const Database& database, int64_t trial, GpuProfile& profile) {
                                kernel.integer(5), kernel.integer(6), kernel.integer(7)});
   }
   Statement place = database.prepare(
-      "SELECT stage, step, layer, part, route, kernels, total_ns FROM gpu_place WHERE trial_id = ? ORDER BY stage, step, layer, part, "
+      "SELECT stage, step, layer, part, route, kernels, total_ns FROM gpu_place WHERE trial_id = ? ORDER BY stage, "
+      "step, layer, part, "
       "route");
   place.bind(trial);
   while (place.step()) {
@@ -125,7 +127,8 @@ void insert_gpu(const Database& database, int64_t trial, const GpuResult& gpu) {
 
 std::optional<GpuProfile> read_gpu_profile(const Database& database, int64_t trial) {
   Statement query = database.prepare(
-      "SELECT kernels, kernel_ns, copies, copy_ns, copy_bytes, busy_ns, unattributed_ns, untimed_records, dropped_records, overhead, "
+      "SELECT kernels, kernel_ns, copies, copy_ns, copy_bytes, busy_ns, unattributed_ns, untimed_records, "
+      "dropped_records, overhead, "
       "note FROM gpu_profile WHERE trial_id = ?");
   query.bind(trial);
   if (!query.step()) return std::nullopt;
@@ -148,7 +151,8 @@ std::optional<GpuProfile> read_gpu_profile(const Database& database, int64_t tri
 
 std::optional<GpuPowerRow> read_gpu_power(const Database& database, int64_t trial) {
   Statement query = database.prepare(
-      "SELECT device, samples, median_sm_clock_mhz, min_sm_clock_mhz, max_sm_clock_mhz, mean_power_w, max_power_w, max_temperature_c, "
+      "SELECT device, samples, median_sm_clock_mhz, min_sm_clock_mhz, max_sm_clock_mhz, mean_power_w, max_power_w, "
+      "max_temperature_c, "
       "energy_j, throttle_reasons, power_regime FROM gpu_power WHERE trial_id = ?");
   query.bind(trial);
   if (!query.step()) return std::nullopt;

@@ -24,15 +24,21 @@ constexpr std::string_view kMeasurements = "measurements";
 
 // A long table: what most analyses start from. Steps keep their number in the quantity's row.
 constexpr std::string_view kMeasurementsSql =
-    "WITH done AS (SELECT t.*, r.run_key, r.suite, c.variant, p.text AS prompt, i.seed FROM trial t JOIN run r USING (run_id) "
-    "JOIN case_row c USING (case_id) JOIN item i USING (item_id) JOIN prompt p USING (prompt_id) WHERE t.status = 'ok') "
-    "SELECT run_key, suite, variant, prompt, seed, role, repeat, attempt, 'time/' || stage AS quantity, step, host_ns * 1e-9 AS value, "
+    "WITH done AS (SELECT t.*, r.run_key, r.suite, c.variant, p.text AS prompt, i.seed FROM trial t JOIN run r USING "
+    "(run_id) "
+    "JOIN case_row c USING (case_id) JOIN item i USING (item_id) JOIN prompt p USING (prompt_id) WHERE t.status = "
+    "'ok') "
+    "SELECT run_key, suite, variant, prompt, seed, role, repeat, attempt, 'time/' || stage AS quantity, step, host_ns "
+    "* 1e-9 AS value, "
     "'s' AS unit FROM done JOIN sample USING (trial_id) "
-    "UNION ALL SELECT run_key, suite, variant, prompt, seed, role, repeat, attempt, 'score/' || metric_key, NULL, value, unit FROM done "
+    "UNION ALL SELECT run_key, suite, variant, prompt, seed, role, repeat, attempt, 'score/' || metric_key, NULL, "
+    "value, unit FROM done "
     "JOIN metric_score USING (trial_id) JOIN metric_def USING (metric_key) "
-    "UNION ALL SELECT run_key, suite, variant, prompt, seed, role, repeat, attempt, 'memory/' || scope, NULL, peak_bytes, 'B' FROM done "
+    "UNION ALL SELECT run_key, suite, variant, prompt, seed, role, repeat, attempt, 'memory/' || scope, NULL, "
+    "peak_bytes, 'B' FROM done "
     "JOIN memory_peak USING (trial_id) "
-    "UNION ALL SELECT run_key, suite, variant, prompt, seed, role, repeat, attempt, 'kernel/' || name, NULL, sum(total_ns) * 1e-9, 's' "
+    "UNION ALL SELECT run_key, suite, variant, prompt, seed, role, repeat, attempt, 'kernel/' || name, NULL, "
+    "sum(total_ns) * 1e-9, 's' "
     "FROM done JOIN gpu_kernel USING (trial_id) GROUP BY trial_id, name";
 
 int64_t number(const Database& database, std::string_view sql) {
@@ -41,7 +47,8 @@ int64_t number(const Database& database, std::string_view sql) {
 }
 
 void check_pages(const Database& database, Verification& found) {
-  for (const std::string& damage : damages(database, CheckDepth::kWhole)) found.problems.push_back("integrity: " + damage);
+  for (const std::string& damage : damages(database, CheckDepth::kWhole))
+    found.problems.push_back("integrity: " + damage);
   if (!found.problems.empty()) return;  // what refers to what is read from the same pages
   Statement keys = database.prepare("PRAGMA foreign_key_check");
   while (keys.step() && found.problems.size() < 40) {
@@ -52,12 +59,14 @@ void check_pages(const Database& database, Verification& found) {
 
 void check_trials(const Database& database, Verification& found) {
   Statement query = database.prepare(
-      "SELECT trial_id FROM trial t WHERE status = 'ok' AND role = 'timing' AND NOT EXISTS (SELECT 1 FROM sample s WHERE "
+      "SELECT trial_id FROM trial t WHERE status = 'ok' AND role = 'timing' AND NOT EXISTS (SELECT 1 FROM sample s "
+      "WHERE "
       "s.trial_id = t.trial_id AND stage = 'e2e') LIMIT 20");
   while (query.step())
     found.problems.push_back(fmt::format("trial {} is finished, but has no end-to-end time", query.integer(0)));
   Statement failed = database.prepare(
-      "SELECT trial_id FROM trial t WHERE status = 'failed' AND NOT EXISTS (SELECT 1 FROM error e WHERE e.trial_id = t.trial_id) LIMIT 20");
+      "SELECT trial_id FROM trial t WHERE status = 'failed' AND NOT EXISTS (SELECT 1 FROM error e WHERE e.trial_id = "
+      "t.trial_id) LIMIT 20");
   while (failed.step())
     found.problems.push_back(fmt::format("trial {} failed, but its error is not there", failed.integer(0)));
 }
@@ -159,10 +168,11 @@ Verification verify_database(const fs::path& file) {
   found.runs = number(database, "SELECT count(*) FROM run");
   found.trials = number(database, "SELECT count(*) FROM trial");
   found.samples = number(database, "SELECT count(*) FROM sample");
-  found.unfinished = number(
-      database,
-      "SELECT count(*) FROM trial t WHERE status IN ('running', 'interrupted') AND attempt = (SELECT max(attempt) FROM trial u WHERE "
-      "u.run_id = t.run_id AND u.case_id = t.case_id AND u.item_id = t.item_id AND u.role = t.role AND u.repeat = t.repeat)");
+  found.unfinished = number(database,
+                            "SELECT count(*) FROM trial t WHERE status IN ('running', 'interrupted') AND attempt = "
+                            "(SELECT max(attempt) FROM trial u WHERE "
+                            "u.run_id = t.run_id AND u.case_id = t.case_id AND u.item_id = t.item_id AND u.role = "
+                            "t.role AND u.repeat = t.repeat)");
   check_trials(database, found);
   if (found.schema >= kHistorySchema)
     check_artefacts(database, file.has_parent_path() ? file.parent_path() : fs::path("."), found);

@@ -22,8 +22,8 @@ struct MergeSummary {
 /// that are the same in every copy, so that merging again changes nothing and the order of sources does not matter;
 /// where two copies of a row differ, the larger value stays, and a finished trial stays before an unfinished one.
 /// Attempts at the same trial are numbered anew by their start. Files of artefacts are linked or copied to artefacts/
-/// beside `into`, named by content. Sources are only read; an older schema is migrated in a copy. All of them are read before
-/// `into` is touched, and a new one gets its name when it is whole: a merge that fails leaves nothing.
+/// beside `into`, named by content. Sources are only read; an older schema is migrated in a copy. All of them are read
+/// before `into` is touched, and a new one gets its name when it is whole: a merge that fails leaves nothing.
 MergeSummary merge_databases(const std::filesystem::path& into, const std::vector<std::filesystem::path>& sources);
 
 /// SHA-256 over all rows with local ids replaced by keys, in an order of their own: equal for equal content.
@@ -49,8 +49,8 @@ void publish_database(const std::filesystem::path& file, const std::filesystem::
 /// Names accepted by export_rows: csv, json, jsonl.
 enum class ExportFormat { kCsv, kJson, kJsonLines };
 /// Writes `table` as rows with column names; "measurements": a row for each sample, score, memory peak and kernel of
-/// finished trials, with run, variant, prompt, seed, unit. ConfigError on an unknown table, DataError on a damaged file before
-/// the first row. Returns the number of rows.
+/// finished trials, with run, variant, prompt, seed, unit. ConfigError on an unknown table, DataError on a damaged file
+/// before the first row. Returns the number of rows.
 int64_t export_rows(const std::filesystem::path& file, std::string_view table, ExportFormat format, std::ostream& out);
 /// The SQL behind export_rows' "measurements".
 std::string_view measurements_sql();

@@ -24,12 +24,10 @@ struct Identity {
 };
 
 const std::vector<Identity>& identities() {
-  static const std::vector<Identity> kTables{{"environment", "environment_id", {"identity_hash"}},
-                                             {"run", "run_id", {"run_key"}},
-                                             {"prompt", "prompt_id", {"text", "negative_text"}},
-                                             {"item", "item_id", {"prompt_id", "seed"}},
-                                             {"case_row", "case_id", {"run_id", "case_hash"}},
-                                             {"trial", "trial_id", {"trial_key"}}};
+  static const std::vector<Identity> kTables{
+      {"environment", "environment_id", {"identity_hash"}}, {"run", "run_id", {"run_key"}},
+      {"prompt", "prompt_id", {"text", "negative_text"}},   {"item", "item_id", {"prompt_id", "seed"}},
+      {"case_row", "case_id", {"run_id", "case_hash"}},     {"trial", "trial_id", {"trial_key"}}};
   return kTables;
 }
 
@@ -118,9 +116,10 @@ void make_map(const Database& database, const Identity& own) {
   for (const std::string_view key : own.key) {
     same += fmt::format("{}d.{} = {}", same.empty() ? "" : " AND ", key, mapped({std::string(key), "", false}));
   }
-  database.execute(fmt::format("CREATE TEMP TABLE map_{0} (old INTEGER PRIMARY KEY, new INTEGER NOT NULL); "
-                               "INSERT INTO temp.map_{0} SELECT s.{1}, d.{1} FROM src.{0} s JOIN main.{0} d ON {2}",
-                               own.table, own.id, same));
+  database.execute(
+      fmt::format("CREATE TEMP TABLE map_{0} (old INTEGER PRIMARY KEY, new INTEGER NOT NULL); "
+                  "INSERT INTO temp.map_{0} SELECT s.{1}, d.{1} FROM src.{0} s JOIN main.{0} d ON {2}",
+                  own.table, own.id, same));
 }
 
 // Trials come in below all numbers of attempts, then all attempts at the same thing are numbered by their start.
@@ -143,9 +142,11 @@ void copy_trials(const Database& database) {
                   "WHERE d.trial_key = s.trial_key)",
                   names, values));
   database.execute(
-      "CREATE TEMP TABLE renumber AS SELECT trial_id, row_number() OVER (PARTITION BY run_id, case_id, item_id, role, repeat "
+      "CREATE TEMP TABLE renumber AS SELECT trial_id, row_number() OVER (PARTITION BY run_id, case_id, item_id, role, "
+      "repeat "
       "ORDER BY started_unix_ns, trial_key) - 1 AS number FROM main.trial;"
-      "DELETE FROM temp.renumber WHERE (SELECT attempt FROM main.trial t WHERE t.trial_id = renumber.trial_id) = number;"
+      "DELETE FROM temp.renumber WHERE (SELECT attempt FROM main.trial t WHERE t.trial_id = renumber.trial_id) = "
+      "number;"
       "UPDATE main.trial SET attempt = -1000000000 - trial_id WHERE trial_id IN (SELECT trial_id FROM temp.renumber);"
       "UPDATE main.trial SET attempt = r.number FROM temp.renumber r WHERE r.trial_id = trial.trial_id;"
       "DROP TABLE temp.renumber");
@@ -244,7 +245,8 @@ std::vector<Copy> copies_of(const std::vector<fs::path>& sources, const fs::path
     const fs::path file = fs::is_directory(source, ignored) ? source / "run.sqlite" : source;
     if (fs::equivalent(file, into, ignored)) throw ConfigError(file.string(), "is the database to merge into");
     const std::string name = fmt::format("{}.merging-{}-{}", into.string(), ::getpid(), copies.size());
-    copies.push_back({std::make_unique<ScratchFile>(name), file.has_parent_path() ? file.parent_path() : fs::path(".")});
+    copies.push_back(
+        {std::make_unique<ScratchFile>(name), file.has_parent_path() ? file.parent_path() : fs::path(".")});
     const Database original(file, OpenMode::kReadOnly);
     require_sound(original);
     original.execute("VACUUM INTO " + quoted(copies.back().scratch->path()));

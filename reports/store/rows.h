@@ -37,8 +37,9 @@ struct EnvironmentRow {
 };
 
 /// A sentence to be tested on the results. `quantity` is "speedup/<stage>" (paired by prompt and seed against
-/// `reference`), "seconds/<stage>" (mean over items; "seconds/forward": a step's, shared by the transformer's forwards in it), "ratio/measured_to_predicted" (measured over predicted speed-up of a
-/// step), "delta/<metric key>" (paired difference to `reference`) or "<metric key>" (mean over items). It holds when its 95 % interval lies in the band.
+/// `reference`), "seconds/<stage>" (mean over items; "seconds/forward": a step's, shared by the transformer's forwards
+/// in it), "ratio/measured_to_predicted" (measured over predicted speed-up of a step), "delta/<metric key>" (paired
+/// difference to `reference`) or "<metric key>" (mean over items). It holds when its 95 % interval lies in the band.
 struct ClaimRow {
   std::string key;        ///< Unique in a run, e.g. "vorta-step-speedup".
   std::string sentence;   ///< What is claimed, in words.
@@ -68,16 +69,16 @@ struct RunRow {
   std::string notes = {};
   std::vector<ClaimRow> claims = {};
   std::vector<PublishedRow> published = {};
-  std::string run_key = {};          ///< The same in every copy; empty: a new one. Shards of one run share theirs.
-  std::string build_json = "{}";     ///< What was built: {"commit": ..., "branch": ...} where the caller says.
+  std::string run_key = {};  ///< The same in every copy; empty: a new one. Shards of one run share theirs.
+  std::string build_json = "{}";  ///< What was built: {"commit": ..., "branch": ...} where the caller says.
 };
 
 /// One configuration. `params_json` is the effective configuration; variant and parameters make the case's hash.
 struct CaseRow {
-  std::string variant;       ///< Name shown in tables: dense, sliding, coreset, vorta.
+  std::string variant;  ///< Name shown in tables: dense, sliding, coreset, vorta.
   std::string description;
   std::string params_json = "{}";
-  int64_t ordinal = 0;       ///< Order of rows in reports.
+  int64_t ordinal = 0;  ///< Order of rows in reports.
 };
 
 /// The pairing key: the same item in two cases starts from the same prompt and noise.
@@ -88,11 +89,11 @@ struct ItemRow {
   int64_t seed = 0;
 };
 
-/// A duration on the host clock. Stages: "text", "denoise", "vae", "e2e", "step" (with `step` >= 0), "load"; where only the
-/// first steps of a schedule ran, "denoise_timed" and "denoise_extrapolated" stand in place of "denoise" and "e2e".
+/// A duration on the host clock. Stages: "text", "denoise", "vae", "e2e", "step" (with `step` >= 0), "load"; where only
+/// the first steps of a schedule ran, "denoise_timed" and "denoise_extrapolated" stand in place of "denoise" and "e2e".
 struct SampleRow {
   std::string stage;
-  int64_t step = -1;             ///< Index of the denoising step, or -1.
+  int64_t step = -1;  ///< Index of the denoising step, or -1.
   int64_t host_ns = 0;
   std::optional<int64_t> bytes;  ///< Bytes live after the stage, where known.
 };
@@ -111,11 +112,11 @@ struct RangeRow {
   std::string name;
   int64_t layer = -1;
   int64_t calls = 0;
-  int64_t self_ns = 0;   ///< Without the ranges nested in it.
+  int64_t self_ns = 0;  ///< Without the ranges nested in it.
   int64_t total_ns = 0;  ///< With them.
   std::optional<double> flops;
-  /// Of operators: self time of a call of mean work at the rate of the fastest one, which what disturbs the machine hardly
-  /// touches; 0 where it was not recorded.
+  /// Of operators: self time of a call of mean work at the rate of the fastest one, which what disturbs the machine
+  /// hardly touches; 0 where it was not recorded.
   int64_t fastest_ns = 0;
 };
 
@@ -128,13 +129,13 @@ struct RouteRow {
   int64_t sliding_heads = 0;
 };
 
-/// One forward of the network in a generation; `blocks` has a letter each: X computed, p parts of it given back as kept,
-/// c replaced by what was kept, . the whole forward skipped (runs of older versions have . for c too).
+/// One forward of the network in a generation; `blocks` has a letter each: X computed, p parts of it given back as
+/// kept, c replaced by what was kept, . the whole forward skipped (runs of older versions have . for c too).
 struct CallRow {
   int64_t step = 0;
-  std::string pass;    ///< positive, negative or both
+  std::string pass;  ///< positive, negative or both
   std::string blocks;
-  double signal = 0;   ///< what the cache decided on; 0 where it was decided before sampling
+  double signal = 0;  ///< what the cache decided on; 0 where it was decided before sampling
 };
 
 /// A quantity that the plan predicts and, where it can be, the run measures. Quantities: "flops/attention",
@@ -148,12 +149,12 @@ struct PredictionRow {
 };
 
 struct MetricDefRow {
-  std::string key;   ///< "fidelity/psnr", "quality/temporal_flickering"
+  std::string key;  ///< "fidelity/psnr", "quality/temporal_flickering"
   std::string name;  ///< "PSNR to dense"
   std::string unit;  ///< "dB", "0..1"
   Direction direction = Direction::kHigher;
-  std::string family;  ///< speed, memory, fidelity (to the reference variant), quality, work; "embedded" for a profile's totals,
-                       ///< "embedded/dimension" for what they sum up
+  std::string family;  ///< speed, memory, fidelity (to the reference variant), quality, work; "embedded" for a
+                       ///< profile's totals, "embedded/dimension" for what they sum up
   std::string version = "1";
 };
 
@@ -177,8 +178,8 @@ struct ArtefactRow {
   std::string sha256 = {};  ///< Of the file; empty in old databases.
 };
 
-/// Why a trial failed. Kinds: "config", "data", "machine", "memory", "numerics", "internal"; of a worker process that died
-/// or was ended: "crash", "signal", "timeout", "stalled".
+/// Why a trial failed. Kinds: "config", "data", "machine", "memory", "numerics", "internal"; of a worker process that
+/// died or was ended: "crash", "signal", "timeout", "stalled".
 struct ErrorRow {
   std::string kind;
   std::string message;
@@ -188,11 +189,11 @@ struct ErrorRow {
 
 /// How a trial was made. Trials of old databases have none: weights from files, all steps.
 struct TrialSetup {
-  std::string weights = "files";    ///< Or "random": latency alone, no quality.
-  int64_t timed_steps = 0;          ///< Denoising steps that ran,
-  int64_t schedule_steps = 0;       ///< and those of the schedule.
-  int64_t forwards = 1;             ///< Of the transformer, a step: 2 with guidance.
-  std::string attention_kernels;    ///< What computed the self attentions, by name; "" where not known.
+  std::string weights = "files";  ///< Or "random": latency alone, no quality.
+  int64_t timed_steps = 0;  ///< Denoising steps that ran,
+  int64_t schedule_steps = 0;  ///< and those of the schedule.
+  int64_t forwards = 1;  ///< Of the transformer, a step: 2 with guidance.
+  std::string attention_kernels;  ///< What computed the self attentions, by name; "" where not known.
   std::string offload = "none";
   std::string quantization = "none";
 
@@ -209,7 +210,7 @@ struct TrialResult {
   std::vector<ArtefactRow> artefacts;
   GpuResult gpu = {};  ///< Empty on a machine without a GPU.
   std::string output_sha256 = {};  ///< Of the frames as eight-bit RGB; empty where none were made.
-  int64_t frames = -1;             ///< How many; -1 where none were made.
+  int64_t frames = -1;  ///< How many; -1 where none were made.
   std::optional<TrialSetup> setup = {};
 };
 

@@ -175,7 +175,8 @@ BegunRun RunStore::begin_run(const RunRow& run, const EnvironmentRow& environmen
   const int64_t environment_id = ensure_environment(database, environment);
   BegunRun begun;
   Statement existing = database.prepare(
-      "UPDATE run SET resumed_count = resumed_count + 1, ended_unix_ns = NULL WHERE run_id = (SELECT max(run_id) FROM run WHERE "
+      "UPDATE run SET resumed_count = resumed_count + 1, ended_unix_ns = NULL WHERE run_id = (SELECT max(run_id) FROM "
+      "run WHERE "
       "suite_hash = ? AND environment_id = ?) RETURNING run_id, run_key");
   existing.bind(json_hash(run.suite_json)).bind(environment_id);
   begun.resumed = existing.step();
@@ -184,7 +185,8 @@ BegunRun RunStore::begin_run(const RunRow& run, const EnvironmentRow& environmen
   existing.run();
   if (!begun.resumed) {
     Statement insert = database.prepare(
-        "INSERT INTO run (environment_id, suite, title, suite_hash, suite_json, argv_json, model_json, reference_variant, "
+        "INSERT INTO run (environment_id, suite, title, suite_hash, suite_json, argv_json, model_json, "
+        "reference_variant, "
         "tool_version, notes, started_unix_ns, run_key, build_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     insert.bind(environment_id).bind(run.suite).bind(run.title).bind(json_hash(run.suite_json)).bind(run.suite_json);
     insert.bind(run.argv_json).bind(run.model_json).bind(run.reference_variant).bind(run.tool_version).bind(run.notes);
@@ -219,9 +221,10 @@ std::vector<TrialId> RunStore::running_trials(int64_t pid) const {
 }
 
 int64_t RunStore::crashes_of(RunId run, CaseId case_id) const {
-  Statement query = state_->database.prepare(fmt::format(
-      "SELECT count(*) FROM trial JOIN error USING (trial_id) WHERE run_id = ? AND case_id = ? AND status = 'failed' AND {}",
-      kTookProcess));
+  Statement query =
+      state_->database.prepare(fmt::format("SELECT count(*) FROM trial JOIN error USING (trial_id) WHERE run_id = ? "
+                                           "AND case_id = ? AND status = 'failed' AND {}",
+                                           kTookProcess));
   query.bind(run).bind(case_id);
   query.step();
   return query.integer(0);
@@ -293,7 +296,8 @@ TrialId RunStore::begin_trial(const TrialKey& key, int64_t position) {
   Transaction transaction(database);
   const auto before = find_trial(key);
   Statement insert = database.prepare(
-      "INSERT INTO trial (run_id, case_id, item_id, role, repeat, attempt, status, started_unix_ns, trial_key, owner, position) "
+      "INSERT INTO trial (run_id, case_id, item_id, role, repeat, attempt, status, started_unix_ns, trial_key, owner, "
+      "position) "
       "VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)");
   insert.bind(key.run).bind(key.case_id).bind(key.item).bind(to_string(key.role)).bind(key.repeat);
   insert.bind(before ? before->attempt + 1 : int64_t{0})

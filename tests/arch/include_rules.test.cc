@@ -108,6 +108,25 @@ TEST_CASE("no file asks the preprocessor whether CUDA is there: CMake picks the 
   }
 }
 
+TEST_CASE("no line of a source or test is longer than .clang-format lets it be", "[arch][format]") {
+  constexpr int kMostColumns = 120;
+  const std::set<std::string> tables{"code_pages.cc", "html_entities.cc"};  // a line a row
+  for (const char* top : {"engine", "kernels", "metrics", "reports", "harness", "tests"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot / top)) {
+      const auto extension = entry.path().extension();
+      const bool source = extension == ".h" || extension == ".cc" || extension == ".cu" || extension == ".cuh";
+      if (!source || tables.contains(entry.path().filename().string())) continue;
+      std::ifstream stream(entry.path());
+      for (std::string line; std::getline(stream, line);) {
+        // Bytes that go on with a character of UTF-8 take no column.
+        const auto columns = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
+        INFO(fs::relative(entry.path(), kRoot).generic_string() << ": " << line);
+        CHECK(columns <= kMostColumns);
+      }
+    }
+  }
+}
+
 TEST_CASE("every source and test is named in a CMake list", "[arch][cmake]") {
   for (const char* top : {"engine", "kernels", "metrics", "reports", "harness", "tests"}) {
     std::map<fs::path, std::string> lists;
@@ -115,7 +134,8 @@ TEST_CASE("every source and test is named in a CMake list", "[arch][cmake]") {
       const auto extension = entry.path().extension();
       if (extension != ".cc" && extension != ".cu") continue;
       bool named = false;
-      for (fs::path folder = entry.path().parent_path(); !named && folder != kRoot.parent_path(); folder = folder.parent_path()) {
+      for (fs::path folder = entry.path().parent_path(); !named && folder != kRoot.parent_path();
+           folder = folder.parent_path()) {
         const fs::path list = folder / "CMakeLists.txt";
         if (!fs::exists(list)) continue;
         std::ifstream stream(list);
@@ -133,7 +153,8 @@ TEST_CASE("every folder with sources has a README", "[arch][readme]") {
   std::set<fs::path> folders;
   for (const auto& file : sources()) folders.insert(file.parent_path());
   for (const auto& folder : folders) {
-    const bool documented = fs::exists(kRoot / folder / "README.md") || fs::exists(kRoot / folder.parent_path() / "README.md");
+    const bool documented =
+        fs::exists(kRoot / folder / "README.md") || fs::exists(kRoot / folder.parent_path() / "README.md");
     INFO(folder.generic_string());
     CHECK(documented);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// libFuzzer target: any bytes as a suite file, with what stands before a first NUL as a `--set`, either are refused with
-// ConfigError or DataError or give a suite whose resolved form reads back as the same suite.
+// libFuzzer target: any bytes as a suite file, with what stands before a first NUL as a `--set`, either are refused
+// with ConfigError or DataError or give a suite whose resolved form reads back as the same suite.
 #include <sys/mman.h>
 #include <unistd.h>
 

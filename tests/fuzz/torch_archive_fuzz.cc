@@ -21,8 +21,8 @@ void check(std::string_view file) {
   try {
     unsigned sum = 0;
     for (const auto& tensor : parse_torch_archive(file, "fuzz")) {
-      require(tensor.bytes.empty() ||
-              (tensor.bytes.data() >= file.data() && tensor.bytes.data() + tensor.bytes.size() <= file.data() + file.size()));
+      require(tensor.bytes.empty() || (tensor.bytes.data() >= file.data() &&
+                                       tensor.bytes.data() + tensor.bytes.size() <= file.data() + file.size()));
       int64_t last = 0;
       for (std::size_t i = 0; i < tensor.view.sizes.size(); ++i) {
         if (!tensor.bytes.empty()) last += (tensor.view.sizes[i] - 1) * tensor.view.strides[i];

@@ -62,8 +62,8 @@ TEST_CASE("controls are the reference with as many steps as cost the same", "[ha
 
 namespace {
 
-// Plans 10 operations for every variant; that of "guesses" is not what its cache will do: of four blocks one in the second
-// of two forwards.
+// Plans 10 operations for every variant; that of "guesses" is not what its cache will do: of four blocks one in the
+// second of two forwards.
 class PlanningEngine final : public VideoEngine {
  public:
   void prepare(const VideoOrder&) override {}
@@ -98,10 +98,12 @@ TEST_CASE("what a deciding cache costs is seen in a first generation", "[harness
   PlanningEngine engine;
   const SuiteSpec known = with_planned_controls(spec, engine, UnknownCosts::kGenerate);
   CHECK(engine.outputs == std::vector<std::string>{"latents"});
-  CHECK(known.variant("dense-13-steps").control_for == std::vector<std::string>{"cached"});  // 5 of 8 blocks of 20 steps
+  CHECK(known.variant("dense-13-steps").control_for ==
+        std::vector<std::string>{"cached"});  // 5 of 8 blocks of 20 steps
   CHECK(with_planned_controls(spec, engine, UnknownCosts::kLeaveOut).variants.size() == 3);  // and the reference again
   CHECK(engine.outputs.size() == 1);
-  CHECK(with_planned_controls(spec, engine, UnknownCosts::kGenerate, {"dense"}).variants.size() == 3);  // left out: nothing is tried
+  CHECK(with_planned_controls(spec, engine, UnknownCosts::kGenerate, {"dense"}).variants.size() ==
+        3);  // left out: nothing is tried
   CHECK(engine.outputs.size() == 1);
   engine.fails = true;
   CHECK(with_planned_controls(spec, engine, UnknownCosts::kGenerate).variants.size() == 3);
@@ -122,8 +124,7 @@ TEST_CASE("variants run on their first prompts, controls with their targets", "[
   CHECK(whole.items[1].cases.size() == 5);  // dense, also-half, unknown, more, dense-10-steps
   const Plan some = make_plan(spec, {"third"});
   std::vector<std::string> names;
-  for (const Case& one : some.items[0].cases)
-    names.push_back(spec.variants[one.variant].name);
+  for (const Case& one : some.items[0].cases) names.push_back(spec.variants[one.variant].name);
   CHECK(names == std::vector<std::string>{"dense", "third", "dense-7-steps"});
   CHECK(make_plan(spec, {"also-half"}).items[0].cases.size() == 3);
 }

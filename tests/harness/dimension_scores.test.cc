@@ -18,7 +18,8 @@ constexpr const char* kScoredPrompt = "a large red square slides to the right on
 
 at::Tensor scored_frames() {
   engine::Scene scene;
-  scene.objects = {{engine::ShapeKind::kSquare, engine::Color::kRed, engine::ObjectSize::kLarge, engine::Texture::kPlain}};
+  scene.objects = {
+      {engine::ShapeKind::kSquare, engine::Color::kRed, engine::ObjectSize::kLarge, engine::Texture::kPlain}};
   scene.motion = engine::Motion::kRight;
   scene.background = engine::Background::kChecker;
   scene.look_seed = 4;
@@ -38,7 +39,8 @@ const reports::ScoreRow* row_of(const std::vector<reports::ScoreRow>& rows, std:
 
 }  // namespace
 
-TEST_CASE("a suite's embedded metrics are the profile's dimensions and totals, each named with it", "[harness][dimension-scores]") {
+TEST_CASE("a suite's embedded metrics are the profile's dimensions and totals, each named with it",
+          "[harness][dimension-scores]") {
   DimensionScores scores(spec_with({"psnr", "embedded"}));
   const auto definitions = scores.metric_rows();
   CHECK(definitions.size() == 16 + 3);
@@ -54,7 +56,8 @@ TEST_CASE("a suite's embedded metrics are the profile's dimensions and totals, e
   }
   CHECK(row_of(rows, "embedded/spatial_relationship") == nullptr);  // the prompt has one object
   REQUIRE(row_of(rows, "embedded/total_score") != nullptr);
-  const double quality = *row_of(rows, "embedded/quality_score")->value, semantic = *row_of(rows, "embedded/semantic_score")->value;
+  const double quality = *row_of(rows, "embedded/quality_score")->value,
+               semantic = *row_of(rows, "embedded/semantic_score")->value;
   CHECK(*row_of(rows, "embedded/total_score")->value == Approx((4 * quality + semantic) / 5));
   const auto detail = nlohmann::json::parse(row_of(rows, "embedded/subject_consistency")->detail);
   CHECK(detail.at("profile") == "embedded");

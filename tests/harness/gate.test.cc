@@ -74,7 +74,11 @@ Policy policy() {
   policy.rounds = {.min_rounds = 6, .max_rounds = 12};
   policy.looks = 1;
   policy.checks = {{.quantity = "time/step", .margin = 0.03, .line = 4},
-                   {.quantity = "operator/*", .margin = 0.015, .min_share = 0.02, .on_inconclusive = OnInconclusive::kPass, .line = 5},
+                   {.quantity = "operator/*",
+                    .margin = 0.015,
+                    .min_share = 0.02,
+                    .on_inconclusive = OnInconclusive::kPass,
+                    .line = 5},
                    {.quantity = "score/*", .margin = 0.01},
                    {.quantity = "calls/*", .tolerance = 0.0},
                    {.quantity = "output", .tolerance = 0.0}};
@@ -126,7 +130,8 @@ TEST_CASE("three per cent in one kernel are found and named, where the whole ste
   int named = 0, wrong = 0;
   constexpr int kPairs = 100;
   for (uint64_t i = 0; i < kPairs; ++i) {
-    const GateResult result = judge(make_run({.seed = 2 * i}, "a"), make_run({.seed = 2 * i + 1, .linear = 1.03}, "b"), policy(), 1);
+    const GateResult result =
+        judge(make_run({.seed = 2 * i}, "a"), make_run({.seed = 2 * i + 1, .linear = 1.03}, "b"), policy(), 1);
     named += finding(result, "vorta", kLinear).outcome == Outcome::kRegression ? 1 : 0;
     wrong += finding(result, "vorta", kAttention).outcome == Outcome::kRegression ? 1 : 0;
   }
@@ -134,7 +139,8 @@ TEST_CASE("three per cent in one kernel are found and named, where the whole ste
   CHECK(wrong <= 0.03 * kPairs);
 }
 
-TEST_CASE("a quality loss, a changed output, more calls and missing numbers are regressions by name", "[harness][gate]") {
+TEST_CASE("a quality loss, a changed output, more calls and missing numbers are regressions by name",
+          "[harness][gate]") {
   const MeasuredRun base = make_run({}, "a");
   const GateResult loss = judge(base, make_run({.seed = 2, .score = 0.88}, "b"), policy(), 1);
   CHECK(loss.outcome == Outcome::kRegression);
@@ -174,7 +180,8 @@ TEST_CASE("a head without observed trials is another measurement, not a regressi
   CHECK(finding(result, "vorta", "time/step").outcome == Outcome::kPass);
 }
 
-TEST_CASE("an operator that the head does without is no regression, a call or a check by name that is missing is", "[harness][gate]") {
+TEST_CASE("an operator that the head does without is no regression, a call or a check by name that is missing is",
+          "[harness][gate]") {
   const MeasuredRun base = make_run({}, "a");
   MeasuredRun fused = make_run({.seed = 2}, "b");
   std::erase_if(fused.values, [](const auto& value) { return value.quantity == kLinear; });
@@ -202,15 +209,18 @@ TEST_CASE("a policy's typing errors do not pass", "[harness][gate]") {
   CHECK(finding(result, "*", "time/stepp").words.find("did you mean 'time/step'") != std::string::npos);
   CHECK(finding(result, "*", "time/stepp").line == 9);
   typed.checks.back() = {.quantity = "time/step", .variant = "vortaa", .margin = 0.03};
-  CHECK(finding(judge(base, head, typed, 1), "vortaa", "time/step").words.find("did you mean 'vorta'") != std::string::npos);
+  CHECK(finding(judge(base, head, typed, 1), "vortaa", "time/step").words.find("did you mean 'vorta'") !=
+        std::string::npos);
   typed.checks.pop_back();
   typed.environment = {"cpuu"};
-  CHECK(finding(judge(base, head, typed, 1), "*", "environment/cpuu").words.find("did you mean 'cpu'") != std::string::npos);
+  CHECK(finding(judge(base, head, typed, 1), "*", "environment/cpuu").words.find("did you mean 'cpu'") !=
+        std::string::npos);
 }
 
 TEST_CASE("what a check names in full is that check's alone", "[harness][gate]") {
   Policy named = policy();
-  named.checks.push_back({.quantity = "score/quality/steady", .margin = 0.05, .on_inconclusive = OnInconclusive::kPass});
+  named.checks.push_back(
+      {.quantity = "score/quality/steady", .margin = 0.05, .on_inconclusive = OnInconclusive::kPass});
   const GateResult result = judge(make_run({}, "a"), make_run({.seed = 2, .score = 0.88}, "b"), named, 1);
   CHECK(result.outcome == Outcome::kPass);
   const auto about = [](const Finding& f) { return f.variant == "vorta" && f.quantity == "score/quality/steady"; };
@@ -228,7 +238,8 @@ TEST_CASE("too much noise is inconclusive and says how many rounds would do", "[
   CHECK(*step.noise_floor > 0.1);
   Policy lenient = policy();
   lenient.on_inconclusive = OnInconclusive::kPass;
-  CHECK(judge(make_run({.noise = 0.2}, "a"), make_run({.seed = 2, .noise = 0.2}, "b"), lenient, 1).outcome == Outcome::kPass);
+  CHECK(judge(make_run({.noise = 0.2}, "a"), make_run({.seed = 2, .noise = 0.2}, "b"), lenient, 1).outcome ==
+        Outcome::kPass);
 }
 
 TEST_CASE("other machines and other configurations are not compared", "[harness][gate]") {
@@ -279,7 +290,8 @@ TEST_CASE("every format tells the regression, and escapes what it must", "[harne
   const auto sarif = nlohmann::json::parse(gate_sarif(result, where));
   CHECK(sarif["version"] == "2.1.0");
   CHECK(sarif["runs"][0]["results"][0]["level"] == "error");
-  CHECK(sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "ci/policy.json");
+  CHECK(sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] ==
+        "ci/policy.json");
   const std::string github = gate_annotations(result, where);
   CHECK(github.rfind("::error file=ci/policy.json,line=", 0) == 0);
   CHECK(github.find("\"c\"%2C%3A%0A%25 score") != std::string::npos);
@@ -313,7 +325,8 @@ TEST_CASE("annotations and the summary keep within what GitHub takes", "[harness
 TEST_CASE("a policy is read strictly", "[harness][gate]") {
   const Folder folder;
   const auto read = [&](const std::string& text) { return read_policy(folder.write("p.json", text)); };
-  const Policy good = read(R"({"name": "n", "interval": "sign", "rounds": {"min": 8, "max": 20, "looks": 2, "minutes": 1},
+  const Policy good =
+      read(R"({"name": "n", "interval": "sign", "rounds": {"min": 8, "max": 20, "looks": 2, "minutes": 1},
   "checks": [
     {"quantity": "time/step", "margin": 0.02},
     {"quantity": "output", "tolerance": 0}]})");
@@ -325,9 +338,12 @@ TEST_CASE("a policy is read strictly", "[harness][gate]") {
   CHECK(refused(R"({"name": "n", "checks": []})").find("/checks") != std::string::npos);
   CHECK(refused(R"({"name": "n", "checks": [{"quantity": "x"}]})").find("margin") != std::string::npos);
   CHECK(refused(R"({"name": "n", "checks": [{"quantity": "x", "margin": 0}]})").find("above 0") != std::string::npos);
-  CHECK(refused(R"({"name": "n", "check": [], "checks": [{"quantity": "x", "margin": 1}]})").find("/check") != std::string::npos);
-  CHECK(refused(R"({"name": "n", "unit": "rounds", "checks": [{"quantity": "x", "margin": 1}]})").find("round") != std::string::npos);
-  CHECK(refused(R"({"name": "n", "interval": "sign", "rounds": {"min": 3, "max": 5}, "checks": [{"quantity": "x", "margin": 1}]})")
+  CHECK(refused(R"({"name": "n", "check": [], "checks": [{"quantity": "x", "margin": 1}]})").find("/check") !=
+        std::string::npos);
+  CHECK(refused(R"({"name": "n", "unit": "rounds", "checks": [{"quantity": "x", "margin": 1}]})").find("round") !=
+        std::string::npos);
+  CHECK(refused(R"({"name": "n", "interval": "sign", "rounds": {"min": 3, "max": 5},)"
+                R"( "checks": [{"quantity": "x", "margin": 1}]})")
             .find("can never decide") != std::string::npos);
   CHECK(matches("operator/*", "operator/x"));
   CHECK_FALSE(matches("operator/*", "operators"));
@@ -354,9 +370,11 @@ TEST_CASE("a gate ends early where more rounds would change nothing that counts"
   three.accepted = {{.quantity = "output", .reason = "wanted"}};
   CHECK_FALSE(ends(make_run({.seed = 2, .linear = 1.2, .rounds = 6, .output = "other"}, "b"), 1, quick));
 
-  // Twice the rounds leave an interval of several margins where a round differs by 15 %, and of less than one where by little.
+  // Twice the rounds leave an interval of several margins where a round differs by 15 %, and of less than one where by
+  // little.
   const auto noisy = [&](double noise, const Reach& reach) {
-    const GateResult result = judge(make_run({.noise = noise, .rounds = 6}, "a"), make_run({.seed = 2, .noise = noise, .rounds = 6}, "b"), three, 1);
+    const GateResult result = judge(make_run({.noise = noise, .rounds = 6}, "a"),
+                                    make_run({.seed = 2, .noise = noise, .rounds = 6}, "b"), three, 1);
     REQUIRE(result.outcome == Outcome::kOpen);
     return reason_to_end(result, three, StopReason::kTime, reach);
   };
@@ -386,15 +404,21 @@ nlohmann::json dimension(double weight, double shift, int prompts, double noise,
   for (int prompt = 0; prompt < prompts; ++prompt) {
     for (int index = 0; index < 2; ++index) {
       const double value = 0.6 + 0.01 * prompt + shift + noise * normal(random);
-      videos.push_back({{"video_path", fmt::format("/somewhere/p {}-{}.mp4", prompt, index)}, {"value", value}, {"sum", 2 * value}, {"count", 2}});
+      videos.push_back({{"video_path", fmt::format("/somewhere/p {}-{}.mp4", prompt, index)},
+                        {"value", value},
+                        {"sum", 2 * value},
+                        {"count", 2}});
     }
   }
-  return {{"direction", "higher"}, {"scale", {{"min", 0.2}, {"max", 1.0}, {"divisor", 1.0}, {"total_weight", weight}}}, {"videos", videos}};
+  return {{"direction", "higher"},
+          {"scale", {{"min", 0.2}, {"max", 1.0}, {"divisor", 1.0}, {"total_weight", weight}}},
+          {"videos", videos}};
 }
 
 std::string details(double first, double second, uint64_t seed = 1) {
   nlohmann::json object;
-  object["dimensions"] = {{"first", dimension(0.75, first, 12, 0.001, seed)}, {"second", dimension(0.25, second, 12, 0.001, seed + 50)}};
+  object["dimensions"] = {{"first", dimension(0.75, first, 12, 0.001, seed)},
+                          {"second", dimension(0.25, second, 12, 0.001, seed + 50)}};
   return nlohmann::json::array({object}).dump();
 }
 
@@ -446,7 +470,8 @@ TEST_CASE("speed and quality of a variant end in one word", "[harness][gate]") {
   const auto faster = together(judge(base, make_run({.seed = 2, .linear = 0.5}, "b"), policy(), 1), "vorta");
   CHECK(faster.speed == Comparison::kBetter);
   CHECK(faster.together == Comparison::kBetter);
-  const auto bought = together(judge(base, make_run({.seed = 2, .linear = 0.5, .score = 0.85}, "b"), policy(), 1), "vorta");
+  const auto bought =
+      together(judge(base, make_run({.seed = 2, .linear = 0.5, .score = 0.85}, "b"), policy(), 1), "vorta");
   CHECK(bought.quality == Comparison::kWorse);
   CHECK(bought.together == Comparison::kWorse);  // speed does not pay for quality
 }

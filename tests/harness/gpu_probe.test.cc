@@ -44,7 +44,8 @@ Place layer_place(int64_t step, int64_t layer, const char* part, const char* rou
 }
 
 // `seconds` of samples ten times a second; clock and utilisation by the second.
-std::vector<GpuSample> samples(int64_t from_s, int64_t seconds, const std::function<double(double)>& clock, double utilisation) {
+std::vector<GpuSample> samples(int64_t from_s, int64_t seconds, const std::function<double(double)>& clock,
+                               double utilisation) {
   std::vector<GpuSample> out;
   for (int64_t tenth = 0; tenth < seconds * 10; ++tenth) {
     GpuSample sample;
@@ -85,7 +86,8 @@ class ScriptedGpu final : public GpuReader {
 
 }  // namespace
 
-TEST_CASE("scopes nest into a place, and the next layer knows nothing of the part and branch of the one before", "[harness][scopes]") {
+TEST_CASE("scopes nest into a place, and the next layer knows nothing of the part and branch of the one before",
+          "[harness][scopes]") {
   ScopeLog log;
   log.begin("stage/denoise", 10);
   log.begin("step/3", 11);
@@ -135,7 +137,8 @@ TEST_CASE("overlapping streams count once in busy time and twice in kernel time"
   GpuTrace trace;
   trace.names = {"gemm", "norm"};
   const int64_t at = scope(trace, layer_place(0, 0, "ffn"));
-  trace.records = {kernel(0, 100, 200, at, 7), kernel(1, 150, 250, at, 8), kernel(1, 160, 170, at, 9), kernel(0, 400, 450, at, 7)};
+  trace.records = {kernel(0, 100, 200, at, 7), kernel(1, 150, 250, at, 8), kernel(1, 160, 170, at, 9),
+                   kernel(0, 400, 450, at, 7)};
   const reports::GpuProfile profile = summarise_trace(trace);
   CHECK(profile.kernel_ns == 100 + 100 + 10 + 50);
   CHECK(profile.busy_ns == 200);
@@ -156,7 +159,8 @@ TEST_CASE("an operator's work goes to the longest kernel that it launched, once"
     return index;
   };
   const int64_t linear = op(layer, 100, 10), inner = op(linear, 90, 9), second = op(layer, 50, 5);
-  trace.records = {kernel(0, 100, 110, linear), kernel(1, 110, 210, inner), kernel(1, 300, 400, second), kernel(2, 500, 900, layer)};
+  trace.records = {kernel(0, 100, 110, linear), kernel(1, 110, 210, inner), kernel(1, 300, 400, second),
+                   kernel(2, 500, 900, layer)};
   const reports::GpuProfile profile = summarise_trace(trace);
   REQUIRE(profile.kernels.size() == 3);
   for (const auto& row : profile.kernels) {
@@ -187,8 +191,8 @@ TEST_CASE("kernels are summed by name, part and branch, the longest first", "[ha
   const int64_t dense = scope(trace, layer_place(0, 0, "attention", "dense"));
   const int64_t sliding = scope(trace, layer_place(0, 0, "attention", "sliding"));
   const int64_t later = scope(trace, layer_place(1, 5, "attention", "sliding"));
-  trace.records = {kernel(1, 10, 40, dense), kernel(1, 50, 60, sliding), kernel(1, 60, 80, later), kernel(1, 80, 110, later),
-                   kernel(0, 110, 120, later)};
+  trace.records = {kernel(1, 10, 40, dense), kernel(1, 50, 60, sliding), kernel(1, 60, 80, later),
+                   kernel(1, 80, 110, later), kernel(0, 110, 120, later)};
   const reports::GpuProfile profile = summarise_trace(trace);
   REQUIRE(profile.kernels.size() == 3);
   CHECK(profile.kernels[0].name == "attention");
@@ -228,7 +232,8 @@ TEST_CASE("kernel time by layer sums to the traced step", "[harness][gpu_summary
     trace.records.push_back(kernel(2, now, now + 50, around));
     now += 52;
     for (int64_t layer = 0; layer < 5; ++layer) {
-      const int64_t attention = scope(trace, layer_place(step, layer, "attention", "dense")), ffn = scope(trace, layer_place(step, layer, "ffn"));
+      const int64_t attention = scope(trace, layer_place(step, layer, "attention", "dense")),
+                    ffn = scope(trace, layer_place(step, layer, "ffn"));
       trace.records.push_back(kernel(1, now, now + 600, attention));
       trace.records.push_back(kernel(0, now + 602, now + 1000, ffn));
       now += 1002;
@@ -295,9 +300,14 @@ TEST_CASE("kernel names are demangled, lose their arguments and stay apart when 
 
 TEST_CASE("a trace is JSON that Perfetto reads, whatever the names", "[harness][trace_json]") {
   GpuTrace trace;
-  trace.scopes = {{.parent = -1, .name = "vorta::layer/0 \"quoted\\\n\x01", .place = layer_place(1, 0, "at\"t", "sliding"), .begin_ns = 5'000'000'123, .end_ns = 5'000'001'124}};
+  trace.scopes = {{.parent = -1,
+                   .name = "vorta::layer/0 \"quoted\\\n\x01",
+                   .place = layer_place(1, 0, "at\"t", "sliding"),
+                   .begin_ns = 5'000'000'123,
+                   .end_ns = 5'000'001'124}};
   trace.names = {"void f<'\\x'>(\"a\", \xff)\t</script>", "copy"};
-  trace.records = {kernel(0, 5'000'000'200, 5'000'000'701, 0, 7), kernel(1, 5'000'000'300, 5'000'000'400, -1, 13), kernel(0, 0, 0, 0, 7)};
+  trace.records = {kernel(0, 5'000'000'200, 5'000'000'701, 0, 7), kernel(1, 5'000'000'300, 5'000'000'400, -1, 13),
+                   kernel(0, 0, 0, 0, 7)};
   trace.records[1].work = GpuWork::kCopy;
   GpuSample sample;
   sample.time_ns = 5'000'000'500;
@@ -318,7 +328,8 @@ TEST_CASE("a trace is JSON that Perfetto reads, whatever the names", "[harness][
   CHECK(phases["X"] == 3);  // one scope, two records with a time
   CHECK(phases["C"] == 2);  // one sample inside the trace, clock and power
   CHECK(phases["M"] == 4);  // host, GPU 0 and its two streams
-  const auto found = std::find_if(json["traceEvents"].begin(), json["traceEvents"].end(), [](const auto& e) { return e.value("cat", "") == "kernel"; });
+  const auto found = std::find_if(json["traceEvents"].begin(), json["traceEvents"].end(),
+                                  [](const auto& e) { return e.value("cat", "") == "kernel"; });
   REQUIRE(found != json["traceEvents"].end());
   CHECK((*found)["dur"].get<double>() == Approx(0.501));
   CHECK((*found)["ts"].get<double>() == Approx(0.077));
@@ -341,9 +352,11 @@ TEST_CASE("a trial after a long steady load is sustained, one from rest is burst
 
 TEST_CASE("a rest of two seconds starts the settling anew", "[harness][gpu_sampler]") {
   const auto idle = [](double) { return 1980.0; };
-  const auto with_rest = joined(joined(samples(100, 30, settling, 1.0), samples(130, 3, idle, 0.0)), samples(133, 10, settling, 1.0));
+  const auto with_rest =
+      joined(joined(samples(100, 30, settling, 1.0), samples(130, 3, idle, 0.0)), samples(133, 10, settling, 1.0));
   CHECK(power_regime(with_rest, 134 * kSecond, 142 * kSecond) == PowerRegime::kBurst);
-  const auto short_rest = joined(joined(samples(100, 30, settling, 1.0), samples(130, 1, idle, 0.0)), samples(131, 12, [](double) { return 1380.0; }, 1.0));
+  const auto short_rest = joined(joined(samples(100, 30, settling, 1.0), samples(130, 1, idle, 0.0)),
+                                 samples(131, 12, [](double) { return 1380.0; }, 1.0));
   CHECK(power_regime(short_rest, 132 * kSecond, 142 * kSecond) == PowerRegime::kSustained);
 }
 
@@ -362,7 +375,8 @@ TEST_CASE("without a sample inside the trial the regime is unknown", "[harness][
 }
 
 TEST_CASE("power is summarised over the trial alone", "[harness][gpu_sampler]") {
-  const auto all = joined(samples(100, 10, [](double) { return 1000.0; }, 0.0), samples(110, 10, [](double s) { return 1400 + s; }, 1.0));
+  const auto all = joined(
+      samples(100, 10, [](double) { return 1000.0; }, 0.0), samples(110, 10, [](double s) { return 1400 + s; }, 1.0));
   const auto row = summarise_power(all, 110 * kSecond, 119 * kSecond + kSecond * 9 / 10, "gpu");
   CHECK(row.device == "gpu");
   CHECK(row.samples == 100);
@@ -463,7 +477,8 @@ TEST_CASE("without a GPU every probe gives one line and no error", "[harness][de
   }
 }
 
-TEST_CASE("the work counters fit one pass on each chip of the table, planned without a GPU", "[harness][counter_plan]") {
+TEST_CASE("the work counters fit one pass on each chip of the table, planned without a GPU",
+          "[harness][counter_plan]") {
   const std::vector<std::string> chips = plannable_chips();
   if (chips.empty()) {
     WARN("skipped: " << plan_counters("GH100", work_metrics("GH100")).refusal);
@@ -489,7 +504,8 @@ TEST_CASE("an unknown chip or metric is refused by name", "[harness][counter_pla
     return;
   }
   CHECK(plan_counters("GX999", {"dram__bytes_read.sum"}).refusal.find("GX999") != std::string::npos);
-  CHECK(plan_counters("GH100", {"dram__bytes_read.sum", "no__such.sum"}).refusal.find("no__such.sum") != std::string::npos);
+  CHECK(plan_counters("GH100", {"dram__bytes_read.sum", "no__such.sum"}).refusal.find("no__such.sum") !=
+        std::string::npos);
   CHECK_FALSE(plan_counters("GH100", {}).refusal.empty());
   CHECK(work_metrics("GX999").empty());
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Workers that crash, hang, are killed or lose their GPU, with an engine that paints by formula: what is stored, and that
-// every case is done exactly once.
+// Workers that crash, hang, are killed or lose their GPU, with an engine that paints by formula: what is stored, and
+// that every case is done exactly once.
 #include "harness/run/isolate.h"
 
 #include <ATen/ATen.h>
@@ -58,9 +58,11 @@ SuiteSpec isolated_suite(size_t prompts, uint64_t seeds) {
   spec.name = "isolated";
   spec.title = "Isolated";
   spec.reference = "dense";
-  for (size_t i = 0; i < prompts; ++i) spec.prompts.push_back({.id = fmt::format("p{}", i), .text = fmt::format("words {}", i)});
+  for (size_t i = 0; i < prompts; ++i)
+    spec.prompts.push_back({.id = fmt::format("p{}", i), .text = fmt::format("words {}", i)});
   for (uint64_t i = 0; i < seeds; ++i) spec.seeds.push_back(i);
-  spec.variants = {{.name = "dense", .attention = {.name = "dense"}}, {.name = "vorta", .attention = {.name = "vorta"}}};
+  spec.variants = {{.name = "dense", .attention = {.name = "dense"}},
+                   {.name = "vorta", .attention = {.name = "vorta"}}};
   spec.metrics = {"psnr"};
   spec.measurement = {.warmup = 0, .trials = 1, .profile = false, .filmstrip_columns = 1};
   spec.resolved_json = R"({"name":"isolated"})";
@@ -110,7 +112,10 @@ int64_t errors(const RunFolder& folder, const std::string& kind) {
 
 void check_each_once(const RunFolder& folder, int64_t cases) {
   CHECK(number(folder, "SELECT count(*) FROM trial WHERE status = 'ok'") == cases);
-  CHECK(number(folder, "SELECT count(*) FROM (SELECT 1 FROM trial WHERE status = 'ok' GROUP BY case_id, item_id, role, repeat)") == cases);
+  CHECK(number(
+            folder,
+            "SELECT count(*) FROM (SELECT 1 FROM trial WHERE status = 'ok' GROUP BY case_id, item_id, role, repeat)") ==
+        cases);
   CHECK(number(folder, "SELECT count(*) FROM trial WHERE status = 'running'") == 0);
   const auto found = reports::verify_database(folder.database());
   for (const std::string& problem : found.problems) CHECK(problem == "");
@@ -124,9 +129,10 @@ bool is_vorta(const VideoOrder& order) { return order.variant->name == "vorta"; 
 TEST_CASE("a case that crashes is tried twice, then left alone, and all others are done", "[harness][isolate]") {
   const RunFolder folder;
   const SuiteSpec spec = isolated_suite(3, 1);
-  const IsolationSummary done = run_isolated({.database = folder.database()}, worker(spec, folder, [](const VideoOrder& order) {
-    if (is_vorta(order)) ::raise(SIGSEGV);
-  }));
+  const IsolationSummary done =
+      run_isolated({.database = folder.database()}, worker(spec, folder, [](const VideoOrder& order) {
+                     if (is_vorta(order)) ::raise(SIGSEGV);
+                   }));
   CHECK(done.crashes == 2);
   CHECK(done.started == 3);
   CHECK(done.exit_code == 1);
@@ -139,11 +145,12 @@ TEST_CASE("a crash by chance is done again and costs nothing else", "[harness][i
   const RunFolder folder;
   const SuiteSpec spec = isolated_suite(3, 1);
   const fs::path mark = folder.path / "crashed-once";
-  const IsolationSummary done = run_isolated({.database = folder.database()}, worker(spec, folder, [mark](const VideoOrder& order) {
-    if (!is_vorta(order) || fs::exists(mark)) return;
-    fs::create_directory(mark);
-    ::abort();
-  }));
+  const IsolationSummary done =
+      run_isolated({.database = folder.database()}, worker(spec, folder, [mark](const VideoOrder& order) {
+                     if (!is_vorta(order) || fs::exists(mark)) return;
+                     fs::create_directory(mark);
+                     ::abort();
+                   }));
   CHECK(done.crashes == 1);
   CHECK(done.exit_code == 0);
   CHECK(errors(folder, "crash") == 1);
@@ -157,7 +164,8 @@ TEST_CASE("a trial that takes too long and a worker that is silent are ended and
   };
   {
     const RunFolder folder;
-    const IsolationSummary done = run_isolated({.database = folder.database(), .trial_seconds = 3}, worker(spec, folder, hang));
+    const IsolationSummary done =
+        run_isolated({.database = folder.database(), .trial_seconds = 3}, worker(spec, folder, hang));
     CHECK(done.timeouts == 2);
     CHECK(errors(folder, "timeout") == 2);
     CHECK(number(folder, "SELECT count(*) FROM trial WHERE status = 'ok'") == 1);
@@ -170,9 +178,11 @@ TEST_CASE("a trial that takes too long and a worker that is silent are ended and
 TEST_CASE("a GPU context that is lost costs the trial and the process, not the rest", "[harness][isolate]") {
   const RunFolder folder;
   const SuiteSpec spec = isolated_suite(2, 1);
-  const IsolationSummary done = run_isolated({.database = folder.database()}, worker(spec, folder, [](const VideoOrder& order) {
-    TORCH_CHECK(!is_vorta(order) || order.prompt->id != "p0", "CUDA error: an illegal memory access was encountered");
-  }));
+  const IsolationSummary done =
+      run_isolated({.database = folder.database()}, worker(spec, folder, [](const VideoOrder& order) {
+                     TORCH_CHECK(!is_vorta(order) || order.prompt->id != "p0",
+                                 "CUDA error: an illegal memory access was encountered");
+                   }));
   CHECK(done.started == 2);
   CHECK(done.crashes == 0);
   CHECK(errors(folder, "poisoned") == 1);
@@ -182,7 +192,8 @@ TEST_CASE("a GPU context that is lost costs the trial and the process, not the r
 TEST_CASE("workers at once share the items and one run", "[harness][isolate]") {
   const RunFolder folder;
   const SuiteSpec spec = isolated_suite(5, 2);
-  const IsolationSummary done = run_isolated({.database = folder.database(), .workers = 4}, worker(spec, folder, [](const VideoOrder&) {}));
+  const IsolationSummary done =
+      run_isolated({.database = folder.database(), .workers = 4}, worker(spec, folder, [](const VideoOrder&) {}));
   CHECK(done.started == 4);
   CHECK(done.exit_code == 0);
   CHECK(number(folder, "SELECT count(*) FROM run") == 1);

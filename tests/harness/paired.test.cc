@@ -51,7 +51,8 @@ const std::vector<Noise>& noises() {
   };
   static const std::vector<Noise> kNoises{
       {"normal", [](Random& r) { return std::normal_distribution<double>()(r); }, 0.0, 0.0},
-      {"skewed, lognormal 0.6", [](Random& r) { return std::lognormal_distribution<double>(0, 0.6)(r); }, 1.0, std::exp(0.18)},
+      {"skewed, lognormal 0.6", [](Random& r) { return std::lognormal_distribution<double>(0, 0.6)(r); }, 1.0,
+       std::exp(0.18)},
       {"skewed, exponential", [](Random& r) { return std::exponential_distribution<double>()(r); }, std::log(2.0), 1.0},
       {"bimodal, 30 : 70", [](Random& r) { return bimodal(r, 0.3, 0.3); }, mixture_median(0.3, 0.3), 0.4},
       {"bimodal, 20 : 80, narrow", [](Random& r) { return bimodal(r, 0.2, 0.2); }, mixture_median(0.2, 0.2), 0.6},
@@ -62,7 +63,8 @@ const std::vector<Noise>& noises() {
 
 }  // namespace
 
-TEST_CASE("95 % intervals of the median cover 93 to 97 % at 6, 10 and 20 values, whatever the noise", "[harness][paired]") {
+TEST_CASE("95 % intervals of the median cover 93 to 97 % at 6, 10 and 20 values, whatever the noise",
+          "[harness][paired]") {
   constexpr int kExperiments = 12000;  // standard deviation of a share of 95 %: 0.2 %
   for (const Noise& noise : noises()) {
     for (const size_t n : {6u, 10u, 20u}) {
@@ -100,7 +102,8 @@ TEST_CASE("Student's interval covers 95 % of normal noise", "[harness][paired]")
   }
 }
 
-TEST_CASE("the median's interval lies between the sign test's order statistics and needs six values", "[harness][paired]") {
+TEST_CASE("the median's interval lies between the sign test's order statistics and needs six values",
+          "[harness][paired]") {
   std::vector<double> ranks;
   for (int i = 1; i <= 5; ++i) ranks.push_back(i);
   CHECK_FALSE(median_interval(ranks, 0.95));
@@ -135,9 +138,12 @@ TEST_CASE("the sign test's p value is that of all sign patterns counted", "[harn
 }
 
 TEST_CASE("Student's t agrees with the tables", "[harness][paired]") {
-  struct Row { double degrees, probability, quantile; };
-  for (const Row& row : {Row{1, 0.975, 12.7062047}, Row{2, 0.975, 4.30265273}, Row{5, 0.975, 2.57058184}, Row{9, 0.975, 2.26215716},
-                         Row{19, 0.975, 2.09302405}, Row{30, 0.995, 2.74999565}, Row{120, 0.95, 1.65765090}, Row{3, 0.9995, 12.9239786}}) {
+  struct Row {
+    double degrees, probability, quantile;
+  };
+  for (const Row& row : {Row{1, 0.975, 12.7062047}, Row{2, 0.975, 4.30265273}, Row{5, 0.975, 2.57058184},
+                         Row{9, 0.975, 2.26215716}, Row{19, 0.975, 2.09302405}, Row{30, 0.995, 2.74999565},
+                         Row{120, 0.95, 1.65765090}, Row{3, 0.9995, 12.9239786}}) {
     INFO(row.degrees << " degrees");
     CHECK(student_t_quantile(row.probability, row.degrees) == Approx(row.quantile).epsilon(1e-7));
     CHECK(student_t_quantile(1 - row.probability, row.degrees) == Approx(-row.quantile).epsilon(1e-7));
@@ -203,9 +209,10 @@ TEST_CASE("a comparison ends in better, worse, equivalent or inconclusive", "[ha
   CHECK(judged(0.01, 0.005, 0.03).comparison == Comparison::kEquivalent);    // real, and too small to matter
   CHECK(judged(0.0, 0.2, 0.03).comparison == Comparison::kInconclusive);     // absence of evidence
   CHECK(judged(0.02, 0.04, 0.03).comparison == Comparison::kInconclusive);
-  CHECK(judged(-0.02, 0.03, 0.03).harmless);                                  // harm is excluded though equality is not shown
+  CHECK(judged(-0.02, 0.03, 0.03).harmless);  // harm is excluded though equality is not shown
   CHECK_FALSE(judged(0.02, 0.03, 0.03).harmless);
-  CHECK(assess(one_each({0.5, 0.5}), {.kind = IntervalKind::kStudent}).comparison == Comparison::kInconclusive);  // no interval
+  CHECK(assess(one_each({0.5, 0.5}), {.kind = IntervalKind::kStudent}).comparison ==
+        Comparison::kInconclusive);  // no interval
   CHECK(assess(one_each({0, 0, 0}), {.kind = IntervalKind::kStudent}).comparison == Comparison::kEquivalent);
   CHECK_THROWS_AS(assess({}, {}), InternalError);
   CHECK_THROWS_AS(assess(one_each({1}), {.margin = 0}), InternalError);

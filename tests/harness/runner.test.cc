@@ -70,7 +70,8 @@ class LatentEngine final : public FakeEngine {
   }
   at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
     FakeEngine::generate(order, observer);
-    return at::full({1, 4, 2, 2, 2}, order.variant->name == "broken-latents" ? std::numeric_limits<double>::infinity() : 0.5);
+    return at::full({1, 4, 2, 2, 2},
+                    order.variant->name == "broken-latents" ? std::numeric_limits<double>::infinity() : 0.5);
   }
   std::string attention_kernels() override { return "a kernel/of its own"; }
 };
@@ -96,7 +97,8 @@ SuiteSpec suite() {
   spec.reference = "dense";
   spec.prompts = {{.id = "a", .text = "one"}, {.id = "b", .text = "two"}};
   spec.seeds = {0, 1};
-  spec.variants = {{.name = "dense", .attention = {.name = "dense"}}, {.name = "vorta", .attention = {.name = "vorta"}}};
+  spec.variants = {{.name = "dense", .attention = {.name = "dense"}},
+                   {.name = "vorta", .attention = {.name = "vorta"}}};
   spec.metrics = {"psnr", "ssim", "temporal_flickering"};
   spec.measurement = {.warmup = 0, .trials = 1, .profile = true, .filmstrip_columns = 2};
   spec.resolved_json = R"({"name":"fake"})";
@@ -110,7 +112,8 @@ struct Folder {
 };
 
 RunSummary run(const SuiteSpec& spec, const Folder& folder, VideoEngine& engine, bool retry = false) {
-  return run_suite(spec, {.out_dir = folder.path, .only = {}, .retry_failed = retry, .arguments = {}, .environment = {}}, engine);
+  return run_suite(
+      spec, {.out_dir = folder.path, .only = {}, .retry_failed = retry, .arguments = {}, .environment = {}}, engine);
 }
 
 }  // namespace
@@ -146,13 +149,15 @@ TEST_CASE("a run generates each case once, profiles each variant once and scores
   CHECK_FALSE(fs::exists(folder.path / "frames/vorta/p00-s0.safetensors"));
 }
 
-TEST_CASE("rounds end when the interval is narrow, when the time is up or when they are used up, and the run says which",
-          "[harness][runner]") {
+TEST_CASE(
+    "rounds end when the interval is narrow, when the time is up or when they are used up, and the run says which",
+    "[harness][runner]") {
   const auto ended = [](const Measurement& measurement) {
     Folder folder;
     FakeEngine engine;
     engine.before_generate = [](const VideoOrder& order) {  // steps of a length that hardly varies
-      const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(order.variant->name == "dense" ? 8 : 4);
+      const auto until =
+          std::chrono::steady_clock::now() + std::chrono::milliseconds(order.variant->name == "dense" ? 8 : 4);
       while (std::chrono::steady_clock::now() < until) {
       }
     };
@@ -170,12 +175,15 @@ TEST_CASE("rounds end when the interval is narrow, when the time is up or when t
   CHECK(few >= 4);
   CHECK(few < 200);
   CHECK(narrow == to_string(StopReason::kPrecision));
-  CHECK(ended({.trials = 200, .most_minutes = 1e-6}) == std::make_pair(int64_t{1}, std::string(to_string(StopReason::kTime))));
-  CHECK(ended({.trials = 2, .least_trials = 6, .half_width = 1e-9}) == std::make_pair(int64_t{2}, std::string(to_string(StopReason::kRounds))));
+  CHECK(ended({.trials = 200, .most_minutes = 1e-6}) ==
+        std::make_pair(int64_t{1}, std::string(to_string(StopReason::kTime))));
+  CHECK(ended({.trials = 2, .least_trials = 6, .half_width = 1e-9}) ==
+        std::make_pair(int64_t{2}, std::string(to_string(StopReason::kRounds))));
   CHECK(ended({.trials = 3}).second == to_string(StopReason::kRounds));
 }
 
-TEST_CASE("what the harness does inside a timed trial is below half a per cent of its shortest steps", "[harness][runner]") {
+TEST_CASE("what the harness does inside a timed trial is below half a per cent of its shortest steps",
+          "[harness][runner]") {
   // The shortest step of the suites: the embedded model's on a CPU with AMX takes 80 ms, on a GPU 2 ms.
   constexpr double kShortestStepSeconds = 2e-3, kAllowed = 0.005;
   constexpr int64_t kSteps = 5000;
@@ -196,9 +204,11 @@ TEST_CASE("what the harness does inside a timed trial is below half a per cent o
   SuiteSpec spec = suite();
   spec.measurement.profile = false;
   const int sink = ::open("/dev/null", O_WRONLY);  // heartbeats as of a worker
-  run_suite(spec, {.out_dir = folder.path, .only = {}, .arguments = {}, .environment = {}, .progress_fd = sink}, engine);
+  run_suite(spec, {.out_dir = folder.path, .only = {}, .arguments = {}, .environment = {}, .progress_fd = sink},
+            engine);
   ::close(sink);
-  WARN("observing a step costs " << 1e6 * engine.seconds_a_step << " us, " << 100 * engine.seconds_a_step / kShortestStepSeconds << " % of 2 ms");
+  WARN("observing a step costs " << 1e6 * engine.seconds_a_step << " us, "
+                                 << 100 * engine.seconds_a_step / kShortestStepSeconds << " % of 2 ms");
   CHECK(engine.seconds_a_step < kAllowed * kShortestStepSeconds);
 }
 
@@ -272,9 +282,9 @@ TEST_CASE("frames with NaN, of a wrong size or that do not repeat fail their cas
     at::Tensor generate(const VideoOrder& order, engine::PipelineObserver* observer) override {
       const at::Tensor video = fake.generate(order, observer);
       if (order.variant->name == "dense") return video;
-      if (order.prompt->id == "b") return video.slice(0, 0, 2);                                       // too few frames
+      if (order.prompt->id == "b") return video.slice(0, 0, 2);  // too few frames
       if (order.seed == 1) return video + std::numeric_limits<double>::quiet_NaN();
-      return video + 0.05 * ++calls;                                                                  // drifts
+      return video + 0.05 * ++calls;  // drifts
     }
     std::string model_json(const SuiteSpec& s) override { return fake.model_json(s); }
   } engine;
@@ -324,7 +334,8 @@ TEST_CASE("a GPU that cannot be watched ends no trial, and the profile says why 
   }
 }
 
-TEST_CASE("timed steps of random weights leave extrapolated times and no scores, and say so everywhere", "[harness][runner]") {
+TEST_CASE("timed steps of random weights leave extrapolated times and no scores, and say so everywhere",
+          "[harness][runner]") {
   Folder folder;
   LatentEngine engine;
   SuiteSpec spec = suite();
@@ -352,11 +363,14 @@ TEST_CASE("timed steps of random weights leave extrapolated times and no scores,
   CHECK(variant.is_partial());
   CHECK_FALSE(variant.stages.contains("e2e"));
   CHECK_FALSE(variant.stages.contains("denoise"));
-  CHECK(variant.stages.at("denoise_extrapolated").median == Approx(4 * variant.stages.at("denoise_timed").median).epsilon(0.01));
+  CHECK(variant.stages.at("denoise_extrapolated").median ==
+        Approx(4 * variant.stages.at("denoise_timed").median).epsilon(0.01));
   CHECK(variant.speedups.contains("denoise_extrapolated"));
   // Audits, which this engine's made-up work does not pass, come after the two.
   const auto is_audit = [](const std::string& warning) { return warning.starts_with("Audit"); };
-  REQUIRE(report.warnings.size() - static_cast<size_t>(std::count_if(report.warnings.begin(), report.warnings.end(), is_audit)) == 2);
+  REQUIRE(report.warnings.size() -
+              static_cast<size_t>(std::count_if(report.warnings.begin(), report.warnings.end(), is_audit)) ==
+          2);
   CHECK(report.warnings[0].find("Random weights: dense, vorta") == 0);
   CHECK(report.warnings[1].find("vorta 2 of 8") != std::string::npos);
 }

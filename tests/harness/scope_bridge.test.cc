@@ -39,13 +39,16 @@ class Inner final : public engine::PipelineObserver {
 
 }  // namespace
 
-TEST_CASE("the bridge tells the engine's scopes and no operators without known work, while it lives", "[harness][scope_bridge]") {
+TEST_CASE("the bridge tells the engine's scopes and no operators without known work, while it lives",
+          "[harness][scope_bridge]") {
   Heard heard;
   {
     const ScopeBridge bridge(heard);
     RECORD_USER_SCOPE("vorta::layer/0");
     at::ones({2}).add_(1);
-    { RECORD_USER_SCOPE("vorta::ffn"); }
+    {
+      RECORD_USER_SCOPE("vorta::ffn");
+    }
     CHECK_THROWS_AS(ScopeBridge(heard), InternalError);
     CHECK(heard.calls == std::vector<std::string>{"+vorta::layer/0", "+vorta::ffn", "-"});
   }
@@ -104,7 +107,9 @@ TEST_CASE("branches of routed attention leave the operator profile's layers as t
 
 TEST_CASE("overhead is the profiled steps over the median of the timed ones", "[harness][scope_bridge]") {
   using Samples = std::vector<reports::SampleRow>;
-  const auto steps = [](int64_t ns) { return Samples{{"step", 0, ns, {}}, {"step", 1, ns, {}}, {"denoise", -1, 100 * ns, {}}}; };
+  const auto steps = [](int64_t ns) {
+    return Samples{{"step", 0, ns, {}}, {"step", 1, ns, {}}, {"denoise", -1, 100 * ns, {}}};
+  };
   CHECK(*watching_overhead(steps(110), {steps(100)}) == Approx(1.1));
   CHECK(*watching_overhead(steps(110), {steps(100), steps(500), steps(90)}) == Approx(1.1));
   CHECK_FALSE(watching_overhead(steps(110), {}).has_value());

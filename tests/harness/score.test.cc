@@ -66,7 +66,8 @@ TEST_CASE("a file's prompt is its stem without the index", "[harness][score]") {
 TEST_CASE("custom videos are listed by name, with prompts of the file or of the names", "[harness][score]") {
   const engine::TemporaryFolder folder;
   touch(folder / "v", {"b-1.mp4", "a.gif", "notes.txt"});
-  VideoListOptions options{.videos_path = (folder / "v").string(), .mode = ScoreMode::kCustom, .dimensions = {"subject_consistency"}};
+  VideoListOptions options{
+      .videos_path = (folder / "v").string(), .mode = ScoreMode::kCustom, .dimensions = {"subject_consistency"}};
   const VideoList plain = list_videos(options);
   REQUIRE(plain.entries.size() == 2);
   CHECK(plain.entries[1].dump() == "{\"prompt_en\":\"b\",\"dimension\":[\"subject_consistency\"],\"video_list\":[\"" +
@@ -94,19 +95,22 @@ TEST_CASE("options that do not fit together are refused", "[harness][score]") {
   const engine::TemporaryFolder folder;
   touch(folder / "v", {"b-1.mp4"});
   fs::create_directories(folder / "empty");
-  VideoListOptions options{.videos_path = (folder / "v").string(), .dimensions = {"subject_consistency"}, .prompt = "x"};
+  VideoListOptions options{
+      .videos_path = (folder / "v").string(), .dimensions = {"subject_consistency"}, .prompt = "x"};
   CHECK_THROWS_WITH(list_videos(options), Catch::Matchers::Contains("custom_input"));
   options.mode = ScoreMode::kCustom;
   CHECK_THROWS_WITH(list_videos(options), Catch::Matchers::Contains("single video"));
   options.prompt_file = "p.json";
   CHECK_THROWS_WITH(list_videos(options), Catch::Matchers::Contains("both"));
-  options = {.videos_path = (folder / "empty").string(), .mode = ScoreMode::kCustom, .dimensions = {"subject_consistency"}};
+  options = {
+      .videos_path = (folder / "empty").string(), .mode = ScoreMode::kCustom, .dimensions = {"subject_consistency"}};
   CHECK_THROWS_WITH(list_videos(options), Catch::Matchers::Contains("found none"));
   options.videos_path = "/no/such";
   CHECK_THROWS_AS(list_videos(options), ConfigError);
   CHECK_THROWS_WITH(parse_score_mode("custom"), Catch::Matchers::Contains("custom_input"));
   CHECK(parse_shard("2/8").index == 2);
-  for (const char* wrong : {"", "3", "4/3", "0/2", "-1/2", "1/2x", "a/b", "1/"}) CHECK_THROWS_AS(parse_shard(wrong), ConfigError);
+  for (const char* wrong : {"", "3", "4/3", "0/2", "-1/2", "1/2x", "a/b", "1/"})
+    CHECK_THROWS_AS(parse_shard(wrong), ConfigError);
 }
 
 TEST_CASE("standard mode finds five videos a prompt and keeps the list's entries", "[harness][score]") {
@@ -128,7 +132,8 @@ TEST_CASE("standard mode finds five videos a prompt and keeps the list's entries
   const auto items = items_of(list, "spatial_relationship");
   REQUIRE(items.size() == 1);
   CHECK(items[0].prompt == "a cat on a car");
-  CHECK(items[0].auxiliary == std::map<std::string, std::string>{{"object_a", "cat"}, {"object_b", "car"}, {"relationship", "on the top of"}});
+  CHECK(items[0].auxiliary == std::map<std::string, std::string>{
+                                  {"object_a", "cat"}, {"object_b", "car"}, {"relationship", "on the top of"}});
   CHECK(items_of(list, "object_class")[0].auxiliary.at("object") == "cat");
 }
 
@@ -136,8 +141,10 @@ TEST_CASE("category mode gives a prompt every video whose name begins with it", 
   const engine::TemporaryFolder folder;
   touch(folder / "v", {"a cat-0.mp4", "a cat sleeps-0.mp4", "a dog-1.mp4"});
   write(folder / "animal.txt", "a cat\n  a horse \n\n");
-  const VideoList list = list_videos({.videos_path = (folder / "v").string(), .mode = ScoreMode::kCategory,
-                                      .dimensions = {"subject_consistency"}, .category = (folder / "animal.txt").string()});
+  const VideoList list = list_videos({.videos_path = (folder / "v").string(),
+                                      .mode = ScoreMode::kCategory,
+                                      .dimensions = {"subject_consistency"},
+                                      .category = (folder / "animal.txt").string()});
   REQUIRE(list.entries.size() == 2);
   CHECK(list.entries[0].at("video_list").size() == 2);
   CHECK(list.entries[1].at("prompt_en") == "a horse");
@@ -158,8 +165,13 @@ TEST_CASE("a video without a prompt fails alone, and a prompt without a video is
   const auto details = read_ordered(folder / "out" / "run_score_details.json").at(0);
   CHECK(details.at("missing").at(0).get<std::string>().ends_with("v/c.mp4"));
   CHECK(details.at("missing_videos") == 1);
-  CHECK(details.at("dimensions").at("temporal_flickering").at("failed").at(0).at("error").get<std::string>().find("b.mp4] has no prompt") !=
-        std::string::npos);
+  CHECK(details.at("dimensions")
+            .at("temporal_flickering")
+            .at("failed")
+            .at(0)
+            .at("error")
+            .get<std::string>()
+            .find("b.mp4] has no prompt") != std::string::npos);
 }
 
 TEST_CASE("a dimension of whose videos none is there, and a device that is none, are said", "[harness][score]") {
@@ -185,7 +197,8 @@ TEST_CASE("result files have VBench's layout, and bad files are left out", "[har
   fs::create_directories(videos);
   fs::copy_file(kClips / "discs.mp4", videos / "caf\u00e9-0.mp4");
   write(videos / "broken.mp4", "not a video");
-  const ScoreSummary summary = score_videos(custom(videos, folder / "out", {"temporal_flickering", "subject_consistency"}));
+  const ScoreSummary summary =
+      score_videos(custom(videos, folder / "out", {"temporal_flickering", "subject_consistency"}));
   CHECK(summary.failed == 1);
   CHECK(summary.unmeasured == 1);  // subject_consistency has no weights
   CHECK(summary.files.size() == 3);
@@ -201,8 +214,10 @@ TEST_CASE("result files have VBench's layout, and bad files are left out", "[har
   CHECK(info.at(1).at("prompt_en") == "caf\u00e9");
   const auto details = read_ordered(folder / "out" / "run_score_details.json").at(0).at("dimensions");
   CHECK(details.at("temporal_flickering").at("videos").at(0).at("frames").size() == 5);
-  CHECK(details.at("temporal_flickering").at("failed").at(0).at("error").get<std::string>().find("broken.mp4") != std::string::npos);
-  CHECK(details.at("subject_consistency").at("not_measured").get<std::string>().find("dino_vitbase16_pretrain.pth") != std::string::npos);
+  CHECK(details.at("temporal_flickering").at("failed").at(0).at("error").get<std::string>().find("broken.mp4") !=
+        std::string::npos);
+  CHECK(details.at("subject_consistency").at("not_measured").get<std::string>().find("dino_vitbase16_pretrain.pth") !=
+        std::string::npos);
   CHECK(details.at("subject_consistency").at("value").is_null());
 }
 
@@ -211,7 +226,8 @@ TEST_CASE("a second call goes on from the journal, and a changed video is scored
   const NoWeights no_weights(folder / "");
   const fs::path videos = folder / "v", out = folder / "out";
   fs::create_directories(videos);
-  for (const char* name : {"discs.mp4", "discs_odd.mp4", "discs_bt709.mp4"}) fs::copy_file(kClips / name, videos / name);
+  for (const char* name : {"discs.mp4", "discs_odd.mp4", "discs_bt709.mp4"})
+    fs::copy_file(kClips / name, videos / name);
   const ScoreRunOptions options = custom(videos, out, {"temporal_flickering"});
   CHECK(score_videos(options).reused == 0);
   const std::string first = read_file(out / "run_eval_results.json");
@@ -233,7 +249,8 @@ TEST_CASE("shards share the work, and the last call writes what one process woul
   const NoWeights no_weights(folder / "");
   const fs::path videos = folder / "v";
   fs::create_directories(videos);
-  for (const char* name : {"discs.mp4", "discs_odd.mp4", "discs_bt709.mp4"}) fs::copy_file(kClips / name, videos / name);
+  for (const char* name : {"discs.mp4", "discs_odd.mp4", "discs_bt709.mp4"})
+    fs::copy_file(kClips / name, videos / name);
   score_videos(custom(videos, folder / "one", {"temporal_flickering"}));
   ScoreRunOptions options = custom(videos, folder / "two", {"temporal_flickering"});
   options.shard = {1, 2};
@@ -271,8 +288,9 @@ TEST_CASE("shards do not wait for a video that another one could not score", "[h
 
 TEST_CASE("a journal's lines that are no scores are not there", "[harness][score]") {
   const engine::TemporaryFolder folder;
-  write(folder / "score_journal.1-of-2.jsonl", "{\"key\": 3, \"score\": null}\n[]\n{\"key\": \"a\", \"score\": {\"value\": \"x\"}}\n"
-                                               "{\"key\": \"b\", \"score\": null}\n{\"key\": \"b\", \"score\": null, \"error\": \"later\"}\n");
+  write(folder / "score_journal.1-of-2.jsonl",
+        "{\"key\": 3, \"score\": null}\n[]\n{\"key\": \"a\", \"score\": {\"value\": \"x\"}}\n"
+        "{\"key\": \"b\", \"score\": null}\n{\"key\": \"b\", \"score\": null, \"error\": \"later\"}\n");
   const ScoreJournal journal(folder / "", "");
   CHECK(journal.find("a") == nullptr);
   REQUIRE(journal.find("b") != nullptr);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Folders as users have them: files of every kind, a disk that fills up, VBench's static filter, its presets, pairs of runs.
+// Folders as users have them: files of every kind, a disk that fills up, VBench's static filter, its presets, pairs of
+// runs.
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -29,7 +30,8 @@ namespace {
 
 const fs::path kGolden = std::string(VORTA_SOURCE_DIR) + "/tests/golden";
 
-ScoreRunOptions folder_run(const fs::path& videos, const fs::path& out, std::vector<std::string> dimensions = {"temporal_flickering"}) {
+ScoreRunOptions folder_run(const fs::path& videos, const fs::path& out,
+                           std::vector<std::string> dimensions = {"temporal_flickering"}) {
   ::setenv("VBENCH_CACHE_DIR", out.c_str(), 1);  // no test may see the user's weights
   ::setenv("HOME", out.c_str(), 1);
   ScoreRunOptions options;
@@ -64,10 +66,12 @@ bool has_vbench_list() {
 TEST_CASE("every odd file of a folder is scored or named with its reason, and the rest goes on", "[harness][score]") {
   const engine::TemporaryFolder folder;
   const ScoreSummary summary = score_videos(folder_run(kGolden / "odd_videos", folder / "out"));
-  const std::set<std::string> wanted{"alpha.mov", "full_chroma_odd.mp4", "grey.mp4", "half_chroma_odd.mp4", "half_chroma_odd_width.mp4",
-                                     "huge.mp4", "rotated_180.mp4", "rotated_270.mp4",
-                                     "rotated_90.mp4", "ten_bit.mp4", "tiny.mp4", "variable_rate.mp4"};
-  const std::set<std::string> refused{"cut_off.mp4", "empty.mp4", "no_frames.mp4", "no_video.mp4", "one_frame.mp4", "sound_alone.mp4"};
+  const std::set<std::string> wanted{
+      "alpha.mov", "full_chroma_odd.mp4", "grey.mp4",        "half_chroma_odd.mp4", "half_chroma_odd_width.mp4",
+      "huge.mp4",  "rotated_180.mp4",     "rotated_270.mp4", "rotated_90.mp4",      "ten_bit.mp4",
+      "tiny.mp4",  "variable_rate.mp4"};
+  const std::set<std::string> refused{"cut_off.mp4",  "empty.mp4",     "no_frames.mp4",
+                                      "no_video.mp4", "one_frame.mp4", "sound_alone.mp4"};
   std::set<std::string> scored, failed;
   for (const ScoredVideo& video : summary.results.at(0).videos) {
     const std::string name = fs::path(video.path).filename().string();
@@ -82,14 +86,17 @@ TEST_CASE("every odd file of a folder is scored or named with its reason, and th
   CHECK(json_of(folder / "out" / "run_eval_results.json").at("temporal_flickering").at(1).size() == wanted.size());
 }
 
-TEST_CASE("lists that are none are refused by their entry, and what cannot be written is said before anything is scored", "[harness][score]") {
+TEST_CASE(
+    "lists that are none are refused by their entry, and what cannot be written is said before anything is scored",
+    "[harness][score]") {
   const engine::TemporaryFolder folder;
   put_clips(folder / "videos", {"a cat-0.mp4"});
   ScoreRunOptions run = folder_run(folder / "videos", folder / "out");
   run.videos.mode = ScoreMode::kStandard;
   run.videos.full_json = folder / "list.json";
-  for (const char* text : {"{}", "[3]", R"([{"prompt_en": "a cat", "dimension": "temporal_flickering"}])", R"([{"prompt_en": 3, "dimension": []}])",
-                           R"([{"dimension": ["temporal_flickering"]}])", R"([{"prompt_en": "a cat", "dimension": [1]}])"}) {
+  for (const char* text : {"{}", "[3]", R"([{"prompt_en": "a cat", "dimension": "temporal_flickering"}])",
+                           R"([{"prompt_en": 3, "dimension": []}])", R"([{"dimension": ["temporal_flickering"]}])",
+                           R"([{"prompt_en": "a cat", "dimension": [1]}])"}) {
     INFO(text);
     std::ofstream(run.videos.full_json) << text;
     CHECK_THROWS_AS(score_videos(run), DataError);
@@ -103,7 +110,8 @@ TEST_CASE("lists that are none are refused by their entry, and what cannot be wr
   CHECK_FALSE(fs::exists(folder / "out" / "run_eval_results.json"));
 }
 
-TEST_CASE("pipes, folders and links to nothing among the videos are named, and none is waited for", "[harness][score]") {
+TEST_CASE("pipes, folders and links to nothing among the videos are named, and none is waited for",
+          "[harness][score]") {
   const engine::TemporaryFolder folder;
   put_clips(folder / "videos", {"a.mp4"});
   REQUIRE(::mkfifo((folder / "videos" / "pipe.mp4").c_str(), 0600) == 0);
@@ -119,10 +127,16 @@ TEST_CASE("a file name that is no UTF-8 is scored and written with its bytes rep
   put_clips(folder / "videos", {"\xff-0.mp4"});
   CHECK(score_videos(folder_run(folder / "videos", folder / "out")).failed == 0);
   const auto results = json_of(folder / "out" / "run_eval_results.json");
-  CHECK(results.at("temporal_flickering").at(1).at(0).at("video_path").get<std::string>().ends_with("\xef\xbf\xbd-0.mp4"));
+  CHECK(results.at("temporal_flickering")
+            .at(1)
+            .at(0)
+            .at("video_path")
+            .get<std::string>()
+            .ends_with("\xef\xbf\xbd-0.mp4"));
 }
 
-TEST_CASE("a disk that fills up ends the run with what was scored kept, and the next call goes on", "[harness][score]") {
+TEST_CASE("a disk that fills up ends the run with what was scored kept, and the next call goes on",
+          "[harness][score]") {
   const engine::TemporaryFolder folder;
   put_clips(folder / "v", {"a.mp4", "b.mp4", "c.mp4", "d.mp4"});
   const ScoreRunOptions options = folder_run(folder / "v", folder / "out");
@@ -148,8 +162,10 @@ TEST_CASE("a disk that fills up ends the run with what was scored kept, and the 
 TEST_CASE("a metric's record holds its profile, version, unit, direction, values and frames", "[harness][score]") {
   const engine::TemporaryFolder folder;
   put_clips(folder / "v", {"a.mp4"});
-  const ScoreSummary summary = score_videos(folder_run(folder / "v", folder / "out", {"temporal_flickering", "dynamic_degree"}));
-  const auto record = json_of(folder / "out" / "run_score_details.json").at(0).at("dimensions").at("temporal_flickering");
+  const ScoreSummary summary =
+      score_videos(folder_run(folder / "v", folder / "out", {"temporal_flickering", "dynamic_degree"}));
+  const auto record =
+      json_of(folder / "out" / "run_score_details.json").at(0).at("dimensions").at("temporal_flickering");
   CHECK(record.at("profile") == "vbench");
   CHECK(record.at("version") == "vbench 0.1.5");
   CHECK(record.at("unit") == "1");
@@ -162,30 +178,37 @@ TEST_CASE("a metric's record holds its profile, version, unit, direction, values
   CHECK(summary.unmeasured == 1);
 }
 
-TEST_CASE("the static filter keeps the first five static videos of each prompt under new names", "[harness][static_filter]") {
+TEST_CASE("the static filter keeps the first five static videos of each prompt under new names",
+          "[harness][static_filter]") {
   const engine::TemporaryFolder folder;
-  put_clips(folder / "v", {"a stop sign-0.mp4", "a stop sign-1.mp4", "a stop sign-10.mp4", "a stop sign-2.mp4", "a stop sign-3.mp4",
-                           "a stop sign-4.mp4", "a stop sign-5.mp4", "a toilet-0.mp4", "a toilet-1.mp4", "a cat-0.mp4", "notes.txt"});
+  put_clips(folder / "v",
+            {"a stop sign-0.mp4", "a stop sign-1.mp4", "a stop sign-10.mp4", "a stop sign-2.mp4", "a stop sign-3.mp4",
+             "a stop sign-4.mp4", "a stop sign-5.mp4", "a toilet-0.mp4", "a toilet-1.mp4", "a cat-0.mp4", "notes.txt"});
   std::ofstream(folder / "full.json") << R"([{"prompt_en": "a stop sign", "dimension": ["temporal_flickering"]},
-      {"prompt_en": "a toilet", "dimension": ["temporal_flickering"]}, {"prompt_en": "a cat", "dimension": ["object_class"]}])";
+      {"prompt_en": "a toilet", "dimension": ["temporal_flickering"]},
+      {"prompt_en": "a cat", "dimension": ["object_class"]}])";
   std::vector<std::string> looked;
   const auto judge = [&](const std::string& path) {
     looked.push_back(fs::path(path).filename().string());
     if (looked.back() == "a toilet-0.mp4") throw DataError(path, "cannot be read");
     return looked.back() != "a stop sign-10.mp4";
   };
-  StaticFilterOptions options{.videos_path = (folder / "v").string(), .full_json = folder / "full.json", .result_path = folder / "out"};
+  StaticFilterOptions options{
+      .videos_path = (folder / "v").string(), .full_json = folder / "full.json", .result_path = folder / "out"};
   const StaticFilterSummary summary = filter_static(options, judge);
   // In the order of the names; after five static ones nobody looks any further.
-  CHECK(looked == std::vector<std::string>{"a stop sign-0.mp4", "a stop sign-1.mp4", "a stop sign-10.mp4", "a stop sign-2.mp4",
-                                           "a stop sign-3.mp4", "a stop sign-4.mp4", "a toilet-0.mp4", "a toilet-1.mp4"});
+  CHECK(looked == std::vector<std::string>{"a stop sign-0.mp4", "a stop sign-1.mp4", "a stop sign-10.mp4",
+                                           "a stop sign-2.mp4", "a stop sign-3.mp4", "a stop sign-4.mp4",
+                                           "a toilet-0.mp4", "a toilet-1.mp4"});
   CHECK(summary.kept == 6);
   CHECK(summary.moving == 1);
   CHECK(summary.failed == 1);
   CHECK(summary.warnings.size() == 1);  // the toilet has one of five
   std::set<std::string> kept;
-  for (const auto& entry : fs::directory_iterator(folder / "out" / "filtered_videos")) kept.insert(entry.path().filename().string());
-  CHECK(kept == std::set<std::string>{"a stop sign-0.mp4", "a stop sign-1.mp4", "a stop sign-2.mp4", "a stop sign-3.mp4", "a stop sign-4.mp4", "a toilet-0.mp4"});
+  for (const auto& entry : fs::directory_iterator(folder / "out" / "filtered_videos"))
+    kept.insert(entry.path().filename().string());
+  CHECK(kept == std::set<std::string>{"a stop sign-0.mp4", "a stop sign-1.mp4", "a stop sign-2.mp4",
+                                      "a stop sign-3.mp4", "a stop sign-4.mp4", "a toilet-0.mp4"});
   const auto map = json_of(folder / "out" / "filtered_static_video.json");
   CHECK(map.size() == 2);
   CHECK(map.at("a stop sign").at("static_count") == 5);
@@ -214,16 +237,19 @@ TEST_CASE("two folders of the same names give a difference a pair", "[harness][s
   options.reference_path = (folder / "dense").string();
   const ScoreSummary summary = score_videos(options);
   CHECK(summary.files.size() == 7);
-  const auto found = json_of(folder / "out" / "run_pair_differences.json").at(0).at("dimensions").at("temporal_flickering");
+  const auto found =
+      json_of(folder / "out" / "run_pair_differences.json").at(0).at("dimensions").at("temporal_flickering");
   CHECK(found.at("pairs") == 2);
   CHECK(found.at("without_partner") == nlohmann::ordered_json({"c-0.mp4", "d-0.mp4"}));
   CHECK(found.at("items").at(0).at("difference") == 0.0);
   const double second = found.at("items").at(1).at("difference").get<double>();
-  CHECK(second == Approx(found.at("items").at(1).at("value").get<double>() - found.at("items").at(1).at("reference").get<double>()));
+  CHECK(second == Approx(found.at("items").at(1).at("value").get<double>() -
+                         found.at("items").at(1).at("reference").get<double>()));
   CHECK(second != 0.0);
   CHECK(found.at("mean_difference").get<double>() == Approx(second / 2));
   CHECK(found.at("standard_error").get<double>() == Approx(std::abs(second) / 2));
-  // VBench's script: every JSON file of the folder and of the folders in it that is an object holds {dimension: [score, ...]}.
+  // VBench's script: every JSON file of the folder and of the folders in it that is an object holds {dimension: [score,
+  // ...]}.
   std::map<std::string, double> read;
   int64_t objects = 0;
   const auto take = [&](const fs::path& file) {
@@ -241,7 +267,9 @@ TEST_CASE("two folders of the same names give a difference a pair", "[harness][s
   }
   CHECK(objects == 1);
   CHECK(read == std::map<std::string, double>{{"temporal_flickering", *summary.results[0].aggregate()}});
-  CHECK(json_of(folder / "out" / "reference" / "run" / "run_eval_results.json").at("temporal_flickering").at(1).size() == 3);
+  CHECK(
+      json_of(folder / "out" / "reference" / "run" / "run_eval_results.json").at("temporal_flickering").at(1).size() ==
+      3);
 }
 
 TEST_CASE("two folders of the same names are compared pair by pair by metrics of frames", "[harness][score]") {
@@ -295,7 +323,8 @@ TEST_CASE("presets take whole groups of VBench's list, or the same few of each",
     const auto& auxiliary = entry.at("auxiliary_info");
     if (auxiliary.contains("appearance_style")) styles.insert(auxiliary.at("appearance_style").dump());
     if (auxiliary.contains("color")) colours.insert(auxiliary.at("color").dump());
-    if (auxiliary.contains("spatial_relationship")) relations.insert(auxiliary.at("spatial_relationship").at("spatial_relationship").at("relationship").dump());
+    if (auxiliary.contains("spatial_relationship"))
+      relations.insert(auxiliary.at("spatial_relationship").at("spatial_relationship").at("relationship").dump());
   }
   CHECK(groups.size() == 11);
   for (const auto& [group, count] : groups) CHECK(count == 12);
@@ -322,8 +351,10 @@ TEST_CASE("suites of VBench's prompts carry its samples, seeds and names", "[har
   CHECK(longest.size() == 251);
   CHECK(longest.ends_with("x-12"));
   const engine::TemporaryFolder folder;
-  std::ofstream(folder / "suite.json") << R"({"name": "x", "title": "x", "model": "embedded", "prompts": {"vbench": "vbench-all"}, "seeds": [0],
-      "base": {}, "variants": [{"name": "dense", "attention": {"name": "dense"}}], "reference": "dense", "metrics": []})";
+  std::ofstream(folder / "suite.json")
+      << R"({"name": "x", "title": "x", "model": "embedded", "prompts": {"vbench": "vbench-all"}, "seeds": [0],
+      "base": {}, "variants": [{"name": "dense", "attention": {"name": "dense"}}], "reference": "dense",
+      "metrics": []})";
   CHECK_THROWS_WITH(load_suite((folder / "suite.json").string()), Catch::Matchers::Contains("vbench-full"));
 }
 
@@ -332,7 +363,8 @@ TEST_CASE("a preset's prompts alone are looked for, and its mean is held against
   const engine::TemporaryFolder folder;
   const auto entries = preset_entries(find_vbench_preset("vbench-flickering"));
   for (int i = 0; i < 5; ++i) {
-    const std::string name = vbench_video_stem(entries.at(static_cast<std::size_t>(i)).at("prompt_en").get<std::string>(), i) + ".mp4";
+    const std::string name =
+        vbench_video_stem(entries.at(static_cast<std::size_t>(i)).at("prompt_en").get<std::string>(), i) + ".mp4";
     put_clips(folder / "v", {name.c_str()});
   }
   ScoreRunOptions options = folder_run(folder / "v", folder / "out");

@@ -16,8 +16,8 @@
 
 using namespace vorta;
 using namespace vorta::harness;
-using nlohmann::json;
 using Catch::Matchers::Contains;
+using nlohmann::json;
 
 namespace {
 
@@ -78,8 +78,10 @@ TEST_CASE("an unknown key is refused with its pointer and the nearest known key"
   };
   refused("seedz", "seeds", [](json& s) { s["seedz"] = 1; });
   refused("base/stepz", "steps", [](json& s) { s["base"]["stepz"] = 1; });
-  refused("variants/1/attention/options/tao", "tau", [](json& s) { s["variants"][1]["attention"]["options"]["tao"] = 1; });
-  refused("variants/0/attention/options/tau", "unknown", [](json& s) { s["variants"][0]["attention"]["options"]["tau"] = 1; });
+  refused("variants/1/attention/options/tao", "tau",
+          [](json& s) { s["variants"][1]["attention"]["options"]["tao"] = 1; });
+  refused("variants/0/attention/options/tau", "unknown",
+          [](json& s) { s["variants"][0]["attention"]["options"]["tau"] = 1; });
   refused("prompts/2/txt", "text", [](json& s) { s["prompts"][2]["txt"] = "x"; });
   refused("claims/0/at_leest", "at_least", [](json& s) { s["claims"][0]["at_leest"] = 1; });
 }
@@ -136,7 +138,9 @@ TEST_CASE("--set reaches any key by its path, in JSON or as text", "[harness][su
   CHECK_THROWS_AS(load(valid_suite(), {"steps=3\xff"}), ConfigError);
   CHECK_THROWS_AS(load(valid_suite(), {"steps=" + std::string(15000, '[') + std::string(15000, ']')}), ConfigError);
   CHECK_THROWS_AS(load(valid_suite(), {"steps=" + std::string(8000, '[') + std::string(8000, ']')}), ConfigError);
-  CHECK_THROWS_AS(load(valid_suite(), {"st\xff" "eps=3"}), ConfigError);
+  CHECK_THROWS_AS(load(valid_suite(), {"st\xff"
+                                       "eps=3"}),
+                  ConfigError);
 }
 
 TEST_CASE("a suite of random weights measures latency alone", "[harness][suite]") {
@@ -153,7 +157,8 @@ TEST_CASE("a suite of random weights measures latency alone", "[harness][suite]"
   CHECK_THROWS_WITH(load(suite), Contains("#/weights"));
 
   json scored = valid_suite();
-  scored["claims"].push_back({{"key", "q"}, {"sentence", "s"}, {"quantity", "fidelity/psnr"}, {"variant", "vorta"}, {"at_least", 20}});
+  scored["claims"].push_back(
+      {{"key", "q"}, {"sentence", "s"}, {"quantity", "fidelity/psnr"}, {"variant", "vorta"}, {"at_least", 20}});
   const SuiteSpec spec = load(scored, {std::string(kRandomWeights)});  // what --random-weights does
   CHECK(spec.weights == "random");
   CHECK(spec.output == "latents");
@@ -230,7 +235,8 @@ TEST_CASE("case hashes depend on what is generated and on nothing else", "[harne
   renamed["variants"][0]["description"] = "words";
   CHECK(hash(renamed) == hash(valid_suite()));
   CHECK(hash(valid_suite()).size() == 64);
-  for (const char* change : {"steps=5", "guidance=2", "dtype=bfloat16", "offload=layers", "quantization=fp8", "cuda_graphs=true", "negative_prompt=bad", "prompts.0.text=other", "seeds=[1]"}) {
+  for (const char* change : {"steps=5", "guidance=2", "dtype=bfloat16", "offload=layers", "quantization=fp8",
+                             "cuda_graphs=true", "negative_prompt=bad", "prompts.0.text=other", "seeds=[1]"}) {
     INFO(change);
     CHECK(hash(valid_suite(), {change}) != hash(valid_suite()));
   }
@@ -250,7 +256,8 @@ TEST_CASE("case hashes are those that results of the repository's suites were st
   };
   check("smoke", {{"dense", "eb60f794"}, {"vorta", "6ab3192a"}});
   check("devices", {{"cpu-float32", "dc9807a9"}, {"cuda-bfloat16", "d51dfc0a"}});
-  check("vbench-speedup", {{"dense", "9a6d77d3"}, {"vorta-pab", "c5131315"}, {"vorta-student", "02c682b8"}, {"teacache", "dc3de1f9"}});
+  check("vbench-speedup",
+        {{"dense", "9a6d77d3"}, {"vorta-pab", "c5131315"}, {"vorta-student", "02c682b8"}, {"teacache", "dc3de1f9"}});
 }
 
 TEST_CASE("variants have models, seeds, windows and rates of their own", "[harness][suite][plan]") {
@@ -279,9 +286,12 @@ TEST_CASE("variants have models, seeds, windows and rates of their own", "[harne
   refused("1/seeds", "9 is none of the suite's", [](json& v) { v[1]["seeds"] = {9}; });
   refused("1/seeds", "integers", [](json& v) { v[1]["seeds"] = {-1}; });
   refused("0/seeds", "reference", [](json& v) { v[0]["seeds"] = {7}; });
-  refused("1/attention/options/window", "three whole numbers", [](json& v) { v[1]["attention"]["options"]["window"] = {3, 3}; });
-  refused("1/attention/options/reduction_rate", "vorta", [](json& v) { v[1]["attention"]["options"]["reduction_rate"] = 2; });
-  refused("2/attention/options/reduction_rate", "unknown", [](json& v) { v[2]["attention"]["options"]["reduction_rate"] = 0.5; });
+  refused("1/attention/options/window", "three whole numbers",
+          [](json& v) { v[1]["attention"]["options"]["window"] = {3, 3}; });
+  refused("1/attention/options/reduction_rate", "vorta",
+          [](json& v) { v[1]["attention"]["options"]["reduction_rate"] = 2; });
+  refused("2/attention/options/reduction_rate", "unknown",
+          [](json& v) { v[2]["attention"]["options"]["reduction_rate"] = 0.5; });
   refused("0/attention/options/window", "unknown", [](json& v) { v[0]["attention"]["options"]["window"] = {3, 3, 3}; });
 }
 

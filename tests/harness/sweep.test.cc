@@ -42,42 +42,53 @@ std::string refusal(const json& sweep) {
   return "";
 }
 
-json value_of(std::string_view text) { return evaluate_expression(text, {{"steps", 20}, {"tau", 0.3}, {"cache", "none"}, {"routers", nullptr}}, "e"); }
+json value_of(std::string_view text) {
+  return evaluate_expression(text, {{"steps", 20}, {"tau", 0.3}, {"cache", "none"}, {"routers", nullptr}}, "e");
+}
 
 }  // namespace
 
 TEST_CASE("axes are crossed, the last one turns fastest, and named variants stay first", "[harness][sweep]") {
-  const json variants = expanded({{"template", {{"attention", {{"name", "vorta"}}}}}, {"axes", {{"steps", {10, 20}}, {"tau", {0.25, 0.5}}}}});
-  CHECK(names(variants) == std::vector<std::string>{"dense", "steps10-tau0.25", "steps10-tau0.5", "steps20-tau0.25", "steps20-tau0.5"});
+  const json variants = expanded(
+      {{"template", {{"attention", {{"name", "vorta"}}}}}, {"axes", {{"steps", {10, 20}}, {"tau", {0.25, 0.5}}}}});
+  CHECK(names(variants) ==
+        std::vector<std::string>{"dense", "steps10-tau0.25", "steps10-tau0.5", "steps20-tau0.25", "steps20-tau0.5"});
   CHECK(variants[4]["config"]["steps"] == 20);
   CHECK(variants[4]["attention"] == json{{"name", "vorta"}, {"options", {{"tau", 0.5}}}});
 }
 
 TEST_CASE("zips go together, sizes are two keys, methods take options and labels", "[harness][sweep]") {
-  const json variants = expanded({{"axes",
-                                   {{"cache", {"none", {{"name", "taylorseer"}, {"options", {{"interval", 2}}}, {"label", "ts2"}}}},
-                                    {"frames", {21, 45}},
-                                    {"resolution", {"64x96", "128x256"}}}},
-                                  {"zip", json::parse(R"([["frames", "resolution"]])")}});
-  CHECK(names(variants) == std::vector<std::string>{"dense", "none-frames21-64x96", "none-frames45-128x256", "ts2-frames21-64x96", "ts2-frames45-128x256"});
+  const json variants =
+      expanded({{"axes",
+                 {{"cache", {"none", {{"name", "taylorseer"}, {"options", {{"interval", 2}}}, {"label", "ts2"}}}},
+                  {"frames", {21, 45}},
+                  {"resolution", {"64x96", "128x256"}}}},
+                {"zip", json::parse(R"([["frames", "resolution"]])")}});
+  CHECK(names(variants) == std::vector<std::string>{"dense", "none-frames21-64x96", "none-frames45-128x256",
+                                                    "ts2-frames21-64x96", "ts2-frames45-128x256"});
   CHECK(variants[4]["config"] == json{{"frames", 45}, {"height", 128}, {"width", 256}});
   CHECK(variants[4]["cache"] == json{{"name", "taylorseer"}, {"options", {{"interval", 2}}}});
 }
 
 TEST_CASE("conditions, defaults, nulls, ranges and patterns", "[harness][sweep]") {
-  const json sweep{{"axes", {{"attention", {"dense", "vorta"}}, {"tau", {nullptr, 0.2, 0.4}}, {"steps", {{"from", 4}, {"to", 16}, {"count", 3}, {"scale", "log"}}}}},
+  const json sweep{{"axes",
+                    {{"attention", {"dense", "vorta"}},
+                     {"tau", {nullptr, 0.2, 0.4}},
+                     {"steps", {{"from", 4}, {"to", 16}, {"count", 3}, {"scale", "log"}}}}},
                    {"defaults", {{"frames", 21}}},
                    {"where", {"(attention == 'dense') == (tau == null)", "steps * frames <= 200"}},
                    {"name", "{attention}_{tau}_{steps}"}};
   const json variants = expanded(sweep);
-  CHECK(names(variants) == std::vector<std::string>{"dense", "dense__4", "dense__8", "vorta_0.2_4", "vorta_0.4_4", "vorta_0.2_8", "vorta_0.4_8"});
+  CHECK(names(variants) == std::vector<std::string>{"dense", "dense__4", "dense__8", "vorta_0.2_4", "vorta_0.4_4",
+                                                    "vorta_0.2_8", "vorta_0.4_8"});
   CHECK(variants[1]["config"]["frames"] == 21);
   CHECK_FALSE(variants[1]["attention"].contains("options"));
 }
 
 TEST_CASE("equal combinations are one variant, and an axis of one's own has a path", "[harness][sweep]") {
   CHECK(expanded({{"axes", {{"steps", {4, 4, 8}}}}}).size() == 3);
-  const json variants = expanded({{"axes", {{"mine", {{"path", "attention.options.window_of_mine"}, {"values", {1, 2}}}}}}});
+  const json variants =
+      expanded({{"axes", {{"mine", {{"path", "attention.options.window_of_mine"}, {"values", {1, 2}}}}}}});
   CHECK(variants[2]["attention"]["options"]["window_of_mine"] == 2);
 }
 
@@ -89,8 +100,9 @@ TEST_CASE("windows, rates, models and students are axes with a type", "[harness]
     "zip": [["model", "reduction_rate"]],
     "where": ["student != 'x4' or window == '5x1x7'", "not (student == 'few' and model == '/models/b')"],
     "name": "{model}-{student}-{window}"})json"));
-  CHECK(names(variants) == std::vector<std::string>{"dense", "a-none-3x3x3", "a-none-5x1x7", "a-few-3x3x3", "a-few-5x1x7", "a-x4-5x1x7",
-                                                    "b-none-3x3x3", "b-none-5x1x7", "b-x4-5x1x7"});
+  CHECK(names(variants) == std::vector<std::string>{"dense", "a-none-3x3x3", "a-none-5x1x7", "a-few-3x3x3",
+                                                    "a-few-5x1x7", "a-x4-5x1x7", "b-none-3x3x3", "b-none-5x1x7",
+                                                    "b-x4-5x1x7"});
   const json& none = variants[2];
   CHECK(none["model"] == "/models/a");
   CHECK(none["attention"]["options"] == json{{"reduction_rate", 0.25}, {"window", {5, 1, 7}}});
@@ -110,7 +122,9 @@ TEST_CASE("seeds make no variants, and join the suite's", "[harness][sweep]") {
     expand_sweep(suite, "s.json#");
     return suite;
   };
-  const json some = suite_of(R"json({"axes": {"seeds": {"from": 1, "to": 3, "count": 3}, "steps": [4, 8]}, "where": "not (seeds == 2 and steps == 8)"})json");
+  const json some = suite_of(
+      R"json({"axes": {"seeds": {"from": 1, "to": 3, "count": 3}, "steps": [4, 8]},
+              "where": "not (seeds == 2 and steps == 8)"})json");
   CHECK(names(some["variants"]) == std::vector<std::string>{"dense", "steps4", "steps8"});
   CHECK(some["seeds"] == json{7, 1, 2, 3});
   CHECK_FALSE(some["variants"][0].contains("seeds"));
@@ -135,9 +149,12 @@ TEST_CASE("names that a sweep gives are refused at their pattern", "[harness][sw
   CHECK(refusal({{"axes", axes}, {"name", "-{steps}{tau}"}}).find("#/sweep/name]") != std::string::npos);
   CHECK(refusal({{"axes", axes}, {"name", "a b{steps}{tau}"}}).find("#/sweep/name]") != std::string::npos);
   CHECK(refusal({{"axes", axes}, {"name", "{steps}-{seeds}{tau}"}}).find("unknown axis 'seeds'") != std::string::npos);
-  CHECK(refusal({{"axes", axes}, {"name", std::string(65, 'x') + "{steps}{tau}"}}).find("#/sweep/name]") != std::string::npos);
-  CHECK(refusal({{"axes", {{"attention", {"dense"}}}}}).find("which a variant of \"variants\" has") != std::string::npos);
-  CHECK(names(expanded({{"axes", {{"steps", {4}}}}, {"defaults", {{"frames", 21}}}, {"name", "s{steps}f{frames}"}})).at(1) == "s4f21");
+  CHECK(refusal({{"axes", axes}, {"name", std::string(65, 'x') + "{steps}{tau}"}}).find("#/sweep/name]") !=
+        std::string::npos);
+  CHECK(refusal({{"axes", {{"attention", {"dense"}}}}}).find("which a variant of \"variants\" has") !=
+        std::string::npos);
+  CHECK(names(expanded({{"axes", {{"steps", {4}}}}, {"defaults", {{"frames", 21}}}, {"name", "s{steps}f{frames}"}}))
+            .at(1) == "s4f21");
 }
 
 TEST_CASE("values outside an axis' type or range are refused at their place", "[harness][sweep]") {
@@ -165,7 +182,8 @@ TEST_CASE("values outside an axis' type or range are refused at their place", "[
   refused("student", {{"transformer", "a"}, {"steps", 4}}, "transformer");
   refused("seeds", -1, "an integer from 0");
   refused("seeds", nullptr, "an integer from 0");
-  CHECK(refusal({{"axes", {{"tau", {{"from", 1}, {"to", 2}, {"count", 2}, {"scale", "logg"}}}}}}).find("/tau/scale]") != std::string::npos);
+  CHECK(refusal({{"axes", {{"tau", {{"from", 1}, {"to", 2}, {"count", 2}, {"scale", "logg"}}}}}}).find("/tau/scale]") !=
+        std::string::npos);
 }
 
 TEST_CASE("a sweep that is wrong is refused with its place", "[harness][sweep]") {
@@ -173,9 +191,12 @@ TEST_CASE("a sweep that is wrong is refused with its place", "[harness][sweep]")
   CHECK(refusal({{"axes", {{"steps", {1, "two"}}}}}).find("#/sweep/axes/steps/1") != std::string::npos);
   CHECK(refusal({{"axes", json::object()}}).find("/axes") != std::string::npos);
   CHECK(refusal({{"axis", {{"steps", {1}}}}, {"axes", {{"steps", {1}}}}}).find("/axis") != std::string::npos);
-  CHECK(refusal({{"axes", {{"steps", {1, 2}}, {"tau", {0.1}}}}, {"zip", json::parse(R"([["steps", "tau"]])")}}).find("go together") != std::string::npos);
-  CHECK(refusal({{"axes", {{"steps", {1, 2}}}}, {"zip", json::parse(R"([["steps", "tau"]])")}}).find("unknown axis") != std::string::npos);
-  CHECK(refusal({{"axes", {{"steps", {1}}}}, {"where", "steps > 3"}}).find("leaves no combination") != std::string::npos);
+  CHECK(refusal({{"axes", {{"steps", {1, 2}}, {"tau", {0.1}}}}, {"zip", json::parse(R"([["steps", "tau"]])")}})
+            .find("go together") != std::string::npos);
+  CHECK(refusal({{"axes", {{"steps", {1, 2}}}}, {"zip", json::parse(R"([["steps", "tau"]])")}}).find("unknown axis") !=
+        std::string::npos);
+  CHECK(refusal({{"axes", {{"steps", {1}}}}, {"where", "steps > 3"}}).find("leaves no combination") !=
+        std::string::npos);
   CHECK(refusal({{"axes", {{"steps", {1}}}}, {"where", "stepz > 3"}}).find("/where/0") != std::string::npos);
   CHECK(refusal({{"axes", {{"steps", {1}}}}, {"where", "steps + 1"}}).find("true or false") != std::string::npos);
   CHECK(refusal({{"axes", {{"resolution", {"12by5"}}}}}).find("HEIGHTxWIDTH") != std::string::npos);
@@ -193,7 +214,8 @@ TEST_CASE("expressions follow the usual precedence and say where they are wrong"
   CHECK(value_of("routers == null") == true);
   CHECK(value_of("routers * 2") == nullptr);
   CHECK(value_of("'a' < \"b\"") == true);
-  for (const char* wrong : {"1 +", "(1", "tau <", "steps steps", "'open", "cache + 1", "1 / 0", "cache < 3", "steps and true", "in", "", "tau in 3"}) {
+  for (const char* wrong : {"1 +", "(1", "tau <", "steps steps", "'open", "cache + 1", "1 / 0", "cache < 3",
+                            "steps and true", "in", "", "tau in 3"}) {
     INFO(wrong);
     CHECK_THROWS_AS(value_of(wrong), ConfigError);
   }
@@ -217,7 +239,8 @@ TEST_CASE("orders are Latin squares, shuffled block by block", "[harness][sweep]
   CHECK(latin_order(1, 5, 0) == std::vector<size_t>{0});
 }
 
-TEST_CASE("items on which other variants run have Latin squares of their own, whatever the shard", "[harness][sweep][plan]") {
+TEST_CASE("items on which other variants run have Latin squares of their own, whatever the shard",
+          "[harness][sweep][plan]") {
   SuiteSpec spec;
   spec.name = "groups";
   spec.reference = "a";

@@ -18,11 +18,20 @@ struct Uploaded {
   OnCuda<int32_t> member_rows, order, heads;
 
   explicit Uploaded(const CoresetPoolProblem& p)
-      : problem(p), x(p.x), k(p.k), v(p.v), pooled_x(p.pooled_x), pooled_k(p.pooled_k), pooled_v(p.pooled_v),
-        out(p.out), member_rows(p.member_rows), order(p.order), heads(p.heads) {}
+      : problem(p),
+        x(p.x),
+        k(p.k),
+        v(p.v),
+        pooled_x(p.pooled_x),
+        pooled_k(p.pooled_k),
+        pooled_v(p.pooled_v),
+        out(p.out),
+        member_rows(p.member_rows),
+        order(p.order),
+        heads(p.heads) {}
   CoresetPoolPointers pointers() const {
-    return {x.data(), k.data(), v.data(), pooled_x.data(), pooled_k.data(), pooled_v.data(), out.data(),
-            member_rows.data(), order.data(), heads.data()};
+    return {x.data(),        k.data(),   v.data(),           pooled_x.data(), pooled_k.data(),
+            pooled_v.data(), out.data(), member_rows.data(), order.data(),    heads.data()};
   }
   void pool() const {
     REQUIRE(coreset_pool(coreset_pool_args(problem.which, pointers(), problem.head_count(), kStream)) ==

@@ -17,8 +17,7 @@ constexpr double kTolerance = 4e-3;       // weights and output are rounded to 8
 
 bool hopper_runs_here() {
   if (!cuda_runs_here()) return false;
-  if (cuda_device().major != 9)
-    WARN("skipped: no CUDA device of compute capability 9.0, but " << cuda_device().name);
+  if (cuda_device().major != 9) WARN("skipped: no CUDA device of compute capability 9.0, but " << cuda_device().name);
   return cuda_device().major == 9;
 }
 
@@ -26,15 +25,11 @@ std::vector<BFloat16Bits> normal_numbers(int64_t count, unsigned seed, float gai
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, gain);
   std::vector<BFloat16Bits> numbers(static_cast<std::size_t>(count));
-  for (auto& number : numbers)
-    number = to_bfloat16(normal(random));
+  for (auto& number : numbers) number = to_bfloat16(normal(random));
   return numbers;
 }
 
-void set_tensors(GroupedAttentionArgs& args,
-                 const BFloat16Bits* q,
-                 const BFloat16Bits* k,
-                 const BFloat16Bits* v,
+void set_tensors(GroupedAttentionArgs& args, const BFloat16Bits* q, const BFloat16Bits* k, const BFloat16Bits* v,
                  BFloat16Bits* out) {
   args.q.data = const_cast<BFloat16Bits*>(q);
   args.k.data = const_cast<BFloat16Bits*>(k);
@@ -84,8 +79,7 @@ std::vector<BFloat16Bits> expected_samples(Problem& problem) {
   std::vector<QueryGroup> samples;
   std::mt19937 random(7);
   for (const QueryGroup& group : problem.which.groups) {
-    const int32_t inner =
-        group.query_begin + static_cast<int32_t>(random() % (group.query_end - group.query_begin));
+    const int32_t inner = group.query_begin + static_cast<int32_t>(random() % (group.query_end - group.query_begin));
     for (const int32_t query : {group.query_begin, inner, group.query_end - 1}) {
       samples.push_back({query, query + 1, group.first_range, group.range_count});
     }
@@ -112,11 +106,9 @@ void check_written(const Problem& problem, const std::vector<BFloat16Bits>& got)
   std::size_t wrong = 0;
   for (int64_t b = 0; b < args.batch; ++b) {
     for (int64_t head = 0; head < problem.which.heads; ++head) {
-      const bool selected =
-          problem.heads.empty() || std::count(problem.heads.begin(), problem.heads.end(), head) > 0;
+      const bool selected = problem.heads.empty() || std::count(problem.heads.begin(), problem.heads.end(), head) > 0;
       for (int64_t row = 0; row < problem.which.rows; ++row) {
-        const int64_t at =
-            b * args.out.batch_stride + head * args.out.head_stride + row * args.out.row_stride;
+        const int64_t at = b * args.out.batch_stride + head * args.out.head_stride + row * args.out.row_stride;
         for (int64_t d = 0; d < args.head_dim; ++d) {
           const bool finite = std::isfinite(to_float(got[at + d]));
           wrong += selected && named[row] ? !finite : got[at + d] != kPoison;
@@ -127,8 +119,7 @@ void check_written(const Problem& problem, const std::vector<BFloat16Bits>& got)
   CHECK(wrong == 0);
 }
 
-double relative_error(const std::vector<BFloat16Bits>& got,
-                      const std::vector<BFloat16Bits>& expected) {
+double relative_error(const std::vector<BFloat16Bits>& got, const std::vector<BFloat16Bits>& expected) {
   double error = 0, norm = 1e-30;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (expected[i] == kPoison) continue;
@@ -169,15 +160,13 @@ TEST_CASE("grouped attention on Hopper takes each of its paths at small sizes", 
   }
 }
 
-TEST_CASE("grouped attention on Hopper writes the heads of its list and no others",
-          "[.][kernels][cuda]") {
+TEST_CASE("grouped attention on Hopper writes the heads of its list and no others", "[.][kernels][cuda]") {
   if (!hopper_runs_here()) return;
   Problem problem(sm90_dense_case("head list", 2, 6, 500), {5, 0, 3}, 11);
   check_problem(problem);
 }
 
-TEST_CASE("grouped attention on Hopper keeps its sums where scores lie far apart",
-          "[.][kernels][cuda]") {
+TEST_CASE("grouped attention on Hopper keeps its sums where scores lie far apart", "[.][kernels][cuda]") {
   if (!hopper_runs_here()) return;
   Problem problem(sm90_dense_case("queries of 12 deviations", 1, 2, 1500), {}, 12, 12.0f);
   check_problem(problem);
@@ -187,16 +176,14 @@ TEST_CASE("grouped attention on Hopper refuses what it cannot do", "[.][kernels]
   if (!hopper_runs_here()) return;
   const Problem problem(sm90_dense_case("refused", 1, 1, 64), {}, 13);
   GroupedAttentionArgs args = problem.args();
-  set_tensors(args, problem.gpu_q.data(), problem.gpu_k.data(), problem.gpu_v.data(),
-              problem.gpu_q.data());
+  set_tensors(args, problem.gpu_q.data(), problem.gpu_k.data(), problem.gpu_v.data(), problem.gpu_q.data());
   CHECK(grouped_attention_sm90_supports(args, kStream));
   CHECK_FALSE(grouped_attention_sm90_supports(args, Stream{}));
   args.q.row_stride = 129;
   CHECK_FALSE(grouped_attention_sm90_supports(args, kStream));
   args = problem.args();
   CHECK_FALSE(grouped_attention_sm90_supports(args, kStream));  // no tensors
-  set_tensors(args, problem.gpu_q.data(), problem.gpu_k.data(), problem.gpu_v.data(),
-              problem.gpu_q.data());
+  set_tensors(args, problem.gpu_q.data(), problem.gpu_k.data(), problem.gpu_v.data(), problem.gpu_q.data());
   const auto plan = plan_grouped_attention_sm90(args);
   REQUIRE(plan.has_value());
   args.key_rows = 63;  // not what was planned

@@ -38,15 +38,13 @@ struct Mask {
 
 Sm90KeyBlockRows block_at(const Sm90AttentionPlan& plan, int32_t index) {
   Sm90KeyBlockRows block;
-  std::memcpy(&block, plan.tables.data() + index * (sizeof(block) / sizeof(int32_t)),
-              sizeof(block));
+  std::memcpy(&block, plan.tables.data() + index * (sizeof(block) / sizeof(int32_t)), sizeof(block));
   return block;
 }
 
 Sm90ItemPart part_at(const Sm90AttentionPlan& plan, int32_t index) {
   Sm90ItemPart item;
-  std::memcpy(static_cast<void*>(&item),
-              plan.tables.data() + plan.items_at + index * (sizeof(item) / sizeof(int32_t)),
+  std::memcpy(static_cast<void*>(&item), plan.tables.data() + plan.items_at + index * (sizeof(item) / sizeof(int32_t)),
               sizeof(item));
   return item;
 }
@@ -117,10 +115,8 @@ Mask tiles_in_a_row(int32_t tile, int32_t tiles, int32_t text) {
   Mask mask{.rows = tile * tiles + text};
   for (int32_t t = 0; t < tiles; ++t) {
     const int32_t first = std::clamp(t - 1, 0, tiles - 3);
-    mask.groups.push_back(
-        {t * tile, (t + 1) * tile, static_cast<int32_t>(mask.ranges.size()), text > 0 ? 4 : 3});
-    for (int32_t seen = first; seen < first + 3; ++seen)
-      mask.ranges.push_back({seen * tile, (seen + 1) * tile});
+    mask.groups.push_back({t * tile, (t + 1) * tile, static_cast<int32_t>(mask.ranges.size()), text > 0 ? 4 : 3});
+    for (int32_t seen = first; seen < first + 3; ++seen) mask.ranges.push_back({seen * tile, (seen + 1) * tile});
     if (text > 0) mask.ranges.push_back({tile * tiles, mask.rows});
   }
   if (text > 0) {
@@ -148,8 +144,7 @@ TEST_CASE("a Hopper plan follows row maps", "[kernels][parity]") {
   Mask mask = tiles_in_a_row(72, 4, 0);
   for (int32_t i = 0; i < mask.rows; ++i) {
     mask.query_map.push_back(mask.rows - 1 - i);
-    mask.key_map.push_back((mask.rows / 8 - 1 - i / 8) * 8 +
-                           i % 8);  // pieces of 8 in reverse order
+    mask.key_map.push_back((mask.rows / 8 - 1 - i / 8) * 8 + i % 8);  // pieces of 8 in reverse order
   }
   check_plan(mask);
 }
@@ -160,16 +155,14 @@ TEST_CASE("a Hopper plan loads whole tiles in the widest boxes", "[kernels][pari
   const Sm90ItemPart item = part_at(*plan, 0);
   CHECK(item.block_count == 7);  // three neighbouring tiles, 1,080 keys, in steps of 176
   CHECK(item.masked_from == 6);
-  for (int32_t b = 0; b < item.masked_from; ++b)
-    CHECK(block_at(*plan, item.first_block + b).box_class == 0);
+  for (int32_t b = 0; b < item.masked_from; ++b) CHECK(block_at(*plan, item.first_block + b).box_class == 0);
 }
 
 TEST_CASE("a Hopper plan puts long items first", "[kernels][parity]") {
   const auto plan = plan_grouped_attention_sm90(tiles_in_a_row(360, 40, 256).args());
   REQUIRE(plan.has_value());
   CHECK(plan->long_items == 1);
-  const double ratio =
-      static_cast<double>(part_at(*plan, 0).block_count) / part_at(*plan, 2).block_count;
+  const double ratio = static_cast<double>(part_at(*plan, 0).block_count) / part_at(*plan, 2).block_count;
   CHECK(plan->long_weight == std::lround(ratio));
   CHECK(part_at(*plan, 0).block_count > 2 * part_at(*plan, 2).block_count);
 }
@@ -184,16 +177,13 @@ TEST_CASE("a Hopper plan serves both widths of head", "[kernels][parity]") {
   CHECK(wide->tables == narrow->tables);
 }
 
-TEST_CASE("turns deal every job once, long ones first, and no worker waits long",
-          "[kernels][parity]") {
+TEST_CASE("turns deal every job once, long ones first, and no worker waits long", "[kernels][parity]") {
   struct Load {
     int long_jobs, short_jobs, weight, workers;
   };
-  for (const Load& load :
-       {Load{0, 1, 1, 66}, Load{0, 500, 1, 66}, Load{24, 10440, 9, 66}, Load{132, 3000, 9, 66},
-        Load{70, 3000, 9, 66}, Load{5, 3, 4, 8}, Load{65, 100, 9, 66}, Load{3, 40, 7, 1}}) {
-    INFO(load.long_jobs << " long and " << load.short_jobs << " short jobs, " << load.workers
-                        << " workers");
+  for (const Load& load : {Load{0, 1, 1, 66}, Load{0, 500, 1, 66}, Load{24, 10440, 9, 66}, Load{132, 3000, 9, 66},
+                           Load{70, 3000, 9, 66}, Load{5, 3, 4, 8}, Load{65, 100, 9, 66}, Load{3, 40, 7, 1}}) {
+    INFO(load.long_jobs << " long and " << load.short_jobs << " short jobs, " << load.workers << " workers");
     std::set<int> done;
     int least = INT32_MAX, most = 0;
     for (int worker = 0; worker < load.workers; ++worker) {

@@ -18,11 +18,19 @@ struct Uploaded {
   OnCuda<float> scale, shift, gate, cosine, sine;
 
   explicit Uploaded(const TokenNormsProblem& p)
-      : x(p.x), y(p.y), weight(p.weight), residual(p.residual), out(p.out), scale(p.scale), shift(p.shift),
-        gate(p.gate), cosine(p.cosine), sine(p.sine) {}
+      : x(p.x),
+        y(p.y),
+        weight(p.weight),
+        residual(p.residual),
+        out(p.out),
+        scale(p.scale),
+        shift(p.shift),
+        gate(p.gate),
+        cosine(p.cosine),
+        sine(p.sine) {}
   TokenNormsPointers pointers() const {
-    return {x.data(), y.data(), weight.data(), residual.data(), out.data(), scale.data(), shift.data(), gate.data(),
-            cosine.data(), sine.data()};
+    return {x.data(),     y.data(),     weight.data(), residual.data(), out.data(),
+            scale.data(), shift.data(), gate.data(),   cosine.data(),   sine.data()};
   }
 };
 
@@ -42,9 +50,7 @@ void for_each_case(Check check) {
 
 // No more than `share` of the elements may differ, and those by a unit in bfloat16's last place: sums have another
 // order. `float_error` is what float32 itself loses where the shift cancels the norm.
-void check_close(const std::vector<BFloat16Bits>& got,
-                 const std::vector<BFloat16Bits>& expected,
-                 double share,
+void check_close(const std::vector<BFloat16Bits>& got, const std::vector<BFloat16Bits>& expected, double share,
                  float float_error = 1e-6f) {
   REQUIRE(got.size() == expected.size());
   std::size_t different = 0;

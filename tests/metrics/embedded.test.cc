@@ -60,7 +60,8 @@ std::optional<double> score_of_frames(std::string_view name, const at::Tensor& f
 
 std::optional<double> score_of_video(std::string_view name, const at::Tensor& frames, const std::string& prompt) {
   const int64_t middle = find_dimension(name, Profile::kEmbedded).frames.middle;
-  return score_of_frames(name, middle == 0 ? frames : frames.index_select(0, at::tensor(middle_indices(middle, frames.size(0)))), prompt);
+  return score_of_frames(
+      name, middle == 0 ? frames : frames.index_select(0, at::tensor(middle_indices(middle, frames.size(0)))), prompt);
 }
 
 struct TestVideo {
@@ -69,7 +70,8 @@ struct TestVideo {
   Scene scene;
 };
 
-Scene scene_of(engine::ShapeKind shape, engine::Color color, engine::Motion motion, engine::Background background, uint64_t look) {
+Scene scene_of(engine::ShapeKind shape, engine::Color color, engine::Motion motion, engine::Background background,
+               uint64_t look) {
   Scene scene;
   scene.objects = {{shape, color, engine::ObjectSize::kLarge, engine::Texture::kPlain}};
   scene.motion = motion;
@@ -86,19 +88,24 @@ const std::vector<TestVideo>& moving_videos() {
     const Scene scenes[] = {scene_of(ShapeKind::kSquare, Color::kRed, Motion::kRight, Background::kChecker, 901),
                             scene_of(ShapeKind::kTriangle, Color::kGreen, Motion::kOrbit, Background::kNight, 902),
                             scene_of(ShapeKind::kCross, Color::kBlue, Motion::kUp, Background::kGradient, 903)};
-    for (const Scene& scene : scenes) videos.push_back({rendered_clip(scene, kEmbeddedTestClip), caption(scene, 1), scene});
+    for (const Scene& scene : scenes)
+      videos.push_back({rendered_clip(scene, kEmbeddedTestClip), caption(scene, 1), scene});
     return videos;
   }();
   return kVideos;
 }
 
-TestVideo short_video_of(const Scene& scene) { return {rendered_clip(scene, kShortTestClip), engine::caption(scene, 1), scene}; }
+TestVideo short_video_of(const Scene& scene) {
+  return {rendered_clip(scene, kShortTestClip), engine::caption(scene, 1), scene};
+}
 
 // Two objects, side by side or one above the other, one of them in front of each background that a prompt can name.
 const std::vector<TestVideo>& pair_videos() {
   static const std::vector<TestVideo> kVideos = [] {
     using namespace engine;  // NOLINT(google-build-using-namespace): enumerators
-    const auto object = [](ShapeKind shape, Color color) { return SceneObject{shape, color, ObjectSize::kMedium, Texture::kPlain}; };
+    const auto object = [](ShapeKind shape, Color color) {
+      return SceneObject{shape, color, ObjectSize::kMedium, Texture::kPlain};
+    };
     Scene beside = scene_of(ShapeKind::kStar, Color::kYellow, Motion::kRight, Background::kNight, 911);
     beside.objects = {object(ShapeKind::kStar, Color::kYellow), object(ShapeKind::kSquare, Color::kBlue)};
     beside.arrangement = Arrangement::kLeftOf;
@@ -120,8 +127,10 @@ const std::vector<TestVideo>& motion_videos() {
     using namespace engine;  // NOLINT(google-build-using-namespace): enumerators
     std::vector<TestVideo> videos;
     uint64_t look = 920;
-    for (const Motion motion : {Motion::kLeft, Motion::kRight, Motion::kUp, Motion::kDown, Motion::kFall, Motion::kGrow, Motion::kShrink, Motion::kSpin}) {
-      videos.push_back(short_video_of(scene_of(ShapeKind::kSquare, static_cast<Color>(look % kColors), motion, Background::kGradient, look)));
+    for (const Motion motion : {Motion::kLeft, Motion::kRight, Motion::kUp, Motion::kDown, Motion::kFall, Motion::kGrow,
+                                Motion::kShrink, Motion::kSpin}) {
+      videos.push_back(short_video_of(
+          scene_of(ShapeKind::kSquare, static_cast<Color>(look % kColors), motion, Background::kGradient, look)));
       ++look;
     }
     return videos;
@@ -129,8 +138,8 @@ const std::vector<TestVideo>& motion_videos() {
   return kVideos;
 }
 
-// Mean scores of short videos by what is asked, how they are spoilt and how much; a video at a time, as dimensions share what
-// the networks saw.
+// Mean scores of short videos by what is asked, how they are spoilt and how much; a video at a time, as dimensions
+// share what the networks saw.
 using Ladder = std::map<std::string, std::map<std::string, std::array<double, 3>>>;
 Ladder ladder_of(const std::vector<TestVideo>& videos, const std::map<std::string, std::vector<std::string>>& asked) {
   Ladder means;
@@ -138,7 +147,8 @@ Ladder ladder_of(const std::vector<TestVideo>& videos, const std::map<std::strin
     for (const auto& [name, spoilings] : asked) {
       for (const std::string& corruption : spoilings) {
         for (size_t step = 0; step < 3; ++step) {
-          const at::Tensor spoilt = engine::find_corruption(corruption).apply(video.clip, 0.5 * static_cast<double>(step), 7);
+          const at::Tensor spoilt =
+              engine::find_corruption(corruption).apply(video.clip, 0.5 * static_cast<double>(step), 7);
           const auto score = score_of_frames(name, spoilt.slice(0, 1, std::nullopt, 2), video.prompt);
           REQUIRE(score.has_value());
           means[name][corruption][step] += *score / static_cast<double>(videos.size());
@@ -169,7 +179,8 @@ double mean_score(const std::string& name, const std::string& corruption, double
     auto& means = known[key];
     for (const TestVideo& video : moving_videos()) {
       const at::Tensor frames = engine::find_corruption(corruption).apply(video.clip, strength, 7);
-      for (const Dimension& row : dimension_table()) {  // one video after another: dimensions share what the networks saw
+      for (const Dimension& row :
+           dimension_table()) {  // one video after another: dimensions share what the networks saw
         if (row.profile != Profile::kEmbedded) continue;
         const auto score = score_of_video(row.name, frames, video.prompt);
         if (score) means[std::string(row.name)] += *score / static_cast<double>(moving_videos().size());
@@ -181,7 +192,8 @@ double mean_score(const std::string& name, const std::string& corruption, double
 
 }  // namespace
 
-TEST_CASE("prompts are read with the label set: objects, colours, relations, motions, backgrounds", "[metrics][embedded]") {
+TEST_CASE("prompts are read with the label set: objects, colours, relations, motions, backgrounds",
+          "[metrics][embedded]") {
   const LabelSet labels = bundled_labels();
   const std::string single = "A large dotted red cross moves up on a checkered background, the camera pans left.";
   CHECK(labels.question("object_class", single)->auxiliary.at("object") == "cross");
@@ -229,7 +241,8 @@ TEST_CASE("the embedded scorers agree with the truth of held-out clips", "[metri
   for (uint64_t number = 500; number < 514; ++number) {
     const Scene scene = engine::random_scene(number, engine::Split::kHeldOut);
     const RenderedClip clip = engine::rendered_clip(scene, kEmbeddedTestClip);
-    for (const char* name : {"object_class", "color", "scene", "human_action", "multiple_objects", "spatial_relationship"}) {
+    for (const char* name :
+         {"object_class", "color", "scene", "human_action", "multiple_objects", "spatial_relationship"}) {
       if (const auto score = score_of_video(name, clip.frames, engine::caption(scene, number))) {
         sums[name].first += *score;
         ++sums[name].second;
@@ -244,7 +257,8 @@ TEST_CASE("the embedded scorers agree with the truth of held-out clips", "[metri
   CHECK(sums.size() == 6);
 }
 
-TEST_CASE("embedded scores fall with every corruption that is their business, and more of it", "[metrics][corruptions]") {
+TEST_CASE("embedded scores fall with every corruption that is their business, and more of it",
+          "[metrics][corruptions]") {
   struct Expectation {
     const char* corruption;
     std::vector<const char*> falling;
@@ -263,7 +277,8 @@ TEST_CASE("embedded scores fall with every corruption that is their business, an
   for (const auto& [corruption, falling] : expectations) {
     for (const char* name : falling) {
       INFO(corruption << " " << name);
-      const double clean = mean_score(name, corruption, 0), half = mean_score(name, corruption, 0.5), full = mean_score(name, corruption, 1);
+      const double clean = mean_score(name, corruption, 0), half = mean_score(name, corruption, 0.5),
+                   full = mean_score(name, corruption, 1);
       CHECK(clean >= half);
       CHECK(half >= full);
       CHECK(clean > full + 0.001);
@@ -275,21 +290,26 @@ TEST_CASE("embedded scores fall with every corruption that is their business, an
   }
 }
 
-TEST_CASE("embedded scores of pairs and what is behind them fall with what spoils these, and more of it", "[metrics][corruptions]") {
-  const Ladder ladder = ladder_of(pair_videos(), {{"multiple_objects", {"object_removal", "color_swap", "black"}},
-                                                  {"spatial_relationship", {"object_removal", "rearrangement", "color_swap"}},
-                                                  {"scene", {"background_swap", "black"}}});
+TEST_CASE("embedded scores of pairs and what is behind them fall with what spoils these, and more of it",
+          "[metrics][corruptions]") {
+  const Ladder ladder =
+      ladder_of(pair_videos(), {{"multiple_objects", {"object_removal", "color_swap", "black"}},
+                                {"spatial_relationship", {"object_removal", "rearrangement", "color_swap"}},
+                                {"scene", {"background_swap", "black"}}});
   check_falling(ladder);
   // The half of the frames that is spoilt is the half that no longer counts.
   CHECK(ladder.at("multiple_objects").at("object_removal")[1] == 0.5);
   CHECK(ladder.at("spatial_relationship").at("rearrangement")[1] == 0.5);
-  CHECK(ladder.at("scene").at("background_swap")[2] == 0.0);  // a half does not show: VBench captions the first frames alone
+  CHECK(ladder.at("scene").at("background_swap")[2] ==
+        0.0);  // a half does not show: VBench captions the first frames alone
   for (const TestVideo& video : pair_videos()) {  // VBench does not look at the side, so a mirrored pair is as good
-    CHECK(score_of_frames("spatial_relationship", video.clip.frames.slice(0, 1, std::nullopt, 2).flip(3), video.prompt) == 1.0);
+    CHECK(score_of_frames("spatial_relationship", video.clip.frames.slice(0, 1, std::nullopt, 2).flip(3),
+                          video.prompt) == 1.0);
   }
 }
 
-TEST_CASE("embedded scores of motions fall when these stop, run backwards or lose their order, and more of it", "[metrics][corruptions]") {
+TEST_CASE("embedded scores of motions fall when these stop, run backwards or lose their order, and more of it",
+          "[metrics][corruptions]") {
   check_falling(ladder_of(motion_videos(), {{"human_action", {"freeze", "reversal", "shuffle", "object_removal"}},
                                             {"temporal_style", {"freeze", "object_removal"}}}));
 }
@@ -326,7 +346,8 @@ TEST_CASE("embedded scorers that are missing or not the scorers' are an error, n
   engine::write_safetensors(wrong / "scorers.safetensors", tensors, {});
   const ScorerWeights other("/nonexistent", wrong);
   CHECK_THROWS_AS(row.make({other, at::kCPU, {}}), DataError);
-  fs::copy(scorers_folder() / "scorers.safetensors", wrong / "scorers.safetensors", fs::copy_options::overwrite_existing);
+  fs::copy(scorers_folder() / "scorers.safetensors", wrong / "scorers.safetensors",
+           fs::copy_options::overwrite_existing);
   std::ofstream(wrong / "config.json") << "{\"shapes\": 3}";
   CHECK_THROWS_AS(row.make({other, at::kCPU, {}}), DataError);
 }

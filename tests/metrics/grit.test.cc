@@ -44,12 +44,21 @@ TEST_CASE("GRiT finds VBench's boxes and words on the same weights", "[metrics][
   const at::Tensor frame = tests::formula_clip(size[0], size[1], size[2])[0];
   engine::TensorMap weights = tests::counter_weights(golden_path("grit_keys.txt"));
   for (int l = 0; l < 5; ++l) {
-    weights["proposal_generator.centernet_head.scales." + std::to_string(l) + ".scale"] = at::full({1}, 3.0, at::kFloat);
+    weights["proposal_generator.centernet_head.scales." + std::to_string(l) + ".scale"] =
+        at::full({1}, 3.0, at::kFloat);
   }
-  const Grit grit(engine::WeightReader(weights, "grit", at::kFloat),
-                  {.width = 64, .layers = 3, .heads = 2, .trained_grid = 6, .channels = 64, .box_width = 48,
-                   .text_width = 32, .text_layers = 2, .text_heads = 2, .vocabulary = 211});
-  for (const auto& [task, text] : {std::pair("ObjectDet", Grit::Text::kName), std::pair("DenseCap", Grit::Text::kCaption)}) {
+  const Grit grit(engine::WeightReader(weights, "grit", at::kFloat), {.width = 64,
+                                                                      .layers = 3,
+                                                                      .heads = 2,
+                                                                      .trained_grid = 6,
+                                                                      .channels = 64,
+                                                                      .box_width = 48,
+                                                                      .text_width = 32,
+                                                                      .text_layers = 2,
+                                                                      .text_heads = 2,
+                                                                      .vocabulary = 211});
+  for (const auto& [task, text] :
+       {std::pair("ObjectDet", Grit::Text::kName), std::pair("DenseCap", Grit::Text::kCaption)}) {
     INFO(task);
     const Grit::Objects found = grit.find(frame, text);
     const nlohmann::json& expected = golden.at(task);
@@ -57,7 +66,8 @@ TEST_CASE("GRiT finds VBench's boxes and words on the same weights", "[metrics][
     REQUIRE(found.boxes.size() > 5);
     for (std::size_t i = 0; i < found.boxes.size(); ++i) {
       for (std::size_t k = 0; k < 4; ++k) {
-        // Pixels. The script scales the box regressors up, so the last bits of a sum show in three rounds of refinement.
+        // Pixels. The script scales the box regressors up, so the last bits of a sum show in three rounds of
+        // refinement.
         CHECK(found.boxes[i][k] == Approx(expected.at("boxes")[i][k].get<float>()).margin(1e-2));
       }
     }
@@ -123,8 +133,8 @@ TEST_CASE("a video's action comes from its file name", "[metrics][umt]") {
   CHECK(action_of_file("Dancing.mp4") == "dancing.mp4");
   const std::vector<std::string> classes{"a", "b", "c", "d", "e", "f", "g"};
   const auto logit = [](double p) { return std::log(p / (1.0 - p)); };
-  const at::Tensor logits =
-      at::tensor({logit(0.99), logit(0.98), logit(0.97), logit(0.84996), logit(0.84990), logit(0.8), logit(0.7)}, at::kFloat);
+  const at::Tensor logits = at::tensor(
+      {logit(0.99), logit(0.98), logit(0.97), logit(0.84996), logit(0.84990), logit(0.8), logit(0.7)}, at::kFloat);
   CHECK(recognised(logits, classes, "a"));
   CHECK(recognised(logits, classes, "d"));        // rounds to 0.85
   CHECK_FALSE(recognised(logits, classes, "e"));  // rounds to 0.8499

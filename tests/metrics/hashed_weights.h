@@ -31,8 +31,8 @@ inline at::Tensor hashed_tensor(const std::string& name, const std::vector<int64
     z = z ^ (z >> 31);
     out[i] = static_cast<float>(static_cast<double>(z >> 40) / 8388608.0 - 1.0);
   }
-  for (const char* word : {"pos_embed", "cls_token", "positional_embedding", "class_embedding", "position_emb", "scale_emb", ".cls",
-                           "token_embedding"}) {
+  for (const char* word : {"pos_embed", "cls_token", "positional_embedding", "class_embedding", "position_emb",
+                           "scale_emb", ".cls", "token_embedding"}) {
     if (name.find(word) != std::string::npos) return values * 0.25;
   }
   if (shape.size() >= 2) {
@@ -125,7 +125,8 @@ std::vector<NamedShape> musiq_shapes(const Config& c) {
   for (int64_t i = 0; i < c.layers; ++i) {
     const std::string block = "transformer_encoder.transformer.encoderblock_" + std::to_string(i) + ".";
     add_layer(names, block + "norm1", {c.width});
-    for (const char* part : {"query", "key", "value", "out"}) add_layer(names, block + "attention." + part, {c.width, c.width});
+    for (const char* part : {"query", "key", "value", "out"})
+      add_layer(names, block + "attention." + part, {c.width, c.width});
     add_layer(names, block + "norm2", {c.width});
     add_layer(names, block + "mlp.fc1", {c.mlp, c.width});
     add_layer(names, block + "mlp.fc2", {c.width, c.mlp});

@@ -49,7 +49,9 @@ std::vector<Metric> plain_metrics() {
 at::Tensor wide(const at::Tensor& clip) {
   return clip.slice(0, 0, 2).repeat({1, 1, 8, 8}).slice(2, 0, 162).slice(3, 0, 170).contiguous();
 }
-at::Tensor fitting(const Metric& metric, const at::Tensor& clip) { return metric.name == "ms_ssim" ? wide(clip) : clip; }
+at::Tensor fitting(const Metric& metric, const at::Tensor& clip) {
+  return metric.name == "ms_ssim" ? wide(clip) : clip;
+}
 
 }  // namespace
 
@@ -69,7 +71,8 @@ TEST_CASE("scores equal those of scikit-image, pytorch-msssim and VBench's formu
 TEST_CASE("8-bit and float frames of the same clip score the same", "[metrics][scores]") {
   for (const Metric& metric : plain_metrics()) {
     INFO(metric.name);
-    const at::Tensor a = fitting(metric, tests::formula_clip(3, 22, 24, 0)), b = fitting(metric, tests::formula_clip(3, 22, 24, 5));
+    const at::Tensor a = fitting(metric, tests::formula_clip(3, 22, 24, 0)),
+                     b = fitting(metric, tests::formula_clip(3, 22, 24, 5));
     CHECK(metric.score(a.to(at::kFloat) / 255.0, b.to(at::kFloat) / 255.0) == Approx(metric.score(a, b)).epsilon(1e-6));
   }
 }
@@ -98,7 +101,8 @@ TEST_CASE("more noise never scores better", "[metrics][properties]") {
 
 TEST_CASE("fidelity metrics are symmetric", "[metrics][properties]") {
   for (const Metric& metric : plain_metrics()) {
-    const at::Tensor a = fitting(metric, tests::formula_clip(2, 22, 24, 0)), b = fitting(metric, tests::formula_clip(2, 22, 24, 3));
+    const at::Tensor a = fitting(metric, tests::formula_clip(2, 22, 24, 0)),
+                     b = fitting(metric, tests::formula_clip(2, 22, 24, 3));
     if (metric.input != Input::kFramesAndReference) continue;
     CHECK(metric.score(a, b) == Approx(metric.score(b, a)).epsilon(1e-12));
   }
@@ -114,7 +118,8 @@ TEST_CASE("frames of a wrong shape, too few or too small, or with NaN are refuse
     CHECK_THROWS_AS(metric.score(at::Tensor(), clip), ConfigError);
     CHECK_THROWS_AS(metric.score(clip.to(at::kInt), clip), ConfigError);
     CHECK_THROWS_AS(metric.score(broken, smooth_clip()), DataError);
-    if (metric.input == Input::kFramesAndReference) CHECK_THROWS_AS(metric.score(clip, clip.slice(0, 0, 1)), ConfigError);
+    if (metric.input == Input::kFramesAndReference)
+      CHECK_THROWS_AS(metric.score(clip, clip.slice(0, 0, 1)), ConfigError);
   }
   CHECK_THROWS_AS(ssim(clip.slice(2, 0, 10), clip.slice(2, 0, 10)), ConfigError);
   CHECK_THROWS_AS(ms_ssim(wide(clip).slice(2, 0, 160), wide(clip).slice(2, 0, 160)), ConfigError);
@@ -149,7 +154,8 @@ TEST_CASE("LPIPS, feature distance and the error along a flow equal those of pub
   const at::Tensor a = unit(tests::formula_clip(2, 65, 77, 0)), b = unit(tests::formula_clip(2, 65, 77, 5));
   const at::Tensor distances = network.distance(2 * a - 1, 2 * b - 1);
   for (int64_t f = 0; f < 2; ++f) {
-    CHECK(distances[f].item<double>() == Approx(golden.at("lpips")[static_cast<std::size_t>(f)].get<double>()).epsilon(1e-5));
+    CHECK(distances[f].item<double>() ==
+          Approx(golden.at("lpips")[static_cast<std::size_t>(f)].get<double>()).epsilon(1e-5));
   }
   CHECK(network.distance(a, a).abs().max().item<double>() == 0.0);
   const at::Tensor features = tests::counter_tensor("a", {3, 40}), others = tests::counter_tensor("b", {3, 40});

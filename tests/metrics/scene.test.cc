@@ -23,9 +23,7 @@
 using namespace vorta;
 using namespace vorta::metrics;
 
-namespace {
-
-}  // namespace
+namespace {}  // namespace
 
 TEST_CASE("Tag2Text sees, tags and captions as VBench does on the same weights", "[metrics][scene]") {
   const at::NoGradGuard no_grad;
@@ -35,7 +33,11 @@ TEST_CASE("Tag2Text sees, tags and captions as VBench does on the same weights",
   weights.at("text_decoder.bert.embeddings.position_embeddings.weight").mul_(6.0);
   const Tag2Text tag2text(engine::WeightReader(weights, "tag2text", at::kFloat),
                           {.vision = {.width = 16, .depths = {2, 2, 2, 1}, .heads = {1, 2, 4, 8}},
-                           .width = 48, .layers = 3, .heads = 3, .tagging_heads = 2, .vocabulary = 300,
+                           .width = 48,
+                           .layers = 3,
+                           .heads = 3,
+                           .tagging_heads = 2,
+                           .vocabulary = 300,
                            .positions = 64});
   const at::Tensor images = (tests::formula_clip(4, 384, 384, 1).slice(0, 0, 2).to(at::kFloat) / 255.0 - 0.5) / 0.25;
   const at::Tensor seen = tag2text.look(images);

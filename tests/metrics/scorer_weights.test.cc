@@ -26,7 +26,8 @@ void place(const char* checkpoint, const fs::path& target) {
 
 }  // namespace
 
-TEST_CASE("scorer weights are found in VBench's layout, and what is missing says where it is from", "[metrics][weights]") {
+TEST_CASE("scorer weights are found in VBench's layout, and what is missing says where it is from",
+          "[metrics][weights]") {
   const engine::TemporaryFolder folder;
   ::setenv("HOME", (folder / "home").c_str(), 1);
   const ScorerWeights weights(folder / "cache");
@@ -58,7 +59,8 @@ TEST_CASE("weights that are no numbers are refused by name, infinite masks are n
   write(std::string("\x00\xfc", 2));
   CHECK(weights.load("raft_things").tensors.size() == 1);
   write(std::string("\x00\x7e", 2));
-  CHECK_THROWS_WITH(weights.load("raft_things"), Catch::Matchers::Contains("a.weight") && Catch::Matchers::Contains("NaN"));
+  CHECK_THROWS_WITH(weights.load("raft_things"),
+                    Catch::Matchers::Contains("a.weight") && Catch::Matchers::Contains("NaN"));
 }
 
 TEST_CASE("a state dict is taken out of its container, without the prefix of DataParallel", "[metrics][weights]") {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Monotone behaviour of the vbench profile's dimensions as far as it is theirs: what learned weights decide (whether MUSIQ notices
-// noise) needs the user's weights, and is tested on the embedded profile with trained networks behind the same code. Here the networks'
-// places are taken by observers that measure the true answer on the pixels, or by small networks of random weights where any
-// features show that frames differ.
+// Monotone behaviour of the vbench profile's dimensions as far as it is theirs: what learned weights decide (whether
+// MUSIQ notices noise) needs the user's weights, and is tested on the embedded profile with trained networks behind the
+// same code. Here the networks' places are taken by observers that measure the true answer on the pixels, or by small
+// networks of random weights where any features show that frames differ.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -37,12 +37,15 @@ constexpr int64_t kFrames = 16, kSide = 112, kSquare = 40, kStep = 3;
 constexpr int64_t kBallTop = 8, kBoxTop = 64;
 
 void paint(at::Tensor frame, int64_t top, int64_t left, const at::Tensor& color) {
-  frame.slice(1, top, top + kSquare).slice(2, left, left + kSquare).copy_(color.view({3, 1, 1}).expand({3, kSquare, kSquare}));
+  frame.slice(1, top, top + kSquare)
+      .slice(2, left, left + kSquare)
+      .copy_(color.view({3, 1, 1}).expand({3, kSquare, kSquare}));
 }
 
 // A red ball (square, for exactness) that goes right above a blue box, on grey waves.
 engine::RenderedClip ball_and_box() {
-  const at::Tensor y = at::arange(kSide, at::kFloat).view({1, 1, -1, 1}), x = at::arange(kSide, at::kFloat).view({1, 1, 1, -1});
+  const at::Tensor y = at::arange(kSide, at::kFloat).view({1, 1, -1, 1}),
+                   x = at::arange(kSide, at::kFloat).view({1, 1, 1, -1});
   const at::Tensor waves = (128 + 50 * (x / 9).sin() + 30 * (y / 7).cos()).round().to(at::kByte);
   engine::RenderedClip clip;
   clip.background = waves.expand({kFrames, 3, kSide, kSide}).contiguous();
@@ -78,7 +81,8 @@ std::optional<Sighting> look(const at::Tensor& frame, int64_t top) {
   const at::Tensor columns = seen.sum(0).gt(kSquare / 2).nonzero().flatten();
   if (columns.numel() == 0) return std::nullopt;
   const at::Tensor means = rows.to(at::kFloat).mul(seen).sum({1, 2});
-  return Sighting{{columns.min().item<int64_t>(), top, columns.max().item<int64_t>() + 1, top + kSquare}, means.argmax().item<int64_t>()};
+  return Sighting{{columns.min().item<int64_t>(), top, columns.max().item<int64_t>() + 1, top + kSquare},
+                  means.argmax().item<int64_t>()};
 }
 
 std::vector<SeenObjects> observe(const VideoInput& video, SeenText text) {
@@ -91,7 +95,8 @@ std::vector<SeenObjects> observe(const VideoInput& video, SeenText text) {
       if (!found) continue;
       seen.names.emplace_back(name);
       seen.boxes.push_back(found->box);
-      if (text == SeenText::kCaption && seen.captions.empty()) seen.captions.push_back(std::string("a ") + kColorNames[found->channel] + " " + name);
+      if (text == SeenText::kCaption && seen.captions.empty())
+        seen.captions.push_back(std::string("a ") + kColorNames[found->channel] + " " + name);
     }
     frames.push_back(std::move(seen));
   }
@@ -103,14 +108,18 @@ double ball_strength(const at::Tensor& kept, int64_t from, int64_t to, double sh
   at::Tensor flow = at::zeros({1, 2, kSide, kSide});
   const auto before = look(kept[from], kBallTop), after = look(kept[to], kBallTop);
   if (before && after) {
-    flow[0][0].slice(0, kBallTop, kBallTop + kSquare).slice(1, before->box[0], before->box[2]).fill_(static_cast<double>(after->box[0] - before->box[0]));
+    flow[0][0]
+        .slice(0, kBallTop, kBallTop + kSquare)
+        .slice(1, before->box[0], before->box[2])
+        .fill_(static_cast<double>(after->box[0] - before->box[0]));
   }
   return flow_strength(flow, share);
 }
 
 std::vector<std::string> captions(const at::Tensor& frames) {
   std::vector<std::string> said;
-  for (int64_t f = 0; f < frames.size(0); ++f) said.emplace_back(frames[f].to(at::kFloat).mean().item<double>() > 80 ? "waves on a grey sea" : "the night");
+  for (int64_t f = 0; f < frames.size(0); ++f)
+    said.emplace_back(frames[f].to(at::kFloat).mean().item<double>() > 80 ? "waves on a grey sea" : "the night");
   return said;
 }
 
@@ -120,7 +129,8 @@ engine::WeightReader small_network(const std::vector<test::NamedShape>& shapes) 
 
 std::unique_ptr<Scorer> make_observed(const std::string& name) {
   static constexpr DinoConfig kDino{.width = 96, .layers = 3, .heads = 3};
-  static constexpr ClipConfig kClip{.embedding = 48, .image_width = 128, .image_layers = 2, .text_width = 64, .text_layers = 2};
+  static constexpr ClipConfig kClip{
+      .embedding = 48, .image_width = 128, .image_layers = 2, .text_width = 64, .text_layers = 2};
   if (name == "subject_consistency") {
     return consistency_scorer(
         [dino = std::make_shared<Dino>(small_network(test::dino_shapes(96, 3)), kDino)](const at::Tensor& frames) {
@@ -130,14 +140,14 @@ std::unique_ptr<Scorer> make_observed(const std::string& name) {
   }
   if (name == "background_consistency") {
     return consistency_scorer(
-        [clip = std::make_shared<Clip>(small_network(test::clip_shapes(kClip)), kClip, Clip::Towers::kImage)](const at::Tensor& frames) {
-          return clip->image.features(clip_images(frames, Resize::kFloat));
-        },
+        [clip = std::make_shared<Clip>(small_network(test::clip_shapes(kClip)), kClip, Clip::Towers::kImage)](
+            const at::Tensor& frames) { return clip->image.features(clip_images(frames, Resize::kFloat)); },
         ConsistencyItem::kBackground);
   }
   if (name == "motion_smoothness") {
     return smoothness_scorer([](const at::Tensor& frames) {
-      return interpolation_errors([](const at::Tensor& before, const at::Tensor& after) { return (before + after) / 2; }, frames, 1);
+      return interpolation_errors(
+          [](const at::Tensor& before, const at::Tensor& after) { return (before + after) / 2; }, frames, 1);
     });
   }
   if (name == "dynamic_degree") return dynamic_degree_scorer(ball_strength, {});
@@ -181,7 +191,8 @@ double score_of(const std::string& name, const std::string& corruption, double s
 
 }  // namespace
 
-TEST_CASE("VBench's arithmetic falls with what spoils the thing it looks at, and more of it", "[metrics][corruptions]") {
+TEST_CASE("VBench's arithmetic falls with what spoils the thing it looks at, and more of it",
+          "[metrics][corruptions]") {
   const std::pair<const char*, std::vector<std::string>> kFalling[] = {
       {"noise", {"subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness"}},
       {"flicker", {"subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness"}},
@@ -195,23 +206,28 @@ TEST_CASE("VBench's arithmetic falls with what spoils the thing it looks at, and
   for (const auto& [corruption, names] : kFalling) {
     for (const std::string& name : names) {
       INFO(corruption << " " << name);
-      const double clean = score_of(name, corruption, 0), half = score_of(name, corruption, 0.5), full = score_of(name, corruption, 1);
+      const double clean = score_of(name, corruption, 0), half = score_of(name, corruption, 0.5),
+                   full = score_of(name, corruption, 1);
       INFO(clean << " " << half << " " << full);
       CHECK(clean >= half);
       CHECK(half >= full);
       CHECK(clean > full);
     }
   }
-  for (const char* name : {"object_class", "multiple_objects", "spatial_relationship"}) CHECK(score_of(name, "object_removal", 0.5) == 0.5);
+  for (const char* name : {"object_class", "multiple_objects", "spatial_relationship"})
+    CHECK(score_of(name, "object_removal", 0.5) == 0.5);
   CHECK(score_of("color", "color_swap", 0.5) == 0.5);
   CHECK(score_of("spatial_relationship", "rearrangement", 0.5) == 0.5);
   for (const char* change : {"color_swap", "object_removal"}) {  // in the middle of the clip
-    for (const char* name : {"subject_consistency", "background_consistency"}) CHECK(score_of(name, change, 0.5) < score_of(name, change, 0));
+    for (const char* name : {"subject_consistency", "background_consistency"})
+      CHECK(score_of(name, change, 0.5) < score_of(name, change, 0));
   }
 }
 
-TEST_CASE("what stands still is smooth and consistent, which is why dynamic degree stands beside it", "[metrics][corruptions]") {
-  for (const char* name : {"subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness"}) {
+TEST_CASE("what stands still is smooth and consistent, which is why dynamic degree stands beside it",
+          "[metrics][corruptions]") {
+  for (const char* name :
+       {"subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness"}) {
     INFO(name);
     CHECK(score_of(name, "freeze", 0) < 1.0 - 1e-6);
     CHECK(score_of(name, "freeze", 1) == Approx(1.0).margin(1e-6));

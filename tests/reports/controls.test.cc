@@ -13,9 +13,7 @@ using Catch::Matchers::Contains;
 namespace {
 
 // Psnr and seconds by item; the control of "fast" is "dense-5-steps".
-Variant variant(const std::string& name,
-                std::vector<double> quality,
-                double seconds,
+Variant variant(const std::string& name, std::vector<double> quality, double seconds,
                 const std::string& control_for = "") {
   Variant out;
   out.row.variant = name;
@@ -40,8 +38,7 @@ Report report(Direction direction = Direction::kHigher) {
   Report out;
   out.reference_variant = "dense";
   out.metrics = {{.key = "q", .name = "quality", .unit = "1", .direction = direction, .family = "quality"}};
-  for (int64_t i = 0; i < 4; ++i)
-    out.items.push_back({i, i, {}});
+  for (int64_t i = 0; i < 4; ++i) out.items.push_back({i, i, {}});
   out.variants = {variant("dense", {9, 9, 9, 9}, 10), variant("worse", {5, 6, 5, 6}, 5),
                   variant("better", {8, 9, 8, 9}, 4), variant("dense-5-steps", {7, 7, 7, 7}, 5, "worse, better"),
                   variant("dense-again", {9, 9, 9, 9}, 11, "dense")};
@@ -108,8 +105,7 @@ TEST_CASE("speed-ups are predicted against the reference's own cost", "[reports]
   one.variants[3].step_seconds = std::vector<double>(5, 1.0);
   predict_against_reference(one);
   std::map<std::string, double> found;
-  for (const PredictionRow& row : one.variants[3].predictions)
-    found[row.quantity] = row.predicted;
+  for (const PredictionRow& row : one.variants[3].predictions) found[row.quantity] = row.predicted;
   CHECK(found.at("speedup/denoise") == Approx(2));
   CHECK(found.at("speedup/step") == Approx(1));
   CHECK(found.at("speedup/e2e") == Approx(110.0 / 60.0));

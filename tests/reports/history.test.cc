@@ -136,8 +136,12 @@ TEST_CASE("an old database migrates with all its rows, and every copy gets the s
   CHECK(read_measured(old).values.size() == 50);
   const auto copy = folder.path() / "copy.sqlite";
   fs::copy_file(old, copy);
-  { const Database migrated(old, OpenMode::kReadWrite); }
-  { const Database migrated(copy, OpenMode::kReadWrite); }
+  {
+    const Database migrated(old, OpenMode::kReadWrite);
+  }
+  {
+    const Database migrated(copy, OpenMode::kReadWrite);
+  }
   CHECK(number_in(old, "PRAGMA user_version") == schema_version());
   CHECK(number_in(old, "SELECT count(*) FROM trial") == 50);
   CHECK(number_in(old, "SELECT count(*) FROM sample") == 50);
@@ -169,7 +173,9 @@ TEST_CASE("a migration that is killed at any time leaves the old database or the
     const int64_t version = number_in(file, "PRAGMA user_version");
     untouched += version == 2 ? 1 : 0;
     migrated += version == schema_version() ? 1 : 0;
-    { const Database again(file, OpenMode::kReadWrite); }
+    {
+      const Database again(file, OpenMode::kReadWrite);
+    }
     const Verification found = verify_database(file);
     CHECK(found.problems.empty());
     CHECK(found.trials == 3000);
@@ -301,7 +307,9 @@ namespace {
 
 // Overwrites a stretch in the middle, behind the pages that hold the schema.
 void tear(const fs::path& file) {
-  { Database(file, OpenMode::kReadWrite).execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
+  {
+    Database(file, OpenMode::kReadWrite).execute("PRAGMA wal_checkpoint(TRUNCATE)");
+  }
   std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
   stream.seekp(static_cast<std::streamoff>(fs::file_size(file) / 4096 / 2 * 4096));
   stream << std::string(4 * 4096, '\x5a');
@@ -326,18 +334,22 @@ TEST_CASE("a merge or a copy that fails leaves nothing", "[reports][history]") {
   const std::vector<std::string> before = names_in(folder.path());
   for (const char* bad : {"missing.sqlite", "torn.sqlite", "text.sqlite"}) {
     INFO(bad);
-    CHECK(refusal_of([&] { merge_databases(at("all.sqlite"), {at("a.sqlite"), at(bad)}); }).find(bad) != std::string::npos);
+    CHECK(refusal_of([&] { merge_databases(at("all.sqlite"), {at("a.sqlite"), at(bad)}); }).find(bad) !=
+          std::string::npos);
     CHECK(refusal_of([&] { publish_database(at(bad), at("copy.sqlite")); }).find(bad) != std::string::npos);
     CHECK(names_in(folder.path()) == before);
   }
   CHECK_THROWS_AS(merge_databases(folder.path() / "no/all.sqlite", {at("a.sqlite")}), DataError);
-  CHECK(refusal_of([&] { publish_database(at("a.sqlite"), folder.path() / "no/copy.sqlite"); }).find("expected a folder") != std::string::npos);
+  CHECK(refusal_of([&] {
+          publish_database(at("a.sqlite"), folder.path() / "no/copy.sqlite");
+        }).find("expected a folder") != std::string::npos);
   merge_databases(at("all.sqlite"), {at("a.sqlite")});
   const std::string digest = content_digest(at("all.sqlite"));
   CHECK_THROWS_AS(merge_databases(at("all.sqlite"), {at("torn.sqlite")}), DataError);
   CHECK(content_digest(at("all.sqlite")) == digest);
   std::ostringstream rows;
-  CHECK(refusal_of([&] { export_rows(at("torn.sqlite"), "trial", ExportFormat::kCsv, rows); }).find("db verify") != std::string::npos);
+  CHECK(refusal_of([&] { export_rows(at("torn.sqlite"), "trial", ExportFormat::kCsv, rows); }).find("db verify") !=
+        std::string::npos);
   CHECK(rows.str().empty());
   CHECK_FALSE(verify_database(at("torn.sqlite")).problems.empty());
 }
@@ -355,13 +367,19 @@ TEST_CASE("verification names damage", "[reports][history]") {
   TempFolder folder;
   const auto file = folder.path() / "run.sqlite";
   write_part(file, "", 0, 3);
-  { Database(file, OpenMode::kReadWrite).execute("DELETE FROM sample WHERE stage = 'e2e' AND trial_id = 2"); }
+  {
+    Database(file, OpenMode::kReadWrite).execute("DELETE FROM sample WHERE stage = 'e2e' AND trial_id = 2");
+  }
   CHECK(verify_database(file).problems.at(0).find("trial 2") != std::string::npos);
-  { Database(file, OpenMode::kReadWrite).execute("PRAGMA foreign_keys = OFF; DELETE FROM trial WHERE trial_id = 1"); }
+  {
+    Database(file, OpenMode::kReadWrite).execute("PRAGMA foreign_keys = OFF; DELETE FROM trial WHERE trial_id = 1");
+  }
   CHECK(verify_database(file).problems.at(0).find("refers to") != std::string::npos);
   const auto torn = folder.path() / "torn.sqlite";
   write_part(torn, "", 0, 200);
-  { Database(torn, OpenMode::kReadWrite).execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
+  {
+    Database(torn, OpenMode::kReadWrite).execute("PRAGMA wal_checkpoint(TRUNCATE)");
+  }
   {
     std::fstream stream(torn, std::ios::in | std::ios::out | std::ios::binary);
     stream.seekp(6 * 4096);
@@ -419,7 +437,9 @@ TEST_CASE("exports hold every row in each format, and formulas are defused", "[r
   for (std::string line; std::getline(stream, line);) count += nlohmann::json::parse(line).is_object() ? 1 : 0;
   CHECK(count == rows);
   CHECK(csv.str().rfind("run_key,suite,variant,prompt,seed,role,", 0) == 0);
-  { Database(file, OpenMode::kReadWrite).execute("UPDATE prompt SET text = '=1+1,\"x\"' WHERE prompt_id = 1"); }
+  {
+    Database(file, OpenMode::kReadWrite).execute("UPDATE prompt SET text = '=1+1,\"x\"' WHERE prompt_id = 1");
+  }
   std::ostringstream prompts;
   export_rows(file, "prompt", ExportFormat::kCsv, prompts);
   CHECK(prompts.str().find("\"'=1+1,\"\"x\"\"\"") != std::string::npos);
@@ -499,16 +519,16 @@ TEST_CASE("audits hold for an honest run and name what breaks", "[reports][histo
         Names{"modes agree"});
   CHECK(broken("UPDATE trial SET output_sha256 = 'other' WHERE repeat = 3 AND case_id = 1") ==
         Names{"rounds agree", "modes agree"});
-  CHECK(
-      broken(
-          "UPDATE sample SET host_ns = 800 WHERE stage = 'e2e' AND trial_id IN (SELECT trial_id FROM trial WHERE repeat > 0 AND case_id = 2)") ==
-      Names{"no memory of prompts"});
+  CHECK(broken("UPDATE sample SET host_ns = 800 WHERE stage = 'e2e' AND trial_id IN (SELECT trial_id FROM trial WHERE "
+               "repeat > 0 AND case_id = 2)") == Names{"no memory of prompts"});
   CHECK(broken("UPDATE trial SET frames = 8 WHERE trial_id = 1") == Names{"whole videos"});
   CHECK(broken("INSERT INTO gpu_other_process VALUES (1, 77, 'miner', 1073741824)") == Names{"alone on the GPU"});
   CHECK(broken("UPDATE prediction SET measured = 60") == Names{"work as planned"});
   CHECK(broken("UPDATE trial SET position = 0 WHERE case_id = 1") == Names{"balanced order"});
   // Where a variant runs on some items only, the others are at the places that are left there.
-  CHECK(broken("UPDATE trial SET status = 'skipped' WHERE case_id = 2 AND item_id > 2; UPDATE trial SET position = 0 WHERE item_id > 2").empty());
+  CHECK(broken("UPDATE trial SET status = 'skipped' WHERE case_id = 2 AND item_id > 2; UPDATE trial SET position = 0 "
+               "WHERE item_id > 2")
+            .empty());
 }
 
 TEST_CASE("processes are told apart by boot, number_in and start", "[reports][history]") {

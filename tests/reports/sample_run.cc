@@ -35,10 +35,10 @@ constexpr std::array<const char*, 4> kPrompts{"a red ball rolls to the left", "a
 void write_filmstrip(const std::filesystem::path& file) {
   // A PNG of four grey frames, 48x12.
   static constexpr unsigned char kPng[] = {
-      137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 48, 0, 0, 0, 12,
-      8, 0, 0, 0, 0, 1, 209, 97, 141, 0, 0, 0, 28, 73, 68, 65, 84, 120, 218, 99, 136, 34, 17, 48,
-      12, 70, 13, 119, 128, 0, 193, 39, 200, 27, 148, 26, 134, 126, 60, 0, 0, 244, 15, 235, 1, 131, 150, 208,
-      227, 0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130,
+      137, 80,  78, 71,  13,  10,  26,  10,  0,   0,  0,   13, 73,  72, 68,  82,  0,   0,   0,   48,  0,   0,
+      0,   12,  8,  0,   0,   0,   0,   1,   209, 97, 141, 0,  0,   0,  28,  73,  68,  65,  84,  120, 218, 99,
+      136, 34,  17, 48,  12,  70,  13,  119, 128, 0,  193, 39, 200, 27, 148, 26,  134, 126, 60,  0,   0,   244,
+      15,  235, 1,  131, 150, 208, 227, 0,   0,   0,  0,   73, 69,  78, 68,  174, 66,  96,  130,
   };
   std::ofstream(file, std::ios::binary).write(reinterpret_cast<const char*>(kPng), sizeof kPng);
 }
@@ -146,7 +146,8 @@ std::filesystem::path make_sample_run(const std::filesystem::path& folder) {
        {"fidelity/psnr", "PSNR to dense", "dB", Direction::kHigher, "fidelity", "1"}});
   int64_t ordinal = 0;
   for (const SampleVariant& v : kVariants) {
-    const CaseId id = store.ensure_case(run, {v.name, v.description, R"({"attention":{"name":")" + std::string(v.name) + R"("}})", ordinal++});
+    const CaseId id = store.ensure_case(
+        run, {v.name, v.description, R"({"attention":{"name":")" + std::string(v.name) + R"("}})", ordinal++});
     for (int64_t p = 0; p < static_cast<int64_t>(kPrompts.size()); ++p) {
       const ItemId item = store.ensure_item({kPrompts[static_cast<std::size_t>(p)], "", "{}", 7});
       const TrialId trial = store.begin_trial({run, id, item, TrialRole::kTiming, 0});

@@ -94,8 +94,10 @@ TEST_CASE("every run of a history is in the catalogue, with its commit and its o
   const auto second = folder.path() / "second.sqlite";
   publish_database(file, second);
   Database(second, OpenMode::kPublish)
-      .execute("UPDATE run SET run_key = 'second-key', started_unix_ns = started_unix_ns + 1000000000, title = 'Second', build_json = "
-               "'{\"commit\":\"abc\"}'; UPDATE trial SET trial_key = '2' || trial_key");
+      .execute(
+          "UPDATE run SET run_key = 'second-key', started_unix_ns = started_unix_ns + 1000000000, title = 'Second', "
+          "build_json = "
+          "'{\"commit\":\"abc\"}'; UPDATE trial SET trial_key = '2' || trial_key");
   std::filesystem::create_directories(folder.path() / "all");
   merge_databases(folder.path() / "all/history.sqlite", {file, second});
   const auto runs = find_runs({folder.path() / "all"});
@@ -122,7 +124,8 @@ TEST_CASE("progress counts what each variant runs on, and the rounds that were a
   RunStore store = RunStore::open_or_create(file);
   RunRow row{.suite = "s", .title = "S"};
   row.suite_json = R"({"prompts": [{"text": "a"}, {"text": "b"}], "seeds": [0, 1], "measurement": {"trials": 2},
-    "variants": [{"name": "dense"}, {"name": "first", "prompts": 1}, {"name": "odd", "seeds": [1], "profile": false}]})";
+    "variants": [{"name": "dense"}, {"name": "first", "prompts": 1},
+                 {"name": "odd", "seeds": [1], "profile": false}]})";
   row.argv_json = row.model_json = "{}";
   const RunId run = store.begin_run(row, {.identity_json = "{}", .volatile_json = "{}"}).id;
   std::vector<ItemId> items;

@@ -63,9 +63,14 @@ TEST_CASE("a layer that no forward of a step ran has no routes in a report", "[r
   {
     auto [store, key] = begin(file);
     store.finish_trial(store.begin_trial(key), {{{"e2e", -1, 5, {}}}, {}, {}, {}, {}});
-    store.set_routes(key.run, key.case_id, {{0, 0, 2, 0, 0}, {0, 1, 2, 0, 0}, {1, 0, 2, 0, 0}, {1, 1, 2, 0, 0}, {2, 0, 2, 0, 0}});
+    store.set_routes(key.run, key.case_id,
+                     {{0, 0, 2, 0, 0}, {0, 1, 2, 0, 0}, {1, 0, 2, 0, 0}, {1, 1, 2, 0, 0}, {2, 0, 2, 0, 0}});
     store.set_calls(key.run, key.case_id,
-                    {{0, "positive", "XX", 0}, {0, "negative", "Xc", 0}, {1, "positive", "pc", 0}, {1, "negative", "pc", 0}, {2, "positive", "..", 0}});
+                    {{0, "positive", "XX", 0},
+                     {0, "negative", "Xc", 0},
+                     {1, "positive", "pc", 0},
+                     {1, "negative", "pc", 0},
+                     {2, "positive", "..", 0}});
     store.end_run(key.run);
   }
   std::vector<std::pair<int64_t, int64_t>> kept;

@@ -38,7 +38,8 @@ inline at::Tensor counter_tensor(const std::string& name, const std::vector<int6
   const at::Tensor u = counter_uniform(name, count);
   if (shape.empty()) return (1 + u / 8).reshape(shape);
   if (shape.size() > 1) {
-    return (u * static_cast<float>(gain * std::sqrt(3.0 * static_cast<double>(shape[0]) / static_cast<double>(count)))).reshape(shape);
+    return (u * static_cast<float>(gain * std::sqrt(3.0 * static_cast<double>(shape[0]) / static_cast<double>(count))))
+        .reshape(shape);
   }
   if (name.ends_with("weight")) return 0.75F + u / 4;
   return name.ends_with("running_var") ? 1 + u / 2 : u / 8;

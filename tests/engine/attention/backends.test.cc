@@ -65,9 +65,9 @@ TEST_CASE("sliding tile equals the masked softmax on many grids", "[backends]") 
     Size3 tile, window;
   };
   const std::vector<Case> cases = {
-      {{5, 4, 4}, {1, 2, 2}, {3, 1, 1}}, {{4, 6, 4}, {2, 3, 2}, {3, 3, 3}},  // fewer tiles than the window
+      {{5, 4, 4}, {1, 2, 2}, {3, 1, 1}},  {{4, 6, 4}, {2, 3, 2}, {3, 3, 3}},  // fewer tiles than the window
       {{4, 6, 10}, {1, 2, 2}, {3, 3, 3}}, {{4, 4, 8}, {1, 2, 2}, {2, 2, 2}},  // even: widened
-      {{6, 2, 4}, {1, 2, 2}, {4, 1, 1}}, {{1, 6, 6}, {1, 2, 2}, {5, 1, 3}},
+      {{6, 2, 4}, {1, 2, 2}, {4, 1, 1}},  {{1, 6, 6}, {1, 2, 2}, {5, 1, 3}},
   };
   for (const Case& c : cases) {
     SlidingTileAttention sliding(c.tile, c.window);
@@ -81,7 +81,8 @@ TEST_CASE("sliding tile equals the masked softmax on many grids", "[backends]") 
   }
 }
 
-/// Tokens 0 and 12 stand at the same angle from center 17, so fp32 rounding ranks them: built by fp32 tensor operations.
+/// Tokens 0 and 12 stand at the same angle from center 17, so fp32 rounding ranks them: built by fp32 tensor
+/// operations.
 Qkv worked_example() {
   const at::Tensor i = at::arange(24, at::kFloat);
   const at::Tensor angle = (7 * i * i + 3 * i).remainder(97) / 97 * 3.0;
@@ -103,7 +104,8 @@ TEST_CASE("coreset selection: the worked example", "[backends]") {
   CHECK(coreset.density(kFirst) == Approx(0.25));
 }
 
-TEST_CASE("coreset: kept tokens keep their own output, merged ones take their center's; ties in index order", "[backends]") {
+TEST_CASE("coreset: kept tokens keep their own output, merged ones take their center's; ties in index order",
+          "[backends]") {
   CoresetAttention coreset({2, 3, 2}, 0.5);
   const VideoGrid grid{4, 6, 4};
   coreset.plan(grid);
@@ -123,7 +125,10 @@ TEST_CASE("coreset: kept tokens keep their own output, merged ones take their ce
 }
 
 AttentionGeometry small_geometry() {
-  return {.coreset_window = {2, 3, 2}, .reduction_rate = 0.5, .sliding_window = {3, 1, 1}, .tile = {1, 3, 2},
+  return {.coreset_window = {2, 3, 2},
+          .reduction_rate = 0.5,
+          .sliding_window = {3, 1, 1},
+          .tile = {1, 3, 2},
           .latent_shape = {4, 6, 4}};
 }
 
@@ -164,7 +169,8 @@ TEST_CASE("patterns that cover everything equal dense", "[backends]") {
   const at::Tensor dense = dense_attention(x.q, x.k, x.v);
   SlidingTileAttention sliding({2, 3, 2}, {3, 3, 3});
   CoresetAttention coreset({2, 3, 2}, 0.0);
-  for (AttentionBackend* backend : {static_cast<AttentionBackend*>(&sliding), static_cast<AttentionBackend*>(&coreset)}) {
+  for (AttentionBackend* backend :
+       {static_cast<AttentionBackend*>(&sliding), static_cast<AttentionBackend*>(&coreset)}) {
     backend->plan(grid);
     CHECK(backend->density(kFirst) == 1.0);
     CHECK(at::equal(backend->run(x.q, x.k, x.v, kFirst), dense));

@@ -32,7 +32,10 @@ struct KernelCase {
   std::vector<int32_t> chosen;
 
   AttentionGeometry geometry() const {
-    return {.coreset_window = coreset_window, .reduction_rate = reduction, .sliding_window = window, .tile = tile,
+    return {.coreset_window = coreset_window,
+            .reduction_rate = reduction,
+            .sliding_window = window,
+            .tile = tile,
             .latent_shape = grid};
   }
 };
@@ -117,8 +120,12 @@ TEST_CASE("dense and sliding kernels equal their definitions, head by head", "[b
 
 CoresetWindows windows_of(const KernelCase& c) {
   const CoresetLayout layout = coreset_layout(c.grid, c.coreset_window, c.reduction);
-  return {layout.groups, layout.members, layout.center, layout.kept,
-          IndexTable(index_tensor(layout.member_tokens).to(at::kInt)), all_pairs(layout.pooled_tokens())};
+  return {layout.groups,
+          layout.members,
+          layout.center,
+          layout.kept,
+          IndexTable(index_tensor(layout.member_tokens).to(at::kInt)),
+          all_pairs(layout.pooled_tokens())};
 }
 
 /// [B, heads, L]: the position in `order` whose output each token takes.

@@ -29,8 +29,20 @@ struct GpuCase {
 
 const GpuCase kCases[] = {
     {"head dim 128, tiles of 96", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 2, 5, 128},
-    {"head dim 128, a tile of 12 that breaks pieces of 8", {4, 6, 8}, {{2, 2, 2}, 0.5, {1, 1, 3}, {2, 3, 2}, {4, 6, 8}}, 1, 4, 128},
-    {"head dim 128, text, keys select for themselves", {6, 12, 24}, {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}}, 1, 5, 128, 37, CoresetKeys::kOwn},
+    {"head dim 128, a tile of 12 that breaks pieces of 8",
+     {4, 6, 8},
+     {{2, 2, 2}, 0.5, {1, 1, 3}, {2, 3, 2}, {4, 6, 8}},
+     1,
+     4,
+     128},
+    {"head dim 128, text, keys select for themselves",
+     {6, 12, 24},
+     {{3, 2, 2}, 0.5, {1, 3, 2}, {3, 4, 8}, {6, 12, 24}},
+     1,
+     5,
+     128,
+     37,
+     CoresetKeys::kOwn},
     {"head dim 64", {4, 8, 8}, {{2, 2, 2}, 0.5, {3, 1, 1}, {2, 2, 4}, {4, 8, 8}}, 2, 4, 64},
 };
 

@@ -84,11 +84,11 @@ TEST_CASE("groups hold each query once and, with enough tiles, the whole window 
 }
 
 TEST_CASE("ragged grids are refused with the nearest sizes that work", "[layout]") {
-  CHECK_THROWS_WITH(sliding_tile_groups({5, 9, 10}, {5, 3, 4}, {3, 3, 3}),
-                    Contains("sliding tile 5x3x4") && Contains("5x9x10") && Contains("width is 10") &&
-                        Contains("8 or 12"));
-  CHECK_THROWS_WITH(coreset_layout({1, 7, 4}, {2, 3, 2}, 0.5),
-                    Contains("frames is 1, nearest that work: 2") && Contains("height is 7, nearest that work: 6 or 9"));
+  CHECK_THROWS_WITH(
+      sliding_tile_groups({5, 9, 10}, {5, 3, 4}, {3, 3, 3}),
+      Contains("sliding tile 5x3x4") && Contains("5x9x10") && Contains("width is 10") && Contains("8 or 12"));
+  CHECK_THROWS_WITH(coreset_layout({1, 7, 4}, {2, 3, 2}, 0.5), Contains("frames is 1, nearest that work: 2") &&
+                                                                   Contains("height is 7, nearest that work: 6 or 9"));
   const AttentionGeometry geometry{.latent_shape = {4, 6, 4}};
   CHECK_THROWS_WITH(require_latent_shape(geometry, {4, 6, 8}), Contains("4x6x4") && Contains("4x6x8"));
 }

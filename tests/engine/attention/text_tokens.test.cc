@@ -17,8 +17,11 @@ namespace {
 
 constexpr VideoGrid kGrid{4, 6, 8};
 constexpr int64_t kVideo = 4 * 6 * 8, kHeads = 4, kDim = 32;
-const AttentionGeometry kGeometry{
-    .coreset_window = {2, 3, 2}, .reduction_rate = 0.5, .sliding_window = {1, 1, 3}, .tile = {2, 2, 2}, .latent_shape = kGrid};
+const AttentionGeometry kGeometry{.coreset_window = {2, 3, 2},
+                                  .reduction_rate = 0.5,
+                                  .sliding_window = {1, 1, 3},
+                                  .tile = {2, 2, 2},
+                                  .latent_shape = kGrid};
 constexpr LayerStep kFirstText{0, 0};
 
 struct TextQkv {
@@ -61,7 +64,9 @@ at::Tensor coreset(const TextQkv& x, int64_t text, bool own) {
     for (int64_t n = 0; n < kHeads; ++n) {
       const at::Tensor queries = at::cat({of_q.pooled[b][n], tail});
       const at::Tensor keys = own ? at::cat({of_k.pooled[b][n], tail}) : queries;
-      const auto rows = [&](const at::Tensor& t, const at::Tensor& ids) { return t[b][n].index_select(0, ids).unsqueeze(0); };
+      const auto rows = [&](const at::Tensor& t, const at::Tensor& ids) {
+        return t[b][n].index_select(0, ids).unsqueeze(0);
+      };
       const at::Tensor o = softmax_attention(rows(x.q, queries), rows(x.k, keys), rows(x.v, keys), {})[0];
       const int64_t kept = of_q.pooled.size(2);
       out[b][n].narrow(0, 0, kVideo).copy_(o.index_select(0, of_q.source[b][n]));
@@ -119,7 +124,9 @@ TEST_CASE("text behind the video: bf16 coreset kernels equal their own fp32 comp
   }
   CoresetAttention backend(kGeometry.coreset_window, kGeometry.reduction_rate, CoresetKeys::kOwn);
   backend.plan(kGrid, 5);
-  const auto with_gradients = [](const at::Tensor& t) { return t.detach().clone().requires_grad_(); };  // no kernel takes them
+  const auto with_gradients = [](const at::Tensor& t) {
+    return t.detach().clone().requires_grad_();
+  };  // no kernel takes them
   const at::Tensor expected =
       backend.run(with_gradients(x.q), with_gradients(x.k), with_gradients(x.v), kFirstText).detach();
   const at::NoGradGuard no_grad;
@@ -130,11 +137,13 @@ TEST_CASE("text behind the video: bf16 coreset kernels equal their own fp32 comp
 TEST_CASE("text behind the video: it stays there when the video's tokens lie in tiles", "[backends][text-tokens]") {
   const at::NoGradGuard no_grad;
   const TextQkv x = random_qkv(5, 29);
-  const at::Tensor tokens = at::cat({index_tensor(row_tokens(kGrid, kGeometry.tile)), at::arange(kVideo, kVideo + 5, at::kLong)});
+  const at::Tensor tokens =
+      at::cat({index_tensor(row_tokens(kGrid, kGeometry.tile)), at::arange(kVideo, kVideo + 5, at::kLong)});
   const auto tiled = [&](const at::Tensor& t) { return take_tokens(t, tokens); };
   for (const char* name : {"dense", "sliding", "coreset"}) {
     INFO(name);
-    const auto backend = make_attention(name, {.geometry = kGeometry, .routes = nullptr, .coreset_keys = CoresetKeys::kOwn});
+    const auto backend =
+        make_attention(name, {.geometry = kGeometry, .routes = nullptr, .coreset_keys = CoresetKeys::kOwn});
     backend->plan(kGrid, 5);
     const at::Tensor expected = tiled(backend->run(x.q, x.k, x.v, kFirstText));
     backend->set_order(kGeometry.tile);
@@ -161,7 +170,8 @@ TEST_CASE("text behind the video: density and FLOPs count it, plans follow its l
   const TextQkv x = random_qkv(3, 5);
   CHECK_THROWS_AS(sliding.run(x.q, x.k, x.v, kFirstText), InternalError);
   sliding.plan(kGrid, 3);
-  CHECK(relative_error(sliding.run(x.q, x.k, x.v, kFirstText), softmax_attention(x.q, x.k, x.v, sliding_mask(3))) < 1e-5);
+  CHECK(relative_error(sliding.run(x.q, x.k, x.v, kFirstText), softmax_attention(x.q, x.k, x.v, sliding_mask(3))) <
+        1e-5);
 }
 
 TEST_CASE("text behind the video: the mixture is the branches' weighted sum", "[backends][text-tokens]") {

@@ -85,8 +85,7 @@ int64_t most_kept(StepCache& cache, const LiveBytes& live) {
   for (int64_t step = 0; step < 12; ++step) {
     for (const GuidancePass pass : {GuidancePass::kPositive, GuidancePass::kNegative}) {
       const at::Tensor hidden = toy_hidden(step, pass);
-      cache.run_model(
-          hidden, [&] { return cache.run_blocks(stack, hidden, step, pass); }, step, pass);
+      cache.run_model(hidden, [&] { return cache.run_blocks(stack, hidden, step, pass); }, step, pass);
     }
     most = std::max(most, live.bytes());
   }
@@ -100,8 +99,8 @@ Generation generate(StepCache& cache, const std::vector<GuidancePass>& passes) {
   for (int64_t step = 0; step < 12; ++step) {
     for (const GuidancePass pass : passes) {
       const at::Tensor hidden = toy_hidden(step, pass);
-      done.outputs.push_back(cache.run_model(
-          hidden, [&] { return cache.run_blocks(stack, hidden, step, pass); }, step, pass));
+      done.outputs.push_back(
+          cache.run_model(hidden, [&] { return cache.run_blocks(stack, hidden, step, pass); }, step, pass));
     }
   }
   done.blocks = stack.blocks;
@@ -174,8 +173,7 @@ TEST_CASE("after a reset a generation repeats", "[cache][caches]") {
     const Generation second = generate(*cache, kBothPasses);
     CHECK(first.blocks == second.blocks);
     CHECK(cache->trace().size() == calls);
-    for (size_t i = 0; i < first.outputs.size(); ++i)
-      CHECK(at::equal(first.outputs[i], second.outputs[i]));
+    for (size_t i = 0; i < first.outputs.size(); ++i) CHECK(at::equal(first.outputs[i], second.outputs[i]));
   }
 }
 
@@ -199,8 +197,7 @@ TEST_CASE("the trace tells what was computed, and a plan tells it before", "[cac
     }
     CHECK(traced == stack.blocks);
     if (!plan.steps) continue;
-    for (const StepShares& share : *plan.steps)
-      planned += share.self_attention;
+    for (const StepShares& share : *plan.steps) planned += share.self_attention;
     CHECK(4 * planned == Approx(static_cast<double>(stack.parts[0])));
   }
 }
@@ -217,8 +214,14 @@ TEST_CASE("pab computes a part every range-th step inside its window", "[cache][
 }
 
 TEST_CASE("each part has a window and blocks of its own, where it says so", "[cache][caches]") {
-  const json options{{"self_range", 2},  {"cross_range", 2},     {"mlp_range", 2},       {"window", {200, 800}},
-                     {"cross_step_window", {0.0, 0.35}}, {"mlp_window", {0, 550}}, {"mlp_first_block", 1}, {"mlp_last_block", 2}};
+  const json options{{"self_range", 2},
+                     {"cross_range", 2},
+                     {"mlp_range", 2},
+                     {"window", {200, 800}},
+                     {"cross_step_window", {0.0, 0.35}},
+                     {"mlp_window", {0, 550}},
+                     {"mlp_first_block", 1},
+                     {"mlp_last_block", 2}};
   const auto cache = make_step_cache("pab", options, "test");
   const CachePlan plan = cache->plan(toy_schedule(10));  // timesteps 1000, 900, .. 100
   ToyStack stack;
@@ -244,9 +247,16 @@ TEST_CASE("easycache takes its ratio from one computed forward to the next, over
     for (int64_t step = 0; step < 16; ++step) {
       for (const GuidancePass pass : {GuidancePass::kPositive, GuidancePass::kNegative}) {
         const auto at_step = static_cast<double>(step);
-        const at::Tensor x = at::full({2}, 1 - 0.05 * at_step + 0.004 * at_step * at_step) * (pass == GuidancePass::kNegative ? 2 : 1);
+        const at::Tensor x =
+            at::full({2}, 1 - 0.05 * at_step + 0.004 * at_step * at_step) * (pass == GuidancePass::kNegative ? 2 : 1);
         bool ran = false;
-        const at::Tensor out = cache->run_model(x, [&] { ran = true; return 3 * x * x + 0.5; }, step, pass);
+        const at::Tensor out = cache->run_model(
+            x,
+            [&] {
+              ran = true;
+              return 3 * x * x + 0.5;
+            },
+            step, pass);
         const auto which = static_cast<size_t>(pass);
         masks[which] += ran ? 'X' : '.';
         if (ran) difference[which] = out - x;
@@ -277,9 +287,13 @@ TEST_CASE("a plan of a cache that decides while sampling says what it does least
 }
 
 TEST_CASE("a static step mask of dbcache is its plan, and what it does", "[cache][caches]") {
-  const auto cache = make_step_cache(
-      "dbcache", {{"threshold", 1e-9}, {"first_blocks", 1}, {"last_blocks", 1}, {"step_mask", "XX..X...X..X"}, {"mask_policy", "static"}},
-      "test");
+  const auto cache = make_step_cache("dbcache",
+                                     {{"threshold", 1e-9},
+                                      {"first_blocks", 1},
+                                      {"last_blocks", 1},
+                                      {"step_mask", "XX..X...X..X"},
+                                      {"mask_policy", "static"}},
+                                     "test");
   const CachePlan plan = cache->plan(toy_schedule(12, 2));
   REQUIRE(plan.steps);
   CHECK(plan.steps->at(2).feed_forward == Approx(0.5));
@@ -314,8 +328,7 @@ TEST_CASE("limits of dbcache hold", "[cache][caches]") {
     cache->plan(toy_schedule(12));
     generate(*cache, kOne);
     std::string text;
-    for (const CacheCall& call : cache->trace())
-      text += call.blocks.back() == BlockAction::kComputed ? 'X' : '.';
+    for (const CacheCall& call : cache->trace()) text += call.blocks.back() == BlockAction::kComputed ? 'X' : '.';
     return text;
   };
   CHECK(mask() == "XX..X..X..X.");

@@ -29,9 +29,7 @@ void record(CalibrationRecorder& recorder, int64_t steps) {
   }
 }
 
-double mean_abs(const at::Tensor& x) {
-  return x.abs().mean().item<double>();
-}
+double mean_abs(const at::Tensor& x) { return x.abs().mean().item<double>(); }
 
 }  // namespace
 
@@ -57,12 +55,10 @@ TEST_CASE("a fitted polynomial predicts the changes it was fitted on", "[cache][
   REQUIRE(fit.calibration.coefficients.size() == 5);
   CHECK(fit.r2 > 0.5);
   double lowest = 1e9, highest = 0, squares = 0, spread = 0, mean = 0;
-  for (const StepChange& c : recorder.changes())
-    mean += c.output / static_cast<double>(recorder.changes().size());
+  for (const StepChange& c : recorder.changes()) mean += c.output / static_cast<double>(recorder.changes().size());
   for (const StepChange& c : recorder.changes()) {
     double value = 0;
-    for (const double k : fit.calibration.coefficients)
-      value = value * c.signal + k;
+    for (const double k : fit.calibration.coefficients) value = value * c.signal + k;
     squares += (value - c.output) * (value - c.output);
     spread += (c.output - mean) * (c.output - mean);
     lowest = std::min(lowest, c.signal);

@@ -85,7 +85,8 @@ TEST_CASE("pab: how often a window of timesteps lets a part be kept, by flow shi
     }
     INFO("shift " << row.shift);
     const auto kept = [&](int64_t range, const json& window) {
-      const std::string mask = mask_of("pab", {{"self_range", range}, {"cross_range", 1}, {"window", window}}, schedule);
+      const std::string mask =
+          mask_of("pab", {{"self_range", range}, {"cross_range", 1}, {"window", window}}, schedule);
       return std::count(mask.begin(), mask.end(), '.');
     };
     CHECK(kept(2, {100, 800}) == row.two);
@@ -101,16 +102,19 @@ TEST_CASE("dbcache: the published step masks, for any number of steps", "[cache]
     const char* mask;
   };
   // cache-dit's masks; that of 28 steps is the one that others are made from.
-  for (const Row& row : {Row{"slow", 28, "XXXXXXXX.XXX..XXX..XX..X...X"}, Row{"medium", 28, "XXXXXX.XX...XX...XX...XX...X"},
-                         Row{"fast", 28, "XXXXXX.X...X....X.....X....X"}, Row{"ultra", 28, "XXXX..X.....X......X.......X"},
-                         Row{"slow", 50, "XXXXXXXXXXXXXXXXXXXXXX..XXXXX...XXXXX...XXX...XX.X"},
-                         Row{"ultra", 50, "XXXXXXX...XX.........XX...........XX.............X"},
-                         Row{"fast", 40, "XXXXXXXXXX..XX.....XX......XX.....X....X"}, Row{"medium", 30, "XXXXXXXXX.XX...XX...XX...XX..X"},
-                         Row{"slow", 20, "XXXXXXXX.XXX..XXX..X"}, Row{"ultra", 17, "XXX.............X"}, Row{"fast", 16, "XXXXX..........X"},
-                         Row{"medium", 15, "XXXX.XX.X..X..X"}, Row{"slow", 12, "XXXX.XX.XXXX"}, Row{"ultra", 10, "XX.X..X..X"},
-                         Row{"fast", 9, "XXXX.X..X"}, Row{"medium", 8, "XXXX.X.X"}, Row{"ultra", 6, "XXX..X"}, Row{"slow", 4, "XX.X"}}) {
+  for (const Row& row :
+       {Row{"slow", 28, "XXXXXXXX.XXX..XXX..XX..X...X"}, Row{"medium", 28, "XXXXXX.XX...XX...XX...XX...X"},
+        Row{"fast", 28, "XXXXXX.X...X....X.....X....X"}, Row{"ultra", 28, "XXXX..X.....X......X.......X"},
+        Row{"slow", 50, "XXXXXXXXXXXXXXXXXXXXXX..XXXXX...XXXXX...XXX...XX.X"},
+        Row{"ultra", 50, "XXXXXXX...XX.........XX...........XX.............X"},
+        Row{"fast", 40, "XXXXXXXXXX..XX.....XX......XX.....X....X"},
+        Row{"medium", 30, "XXXXXXXXX.XX...XX...XX...XX..X"}, Row{"slow", 20, "XXXXXXXX.XXX..XXX..X"},
+        Row{"ultra", 17, "XXX.............X"}, Row{"fast", 16, "XXXXX..........X"},
+        Row{"medium", 15, "XXXX.XX.X..X..X"}, Row{"slow", 12, "XXXX.XX.XXXX"}, Row{"ultra", 10, "XX.X..X..X"},
+        Row{"fast", 9, "XXXX.X..X"}, Row{"medium", 8, "XXXX.X.X"}, Row{"ultra", 6, "XXX..X"}, Row{"slow", 4, "XX.X"}}) {
     INFO(row.name << " " << row.steps);
-    const auto cache = make_step_cache("dbcache", {{"first_blocks", 1}, {"step_mask", row.name}, {"mask_policy", "static"}}, "test");
+    const auto cache =
+        make_step_cache("dbcache", {{"first_blocks", 1}, {"step_mask", row.name}, {"mask_policy", "static"}}, "test");
     CHECK(cache->plan(toy_schedule(row.steps)).note == row.mask);
   }
 }

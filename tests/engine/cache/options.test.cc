@@ -27,7 +27,8 @@ TEST_CASE("bad options are refused with their place and the nearest name", "[cac
   CHECK_THROWS_WITH(make_step_cache("first_block", {{"anchor", "last"}}, "x"), Contains("computed or previous"));
   CHECK_THROWS_WITH(make_step_cache("easycache", {{"threshold", -1}}, "x"), Contains("from 0 up"));
   CHECK_THROWS_AS(make_step_cache("none", json::array(), "x"), ConfigError);
-  CHECK_THROWS_WITH(make_step_cache("pab", {{"mlp_window", {1, 2}}, {"mlp_step_window", {0, 1}}}, "x"), Contains("mlp_window"));
+  CHECK_THROWS_WITH(make_step_cache("pab", {{"mlp_window", {1, 2}}, {"mlp_step_window", {0, 1}}}, "x"),
+                    Contains("mlp_window"));
   CHECK_THROWS_WITH(make_step_cache("pab", {{"cross_first_block", -1}}, "x"), Contains("cross_first_block"));
   CHECK_THROWS_WITH(make_step_cache("dbcache", {{"mask_policy", "static"}}, "x"), Contains("step_mask"));
   CHECK_THROWS_WITH(make_step_cache("dbcache", {{"mask_policy", "often"}}, "x"), Contains("dynamic or static"));
@@ -49,7 +50,8 @@ TEST_CASE("options that do not fit the schedule or the model are refused", "[cac
     options["step_mask"] = mask;
     return options;
   };
-  CHECK_THROWS_WITH(make_step_cache("dbcache", masked("slow"), "x")->plan(toy_schedule(5)), Contains("4, 6 and from 8"));
+  CHECK_THROWS_WITH(make_step_cache("dbcache", masked("slow"), "x")->plan(toy_schedule(5)),
+                    Contains("4, 6 and from 8"));
   CHECK_THROWS_WITH(plan("dbcache", masked("XX.X")), Contains("each of the 6 steps"));
   CHECK_THROWS_WITH(plan("dbcache", masked(".XXXXX")), Contains("first an X"));
   CHECK_THROWS_WITH(plan("dbcache", masked("quick")), Contains("quick"));

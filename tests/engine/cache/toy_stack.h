@@ -36,8 +36,7 @@ class ToyStack final : public BlockStack {
 inline at::Tensor toy_forward(const at::Tensor& hidden) {
   ToyStack stack;
   at::Tensor h = hidden;
-  for (int64_t layer = 0; layer < stack.layers(); ++layer)
-    h = stack.block(layer, h, {});
+  for (int64_t layer = 0; layer < stack.layers(); ++layer) h = stack.block(layer, h, {});
   return h;
 }
 

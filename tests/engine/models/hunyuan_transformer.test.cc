@@ -38,7 +38,8 @@ const TensorMap& expected() {
 
 TextCondition text_of(const std::string& prefix) {
   static const TensorMap t = read_safetensors(kGolden / "text.safetensors").tensors;
-  return {t.at(prefix + "prompt_embeds"), t.at(prefix + "prompt_attention_mask"), t.at(prefix + "pooled_prompt_embeds")};
+  return {t.at(prefix + "prompt_embeds"), t.at(prefix + "prompt_attention_mask"),
+          t.at(prefix + "pooled_prompt_embeds")};
 }
 
 HunyuanConfig config() { return parse_hunyuan_config(read_json_file(kFolder / "config.json"), "config.json#"); }
@@ -75,7 +76,8 @@ TEST_CASE("HunyuanVideo: a dense forward equals diffusers in fp32", "[hunyuan]")
   const auto model = load_video_dit(kFolder, at::kFloat);
   const auto dense = make_attention("dense", {});
   for (int64_t step = 0; step < 3; ++step) {
-    CHECK(relative_error(run(*model, *dense, step, text_of("")), expected().at(fmt::format("forward.dense.{}", step))) < 1e-5);
+    CHECK(relative_error(run(*model, *dense, step, text_of("")), expected().at(fmt::format("forward.dense.{}", step))) <
+          1e-5);
   }
 }
 
@@ -94,15 +96,18 @@ TEST_CASE("HunyuanVideo: sparse branches and routed heads equal the independent 
   const at::NoGradGuard no_grad;
   const auto model = load_video_dit(kFolder, at::kFloat);
   for (const char* name : {"coreset", "sliding"}) {
-    const auto attention = make_attention(
-        name, {.geometry = geometry(), .routes = nullptr, .coreset_keys = model->coreset_keys()});
-    CHECK(relative_error(run(*model, *attention, 0, text_of("")), expected().at(fmt::format("forward.{}.0", name))) < 1e-5);
+    const auto attention =
+        make_attention(name, {.geometry = geometry(), .routes = nullptr, .coreset_keys = model->coreset_keys()});
+    CHECK(relative_error(run(*model, *attention, 0, text_of("")), expected().at(fmt::format("forward.{}.0", name))) <
+          1e-5);
   }
   const auto table = routes_of(*model, 0.3);
   for (const int64_t count : table->counts()) CHECK(count > 0);
-  const auto routed = make_attention("vorta", {.geometry = geometry(), .routes = table, .coreset_keys = CoresetKeys::kOwn});
+  const auto routed =
+      make_attention("vorta", {.geometry = geometry(), .routes = table, .coreset_keys = CoresetKeys::kOwn});
   for (int64_t step = 0; step < 3; ++step) {
-    CHECK(relative_error(run(*model, *routed, step, text_of("")), expected().at(fmt::format("forward.vorta.{}", step))) < 1e-5);
+    CHECK(relative_error(run(*model, *routed, step, text_of("")),
+                         expected().at(fmt::format("forward.vorta.{}", step))) < 1e-5);
   }
   // The keys' own selection counts: with the queries' the result is another one.
   const auto swapped = make_attention("coreset", {.geometry = geometry(), .routes = nullptr});
@@ -126,7 +131,8 @@ TEST_CASE("HunyuanVideo: tau above 1 equals dense exactly; padding is never seen
   CHECK(relative_error(run(*model, *dense, 0, cut), out) < 1e-5);
   CHECK(relative_error(run(*model, *dense, 0, text_of("negative_")), out) > 1e-3);
   TextCondition two{at::cat({text_of("").tokens, text_of("negative_").tokens}),
-                    at::cat({text_of("").mask, text_of("negative_").mask}), {}};
+                    at::cat({text_of("").mask, text_of("negative_").mask}),
+                    {}};
   CHECK_THROWS_AS(valid_text_tokens(two), InternalError);
 }
 

@@ -27,7 +27,10 @@ const RouterSize kRouterSize{.layers = 2, .heads = 2, .embedding = 32};
 constexpr int64_t kSteps = 3;
 
 AttentionGeometry geometry() {
-  return {.coreset_window = {2, 3, 2}, .reduction_rate = 0.5, .sliding_window = {3, 1, 1}, .tile = {1, 3, 2},
+  return {.coreset_window = {2, 3, 2},
+          .reduction_rate = 0.5,
+          .sliding_window = {3, 1, 1},
+          .tile = {1, 3, 2},
           .latent_shape = {4, 6, 4}};
 }
 
@@ -232,7 +235,8 @@ TEST_CASE("router training: mixed student, dense teacher, scores, gradients to t
   for (const auto& [name, tensor] : routers) CHECK(tensor.grad().abs().sum().item<double>() > 0);
 }
 
-TEST_CASE("uniform bf16, as the published router training casts it: near fp32, and gradients reach the routers", "[training]") {
+TEST_CASE("uniform bf16, as the published router training casts it: near fp32, and gradients reach the routers",
+          "[training]") {
   const TensorMap ref = reference();
   std::unique_ptr<WanTransformer> model;
   {

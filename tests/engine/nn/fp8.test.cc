@@ -44,7 +44,8 @@ double distance_to_nearest(double x) {
 
 TEST_CASE("each row is scaled to 448 and rounded to the nearest 8-bit number", "[nn][fp8]") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    const at::Tensor x = normal({5, 64}, 3, dtype) * at::tensor({1e-6, 1.0, 7.0, 1e4, 0.02}, at::kFloat).to(dtype).unsqueeze(1);
+    const at::Tensor x =
+        normal({5, 64}, 3, dtype) * at::tensor({1e-6, 1.0, 7.0, 1e4, 0.02}, at::kFloat).to(dtype).unsqueeze(1);
     const Fp8Rows rows = quantize_rows(x);
     CHECK(rows.values.scalar_type() == at::kFloat8_e4m3fn);
     CHECK(rows.scales.sizes() == at::IntArrayRef{5, 1});
@@ -63,7 +64,8 @@ TEST_CASE("each row is scaled to 448 and rounded to the nearest 8-bit number", "
 }
 
 TEST_CASE("ties go to the even number, and rows of zeros stay zeros", "[nn][fp8]") {
-  const at::Tensor x = at::tensor({448.0, 17.0, 19.0, -17.0, 0.0, 1.0}, at::kFloat).unsqueeze(0);  // 17 and 19 lie between 16, 18 and 20
+  const at::Tensor x =
+      at::tensor({448.0, 17.0, 19.0, -17.0, 0.0, 1.0}, at::kFloat).unsqueeze(0);  // 17 and 19 lie between 16, 18 and 20
   const at::Tensor values = quantize_rows(x).values.to(at::kFloat);
   CHECK(at::equal(values, at::tensor({448.0, 16.0, 20.0, -16.0, 0.0, 1.0}, at::kFloat).unsqueeze(0)));
   const Fp8Rows zeros = quantize_rows(at::zeros({2, 8}, at::kBFloat16));
@@ -74,7 +76,8 @@ TEST_CASE("ties go to the even number, and rows of zeros stay zeros", "[nn][fp8]
 TEST_CASE("an 8-bit linear layer is the product of the rounded operands", "[nn][fp8]") {
   const at::NoGradGuard no_grad;
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    const at::Tensor x = normal({2, 7, 48}, 5, dtype), weight = normal({24, 48}, 6, dtype), bias = normal({24}, 7, dtype);
+    const at::Tensor x = normal({2, 7, 48}, 5, dtype), weight = normal({24, 48}, 6, dtype),
+                     bias = normal({24}, 7, dtype);
     const Fp8Rows w = quantize_rows(weight), rows = quantize_rows(x);
     const at::Tensor found = fp8_linear(x, w.values, w.scales, bias);
     CHECK(found.scalar_type() == dtype);

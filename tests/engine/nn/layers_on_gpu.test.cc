@@ -45,7 +45,8 @@ TEST_CASE("layers on a GPU equal those on the CPU", "[gpu]") {
   }
   SECTION("affine layer norm") {
     const at::Tensor weight = draw.fp32({kWidth}), bias = draw.fp32({kWidth});
-    check_close(affine_layer_norm(there(x), there(weight), there(bias), kEps), affine_layer_norm(wide, weight, bias, kEps));
+    check_close(affine_layer_norm(there(x), there(weight), there(bias), kEps),
+                affine_layer_norm(wide, weight, bias, kEps));
   }
   SECTION("gated residual") {
     check_close(gated_residual(there(x), there(y), there(a)), gated_residual(wide, wide_y, a));
@@ -53,12 +54,12 @@ TEST_CASE("layers on a GPU equal those on the CPU", "[gpu]") {
   SECTION("gated residual and its norm") {
     const at::Tensor gate = draw.fp32({kBatch, 1, kWidth}), weight = draw.fp32({kWidth}), bias = draw.fp32({kWidth});
     const at::Tensor open = at::ones({kWidth}, at::kFloat);
-    const NormedResidual modulated =
-        residual_modulated_norm(there(x), there(y), there(gate), there(a), there(b), kEps);
+    const NormedResidual modulated = residual_modulated_norm(there(x), there(y), there(gate), there(a), there(b), kEps);
     const at::Tensor sum = gated_residual(wide, wide_y, gate);
     check_close(modulated.sum, sum);
     check_close(modulated.normed, modulated_layer_norm(sum, a, b, kEps));
-    const NormedResidual affine = residual_affine_norm(there(x), there(y), there(open), there(weight), there(bias), kEps);
+    const NormedResidual affine =
+        residual_affine_norm(there(x), there(y), there(open), there(weight), there(bias), kEps);
     check_close(affine.sum, wide + wide_y);
     check_close(affine.normed, affine_layer_norm(wide + wide_y, weight, bias, kEps));
   }

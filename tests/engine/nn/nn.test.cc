@@ -40,7 +40,8 @@ TEST_CASE("bf16 linear equals the fp32 product rounded once, GELU that of the ro
   const at::Tensor weight = noise({80, 48}, 22).to(at::kBFloat16), bias = noise({80}, 23).to(at::kBFloat16);
   for (const at::Tensor& x : {wide.narrow(2, 48, 48), wide.narrow(2, 0, 48).contiguous()}) {
     for (const at::Tensor& offset : {bias, at::Tensor()}) {
-      const at::Tensor sums = at::linear(x.to(at::kFloat), weight.to(at::kFloat), offset.defined() ? offset.to(at::kFloat) : offset);
+      const at::Tensor sums =
+          at::linear(x.to(at::kFloat), weight.to(at::kFloat), offset.defined() ? offset.to(at::kFloat) : offset);
       const at::Tensor found = linear(x, weight, offset);
       CHECK(found.scalar_type() == at::kBFloat16);
       CHECK(at::allclose(found.to(at::kFloat), sums, 1.0 / 128, 1e-3));
@@ -85,7 +86,7 @@ TEST_CASE("RoPE equals multiplication of complex numbers and keeps lengths", "[r
 TEST_CASE("timestep sinusoid: published values, cosines first", "[layers]") {
   const at::Tensor s = timestep_sinusoid(at::tensor({int64_t{999}}, at::kLong), 256)[0];
   const std::vector<std::pair<int64_t, double>> golden = {
-      {0, 0.999649823},    {1, 0.963785291},    {2, -0.399020553}, {3, 0.704841554},   {127, 0.994243145},
+      {0, 0.999649823},     {1, 0.963785291},    {2, -0.399020553}, {3, 0.704841554},   {127, 0.994243145},
       {128, -0.0264607519}, {129, -0.266679376}, {130, -0.916942},  {131, 0.709364772}, {255, 0.107147217}};
   for (const auto& [index, value] : golden) CHECK(s[index].item<double>() == Approx(value).margin(2e-5));
 }

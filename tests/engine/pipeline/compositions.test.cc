@@ -71,9 +71,7 @@ Composed compose(PipelineConfig config, const std::string& attention, const std:
   return {pipeline.generate(request), plan};
 }
 
-bool finite(const at::Tensor& x) {
-  return at::isfinite(x).all().item<bool>();
-}
+bool finite(const at::Tensor& x) { return at::isfinite(x).all().item<bool>(); }
 
 // Blocks of a trace that were not computed whole.
 int64_t spared(const std::vector<CacheCall>& calls) {

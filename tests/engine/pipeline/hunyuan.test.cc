@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HunyuanVideo from prompts, embedded or not, to latents and video against diffusers 0.33.1 and a brute-force VORTA processor:
-// tests/golden/make_hunyuan.py.
+// HunyuanVideo from prompts, embedded or not, to latents and video against diffusers 0.33.1 and a brute-force VORTA
+// processor: tests/golden/make_hunyuan.py.
 #include <ATen/ATen.h>
 
 #include <filesystem>
@@ -70,7 +70,8 @@ HunyuanFixture fixture(const nlohmann::json& one) {
   out.config.steps = common.at("steps").get<int64_t>();
   if (has_prompt) {
     out.request.prompt = one.at("prompt").get<std::string>();
-    if (!one.at("negative_prompt").is_null()) out.request.negative_prompt = one.at("negative_prompt").get<std::string>();
+    if (!one.at("negative_prompt").is_null())
+      out.request.negative_prompt = one.at("negative_prompt").get<std::string>();
   } else {
     out.config.text = TextSource::kGiven;
     out.request.text = GivenText{text_of(""), text_of("negative_")};
@@ -105,7 +106,8 @@ TEST_CASE("HunyuanVideo: every golden case gives the latents and the video of th
     CHECK(relative_error(result.latents, expected().at("latents." + name)) < tolerance);
     if (f.request.output != Output::kVideo) continue;
     using at::indexing::Slice;
-    const at::Tensor every = result.video.index({Slice(), Slice(), Slice(0, c10::nullopt, 4), Slice(0, c10::nullopt, 4)});
+    const at::Tensor every =
+        result.video.index({Slice(), Slice(), Slice(0, c10::nullopt, 4), Slice(0, c10::nullopt, 4)});
     CHECK(relative_error(every, expected().at("video." + name)) < tolerance);
   }
 }
@@ -121,9 +123,9 @@ TEST_CASE("HunyuanVideo: tau above 1 equals dense; caches that may not skip chan
   f.config.offload = Offload::kStageByStage;
   CHECK(at::equal(Pipeline::load(f.config).generate(f.request).latents, dense));
   f.config.offload = Offload::kKeepLoaded;
-  for (const auto& [cache, options] : {std::pair("pab", R"({"self_range": 1, "cross_range": 1})"),
-                                       std::pair("first_block", R"({"threshold": 0})"),
-                                       std::pair("taylorseer", R"({"interval": 1})")}) {
+  for (const auto& [cache, options] :
+       {std::pair("pab", R"({"self_range": 1, "cross_range": 1})"), std::pair("first_block", R"({"threshold": 0})"),
+        std::pair("taylorseer", R"({"interval": 1})")}) {
     INFO(cache);
     f.config.cache = cache;
     f.config.cache_options = options;
@@ -131,7 +133,8 @@ TEST_CASE("HunyuanVideo: tau above 1 equals dense; caches that may not skip chan
   }
   for (const auto& [cache, options] :
        {std::pair("pab", R"({"self_range": 2, "mlp_range": 2, "step_window": [0, 1]})"),
-        std::pair("first_block", R"({"threshold": 10})"), std::pair("dbcache", R"({"first_blocks": 1, "last_blocks": 1, "threshold": 10, "warmup": 2})")}) {
+        std::pair("first_block", R"({"threshold": 10})"),
+        std::pair("dbcache", R"({"first_blocks": 1, "last_blocks": 1, "threshold": 10, "warmup": 2})")}) {
     INFO(cache);
     f.config.cache = cache;
     f.config.cache_options = options;
@@ -144,7 +147,8 @@ TEST_CASE("HunyuanVideo: tau above 1 equals dense; caches that may not skip chan
   }
 }
 
-TEST_CASE("HunyuanVideo: every kind of offload gives the same bits as none; 8-bit layers change little", "[pipeline][hunyuan][offload]") {
+TEST_CASE("HunyuanVideo: every kind of offload gives the same bits as none; 8-bit layers change little",
+          "[pipeline][hunyuan][offload]") {
   HunyuanFixture f = fixture(cases().at(2));
   f.request.output = Output::kLatents;
   at::Tensor plain;
@@ -178,7 +182,8 @@ TEST_CASE("HunyuanVideo: every kind of offload gives the same bits as none; 8-bi
   }
 }
 
-TEST_CASE("HunyuanVideo: a recipe says what the model is told, and how many passes there are", "[pipeline][hunyuan][students]") {
+TEST_CASE("HunyuanVideo: a recipe says what the model is told, and how many passes there are",
+          "[pipeline][hunyuan][students]") {
   HunyuanFixture f = fixture(cases().at(0));
   f.request.output = Output::kLatents;
   const auto latents = [&] { return Pipeline::load(f.config).generate(f.request).latents; };
@@ -193,8 +198,10 @@ TEST_CASE("HunyuanVideo: a recipe says what the model is told, and how many pass
   f.config.guidance = 1.0;
   CHECK_FALSE(at::allclose(latents(), told_six, 1e-3, 1e-3));
   CHECK_NOTHROW(choose_sampling(f.config, {.guidance = 6.0, .recipe = "fasthunyuan-6"}, {}));
-  CHECK_THROWS_WITH(choose_sampling(f.config, {.guidance = 1.0, .recipe = "fasthunyuan-6"}, {}), Contains("--guidance"));
-  CHECK_THROWS_WITH(choose_sampling(f.config, {.recipe = "fasthunyuan-6", .true_guidance = 3.0}, {}), Contains("--true-guidance"));
+  CHECK_THROWS_WITH(choose_sampling(f.config, {.guidance = 1.0, .recipe = "fasthunyuan-6"}, {}),
+                    Contains("--guidance"));
+  CHECK_THROWS_WITH(choose_sampling(f.config, {.recipe = "fasthunyuan-6", .true_guidance = 3.0}, {}),
+                    Contains("--true-guidance"));
   GenerationDefaults defaults;
   defaults.guidance = 5.5;
   choose_sampling(f.config, {.recipe = "lcm-4"}, defaults);  // says nothing of an embedded one
@@ -244,7 +251,8 @@ TEST_CASE("HunyuanVideo on a GPU gives the latents and the video of the referenc
     CHECK(relative_error(result.latents, expected().at("latents." + name)) < 1e-3);
     if (f.request.output != Output::kVideo) continue;
     using at::indexing::Slice;
-    const at::Tensor every = result.video.index({Slice(), Slice(), Slice(0, c10::nullopt, 4), Slice(0, c10::nullopt, 4)});
+    const at::Tensor every =
+        result.video.index({Slice(), Slice(), Slice(0, c10::nullopt, 4), Slice(0, c10::nullopt, 4)});
     CHECK(relative_error(every, expected().at("video." + name)) < 5e-3);
   }
 }

@@ -67,8 +67,8 @@ Fixture fixture(const nlohmann::json& common, const nlohmann::json& one) {
 void check_routes(const RouteTable& routes, const std::string& name) {
   const auto wanted = expected().find("routes." + name);
   if (wanted == expected().end()) return;
-  const at::Tensor found = at::tensor(at::ArrayRef<uint8_t>(routes.routes), at::kByte)
-                               .view({routes.steps, routes.layers, routes.heads});
+  const at::Tensor found =
+      at::tensor(at::ArrayRef<uint8_t>(routes.routes), at::kByte).view({routes.steps, routes.layers, routes.heads});
   CHECK(at::equal(found, wanted->second.to(at::kByte)));
 }
 
@@ -86,8 +86,8 @@ TEST_CASE("every golden case gives the latents and the video of the reference", 
     if (f.request.output != Output::kVideo) continue;
     const int64_t stride = cases.at("common").at("video_stride").get<int64_t>();
     using at::indexing::Slice;
-    const at::Tensor every = result.video.index({Slice(), Slice(), Slice(0, c10::nullopt, stride),
-                                                 Slice(0, c10::nullopt, stride)});
+    const at::Tensor every =
+        result.video.index({Slice(), Slice(), Slice(0, c10::nullopt, stride), Slice(0, c10::nullopt, stride)});
     CHECK(relative_error(every, expected().at("video." + name)) < tolerance);
   }
 }
@@ -151,7 +151,8 @@ TEST_CASE("a cache that may not skip changes nothing, with dense and with routed
     CHECK(plan.denoise_flops() < plan.dense_step_flops * static_cast<double>(f.config.steps));
     const GenerationResult kept = broadcasting.generate(f.request);
     CHECK_FALSE(at::equal(kept.latents, plain.latents));
-    CHECK(at::equal(broadcasting.generate(f.request).latents, kept.latents));  // nothing is left of the first generation
+    CHECK(
+        at::equal(broadcasting.generate(f.request).latents, kept.latents));  // nothing is left of the first generation
   }
 }
 

@@ -21,9 +21,7 @@ json four_steps() {
   return {{"update", "renoise"}, {"linear", {1, 0.75, 0.5, 0.25, 0}}, {"flow_shift", 5}, {"guidance", 1}};
 }
 
-at::Tensor start() {
-  return at::tensor({-1.5f, -0.5f, 0.5f, 1.5f}).view({1, 4, 1, 1, 1});
-}
+at::Tensor start() { return at::tensor({-1.5f, -0.5f, 0.5f, 1.5f}).view({1, 4, 1, 1, 1}); }
 
 }  // namespace
 

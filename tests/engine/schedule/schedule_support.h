@@ -13,7 +13,8 @@
 namespace vorta::engine {
 
 inline nlohmann::json unipc_json() {
-  return {{"_class_name", "UniPCMultistepScheduler"}, {"prediction_type", "flow_prediction"}, {"use_flow_sigmas", true}};
+  return {
+      {"_class_name", "UniPCMultistepScheduler"}, {"prediction_type", "flow_prediction"}, {"use_flow_sigmas", true}};
 }
 
 /// Samples after each step, from the start (-1.5, -0.5, 0.5, 1.5).

@@ -38,7 +38,8 @@ TEST_CASE("a name given by the caller wins over the file", "[schedule][scheduler
   config["flow_shift"] = 3.0;
   CHECK(load_sampler(written(config), {}, "unipc")->name() == "unipc");
   CHECK_THROWS_AS(load_sampler(written(config), {}, "heun"), ConfigError);
-  CHECK_THROWS_AS(load_sampler(written({{"_class_name", "UniPCMultistepScheduler"}}), {}, "euler"), ConfigError);  // no flow
+  CHECK_THROWS_AS(load_sampler(written({{"_class_name", "UniPCMultistepScheduler"}}), {}, "euler"),
+                  ConfigError);  // no flow
 }
 
 TEST_CASE("another sampler than the file's takes what both have in common", "[schedule][scheduler-file]") {
@@ -75,12 +76,19 @@ TEST_CASE("a file without the flow keys is refused, because diffusers would assu
 }
 
 TEST_CASE("what this engine does not sample is refused by key", "[schedule][scheduler-file]") {
-  const std::vector<std::pair<std::string, nlohmann::json>> rows{
-      {"prediction_type", "epsilon"}, {"use_karras_sigmas", true},   {"predict_x0", false},
-      {"thresholding", true},         {"solver_type", "bh1"},        {"final_sigmas_type", "sigma_min"},
-      {"solver_order", 4},            {"solver_order", 0},           {"lower_order_final", false},
-      {"num_train_timesteps", 0},     {"disable_corrector", "none"}, {"flow_shift", 0},
-      {"flow_shft", 3.0}};
+  const std::vector<std::pair<std::string, nlohmann::json>> rows{{"prediction_type", "epsilon"},
+                                                                 {"use_karras_sigmas", true},
+                                                                 {"predict_x0", false},
+                                                                 {"thresholding", true},
+                                                                 {"solver_type", "bh1"},
+                                                                 {"final_sigmas_type", "sigma_min"},
+                                                                 {"solver_order", 4},
+                                                                 {"solver_order", 0},
+                                                                 {"lower_order_final", false},
+                                                                 {"num_train_timesteps", 0},
+                                                                 {"disable_corrector", "none"},
+                                                                 {"flow_shift", 0},
+                                                                 {"flow_shft", 3.0}};
   for (const auto& [key, value] : rows) {
     nlohmann::json config = unipc_json();
     config[key] = value;

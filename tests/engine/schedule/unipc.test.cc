@@ -19,10 +19,10 @@ at::Tensor bf16_velocity(const at::Tensor& x) { return (x * 0.25 + 0.1).to(at::k
 
 TEST_CASE("unipc timesteps and sigmas match the published schedule of 50 steps", "[schedule][unipc]") {
   const auto sampler = unipc(50, 5.0);
-  const std::vector<int64_t> expected{
-      999, 995, 991, 987, 982, 978, 973, 968, 963, 957, 952, 946, 940, 934, 927, 920, 913,
-      906, 898, 890, 882, 873, 863, 854, 843, 833, 821, 809, 796, 783, 768, 753, 737, 720,
-      701, 681, 660, 636, 611, 584, 555, 522, 487, 448, 405, 356, 302, 241, 172, 92};
+  const std::vector<int64_t> expected{999, 995, 991, 987, 982, 978, 973, 968, 963, 957, 952, 946, 940,
+                                      934, 927, 920, 913, 906, 898, 890, 882, 873, 863, 854, 843, 833,
+                                      821, 809, 796, 783, 768, 753, 737, 720, 701, 681, 660, 636, 611,
+                                      584, 555, 522, 487, 448, 405, 356, 302, 241, 172, 92};
   REQUIRE(sampler->timesteps().scalar_type() == at::kLong);
   CHECK(at::equal(sampler->timesteps(), at::tensor(expected, at::kLong)));
   CHECK(sampler->sigmas()[0].item<float>() == 0.999799848f);

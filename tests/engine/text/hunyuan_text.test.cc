@@ -30,7 +30,9 @@ double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
   return ((found.to(at::kDouble) - reference).norm() / reference.norm()).item<double>();
 }
 
-std::vector<std::string> prompts() { return vorta::read_json_file(kHunyuanGolden / "prompts.json").get<std::vector<std::string>>(); }
+std::vector<std::string> prompts() {
+  return vorta::read_json_file(kHunyuanGolden / "prompts.json").get<std::vector<std::string>>();
+}
 
 // The golden model with one file changed.
 class ModelCopy {
@@ -82,8 +84,15 @@ LlamaConfig tiny_llama() {
 }
 
 ClipTextConfig tiny_clip() {
-  return {.vocab_size = 30, .hidden_size = 12, .intermediate_size = 10, .num_layers = 2, .num_heads = 3, .max_positions = 16,
-          .layer_norm_eps = 1e-5, .hidden_act = "quick_gelu", .eos_token_id = 29};
+  return {.vocab_size = 30,
+          .hidden_size = 12,
+          .intermediate_size = 10,
+          .num_layers = 2,
+          .num_heads = 3,
+          .max_positions = 16,
+          .layer_norm_eps = 1e-5,
+          .hidden_act = "quick_gelu",
+          .eos_token_id = 29};
 }
 
 }  // namespace
@@ -196,7 +205,8 @@ TEST_CASE("any configuration of CLIPTextModel gives transformers' pooled row", "
     INFO(name);
     CHECK(relative_error(states, golden.at(name + ".state")) < 1e-5);
     CHECK(relative_error(encoder.pool(states, golden.at("ids")), golden.at(name + ".pooled")) < 1e-5);
-    CHECK(parse_clip_text_config({{"model_type", "clip"}, {"text_config", clip_text_config_json(config)}}, name) == config);
+    CHECK(parse_clip_text_config({{"model_type", "clip"}, {"text_config", clip_text_config_json(config)}}, name) ==
+          config);
   }
 }
 
@@ -215,9 +225,8 @@ TEST_CASE("random text encoders train: every weight gets a gradient", "[text][hu
   check(LlamaEncoder::random_weights(tiny_llama(), at::detail::createCPUGenerator(1)), [&](const WeightReader& reader) {
     return LlamaEncoder(tiny_llama(), reader, 0).forward(ids, at::ones_like(ids)).pow(3).sum();
   });
-  check(ClipTextEncoder::random_weights(tiny_clip(), at::detail::createCPUGenerator(1)), [&](const WeightReader& reader) {
-    return ClipTextEncoder(tiny_clip(), reader).forward(ids).pow(3).sum();
-  });
+  check(ClipTextEncoder::random_weights(tiny_clip(), at::detail::createCPUGenerator(1)),
+        [&](const WeightReader& reader) { return ClipTextEncoder(tiny_clip(), reader).forward(ids).pow(3).sum(); });
 }
 
 TEST_CASE("a broken HunyuanVideo text folder is refused with the reason", "[text][hunyuan]") {
@@ -239,7 +248,8 @@ TEST_CASE("a broken HunyuanVideo text folder is refused with the reason", "[text
   contains(with("text_encoder_2/config.json", "num_attention_heads", 5), "divisor of hidden_size 12");
   contains(with("text_encoder_2/config.json", "max_position_embeddings", 60), "60");
   contains(with("text_encoder_2/config.json", "vocab_size", 20), "token_embedding");
-  contains(with("model_index.json", "tokenizer", {"transformers", "LlamaTokenizer"}), "LlamaTokenizer are not supported");
+  contains(with("model_index.json", "tokenizer", {"transformers", "LlamaTokenizer"}),
+           "LlamaTokenizer are not supported");
   contains(with("model_index.json", "tokenizer_2", nullptr), "\"tokenizer_2\" is missing");
   for (const char* part : {"text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"}) {
     const ModelCopy copy;
@@ -249,7 +259,8 @@ TEST_CASE("a broken HunyuanVideo text folder is refused with the reason", "[text
 }
 
 TEST_CASE("random features come with a mask and a pooled text when asked", "[text][hunyuan]") {
-  const auto features = make_random_prompt_encoder({.text_dim = 6, .max_tokens = 4, .pooled_dim = 3}, at::kFloat)->encode({"a", "b"});
+  const auto features =
+      make_random_prompt_encoder({.text_dim = 6, .max_tokens = 4, .pooled_dim = 3}, at::kFloat)->encode({"a", "b"});
   CHECK(features.tokens.sizes() == at::IntArrayRef({2, 4, 6}));
   CHECK(at::equal(features.mask, at::ones({2, 4}, at::kLong)));
   CHECK(features.pooled.sizes() == at::IntArrayRef({2, 3}));

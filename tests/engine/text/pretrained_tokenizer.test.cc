@@ -70,9 +70,10 @@ TEST_CASE("LLaMA's and CLIP's ids equal those of transformers on 1,000 strings",
   const auto texts = vorta::read_json_file(kTokenizerGolden / "strings.json").get<std::vector<std::string>>();
   const auto golden = read_safetensors(kTokenizerGolden / "ids.safetensors").tensors;
   REQUIRE(texts.size() == 1000);
-  for (const auto& item : {Case{"tokenizer", "LlamaTokenizerFast", "tokenizer"}, Case{"tokenizer_2", "CLIPTokenizer", "tokenizer_2"},
-                           Case{"clip_fast", "CLIPTokenizerFast", "clip_fast"}, Case{"tokenizer_2", "CLIPTokenizerFast", "clip_fast"},
-                           Case{"plain", "PreTrainedTokenizerFast", "plain"}}) {
+  for (const auto& item :
+       {Case{"tokenizer", "LlamaTokenizerFast", "tokenizer"}, Case{"tokenizer_2", "CLIPTokenizer", "tokenizer_2"},
+        Case{"clip_fast", "CLIPTokenizerFast", "clip_fast"}, Case{"tokenizer_2", "CLIPTokenizerFast", "clip_fast"},
+        Case{"plain", "PreTrainedTokenizerFast", "plain"}}) {
     const PretrainedTokenizer tokenizer(kTokenizerGolden / item.folder, item.class_name);
     const auto ids = golden.at(std::string(item.golden) + ".ids").to(at::kLong);
     const auto lengths = golden.at(std::string(item.golden) + ".lengths").to(at::kLong);
@@ -206,19 +207,21 @@ TEST_CASE("Oniguruma's patterns mean the same in PCRE2", "[text][tokenizer]") {
   const auto matches = [](const char* pattern, const char* text) {
     std::string all;
     const std::string whole(text);
-    for (const auto& [begin, end] : Regex(pattern, "test").find_all(whole)) all += whole.substr(begin, end - begin) + "|";
+    for (const auto& [begin, end] : Regex(pattern, "test").find_all(whole))
+      all += whole.substr(begin, end - begin) + "|";
     return all;
   };
-  CHECK(matches(R"(\s+)", "a \xE1\xA0\x8E\xC2\x85z") == " |\xC2\x85|");                // U+180E is no space, U+0085 is
-  CHECK(matches(R"(\p{L}+)", "a\xF0\xB1\x8D\x90z1") == "a\xF0\xB1\x8D\x90z|");          // a letter of Unicode 15
+  CHECK(matches(R"(\s+)", "a \xE1\xA0\x8E\xC2\x85z") == " |\xC2\x85|");  // U+180E is no space, U+0085 is
+  CHECK(matches(R"(\p{L}+)", "a\xF0\xB1\x8D\x90z1") == "a\xF0\xB1\x8D\x90z|");  // a letter of Unicode 15
   CHECK(matches(R"([^\s\p{L}\p{N}]+)", "a!? \xF0\x9F\x98\x80z") == "!?|\xF0\x9F\x98\x80|");
-  CHECK(matches(R"(\w+)", "a\xCC\x81_1-\xC2\xBD") == "a\xCC\x81_1|");                   // marks, but no fractions
+  CHECK(matches(R"(\w+)", "a\xCC\x81_1-\xC2\xBD") == "a\xCC\x81_1|");  // marks, but no fractions
   CHECK(matches(R"(\bcat\b)", "cat concat cat\xCC\x81 cat") == "cat|cat|");
   CHECK(matches(R"((?i:'s)|\u0041|\h{2})", "'S A fF g") == "'S|A|fF|");
   CHECK(matches(R"((?m:a.b))", "a\nb") == "a\nb|");
   CHECK(matches(R"(^b$)", "a\nb\nc") == "b|");
   CHECK(matches(R"(a{,2})", "aaab") == "aa|a||");
-  for (const char* unknown : {R"([a[b]])", R"([a&&b])", R"([\P{L}])", R"(\y)", R"([)", R"(a{2}+)", R"(\p{)", "[]a]", "\\"}) {
+  for (const char* unknown :
+       {R"([a[b]])", R"([a&&b])", R"([\P{L}])", R"(\y)", R"([)", R"(a{2}+)", R"(\p{)", "[]a]", "\\"}) {
     INFO(unknown);
     CHECK_THROWS_AS(Regex(unknown, "test"), vorta::DataError);
   }

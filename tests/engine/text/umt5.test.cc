@@ -25,9 +25,7 @@ double umt5_error(const at::Tensor& found, const at::Tensor& wanted) {
   return ((found.to(at::kDouble) - reference).norm() / reference.norm()).item<double>();
 }
 
-Umt5Config tiny() {
-  return {.vocab_size = 50, .d_model = 16, .d_kv = 4, .d_ff = 24, .num_layers = 2, .num_heads = 3};
-}
+Umt5Config tiny() { return {.vocab_size = 50, .d_model = 16, .d_kv = 4, .d_ff = 24, .num_layers = 2, .num_heads = 3}; }
 
 }  // namespace
 
@@ -39,7 +37,8 @@ TEST_CASE("the prompt encoder equals transformers' UMT5EncoderModel", "[text][um
     const char* file;
     double bound;
   };
-  for (const auto& item : {Case{at::kFloat, "features_float32.safetensors", 1e-5}, Case{at::kBFloat16, "features_bfloat16.safetensors", 1e-2}}) {
+  for (const auto& item : {Case{at::kFloat, "features_float32.safetensors", 1e-5},
+                           Case{at::kBFloat16, "features_bfloat16.safetensors", 1e-2}}) {
     const auto golden = read_safetensors(kUmt5Golden / item.file).tensors;
     const auto encoder = load_umt5_prompt_encoder(kUmt5Golden / "model", item.dtype, 96);
     const auto features = encoder->encode(prompts).tokens;
@@ -65,7 +64,8 @@ TEST_CASE("padding does not reach the tokens before it", "[text][umt5]") {
   const auto encoder_long = load_umt5_prompt_encoder(kUmt5Golden / "model", at::kFloat, 80);
   const std::vector<std::string> prompt{"A red circle."};
   const auto n = static_cast<int64_t>(encoder_short->token_ids(prompt)[0].size());
-  CHECK(umt5_error(encoder_long->encode(prompt).tokens.slice(1, 0, n), encoder_short->encode(prompt).tokens.slice(1, 0, n)) < 1e-5);
+  CHECK(umt5_error(encoder_long->encode(prompt).tokens.slice(1, 0, n),
+                   encoder_short->encode(prompt).tokens.slice(1, 0, n)) < 1e-5);
 }
 
 TEST_CASE("a random encoder trains: every weight gets a gradient", "[text][umt5]") {
@@ -107,7 +107,8 @@ TEST_CASE("a config of another kind is refused with the pointer", "[text][umt5]"
     return config;
   };
   CHECK_THROWS_WITH(parse_umt5_config(with("model_type", "t5"), "c.json"), Catch::Contains("c.json#/model_type"));
-  CHECK_THROWS_WITH(parse_umt5_config(with("feed_forward_proj", "relu"), "c.json"), Catch::Contains("feed_forward_proj"));
+  CHECK_THROWS_WITH(parse_umt5_config(with("feed_forward_proj", "relu"), "c.json"),
+                    Catch::Contains("feed_forward_proj"));
   CHECK_THROWS_WITH(parse_umt5_config(with("num_layers", 0), "c.json"), Catch::Contains("num_layers"));
   CHECK_THROWS_WITH(parse_umt5_config(with("d_model", "x"), "c.json"), Catch::Contains("d_model"));
 }

@@ -81,7 +81,8 @@ TEST_CASE("noise and empty frames show no objects to agree with", "[train][check
   SceneRandom random(7);
   for (float& value : pixels) value = static_cast<float>(random.uniform());
   int passed = 0;
-  for (uint64_t seed = 0; seed < 20; ++seed) passed += judge(pixels, kSize, random_scene(seed, Split::kTrain)).shape_and_color();
+  for (uint64_t seed = 0; seed < 20; ++seed)
+    passed += judge(pixels, kSize, random_scene(seed, Split::kTrain)).shape_and_color();
   CHECK(passed <= 1);
 }
 

@@ -79,8 +79,9 @@ TEST_CASE("a consistency target takes the teacher's hops and jumps with the stud
   Noting teacher{2, {}}, student{5, {}};
   const at::Tensor target = consistency_target(grid, x, index, 2, teacher.field(), student.field());
   // The first goes two steps and jumps; the second's two steps end the phase; the third has but one left.
-  CHECK(at::allclose(target, clip_of({10 + 2 * (sigma(2) - sigma(0)) + 5 * (sigma(4) - sigma(2)),
-                                      10 + 2 * (sigma(4) - sigma(2)), 10 + 2 * (sigma(4) - sigma(3))}),
+  CHECK(at::allclose(target,
+                     clip_of({10 + 2 * (sigma(2) - sigma(0)) + 5 * (sigma(4) - sigma(2)),
+                              10 + 2 * (sigma(4) - sigma(2)), 10 + 2 * (sigma(4) - sigma(3))}),
                      1e-5, 1e-5));
   REQUIRE(teacher.asked.size() == 2);
   CHECK(at::allclose(teacher.asked[0], grid.sigmas_at(index)));
@@ -142,15 +143,13 @@ TEST_CASE("distribution matching moves samples by what teacher and critic disagr
 TEST_CASE("the dense micro-batches of an adaptation are evenly spread", "[train][distill]") {
   const auto count = [](double share) {
     int64_t dense = 0;
-    for (int64_t i = 0; i < 100; ++i)
-      dense += takes_dense_path(i, share) ? 1 : 0;
+    for (int64_t i = 0; i < 100; ++i) dense += takes_dense_path(i, share) ? 1 : 0;
     return dense;
   };
   CHECK(count(0) == 0);
   CHECK(count(0.25) == 25);
   CHECK(count(1) == 100);
-  for (int64_t i = 0; i < 10; ++i)
-    CHECK(takes_dense_path(2 * i, 0.5) != takes_dense_path(2 * i + 1, 0.5));
+  for (int64_t i = 0; i < 10; ++i) CHECK(takes_dense_path(2 * i, 0.5) != takes_dense_path(2 * i + 1, 0.5));
 }
 
 TEST_CASE("trainings that cannot be are refused before anything is loaded", "[train][distill]") {

@@ -20,7 +20,8 @@ TEST_CASE("adamw takes the steps that the paper's algorithm takes", "[train][opt
     const double g = 2 * w;
     m = 0.9 * m + 0.1 * g;
     v = 0.99 * v + 0.01 * g * g;
-    w = w * (1 - 0.01 * 0.1) - 0.01 * (m / (1 - std::pow(0.9, step))) / (std::sqrt(v / (1 - std::pow(0.99, step))) + 1e-8);
+    w = w * (1 - 0.01 * 0.1) -
+        0.01 * (m / (1 - std::pow(0.9, step))) / (std::sqrt(v / (1 - std::pow(0.99, step))) + 1e-8);
     CHECK(parameters.at("w").item<double>() == Approx(w).epsilon(1e-5));
   }
 }

@@ -35,7 +35,8 @@ Scene one_square(Motion motion) {
 
 at::Tensor truth_of(const Scene& scene, double from, double to) {
   at::Tensor flow = at::empty({2, kSmallClip.height / 4, kSmallClip.width / 4});
-  flow_between(scene, kSmallClip, from, to, 4, Layers::kAll, {flow.data_ptr<float>(), static_cast<size_t>(flow.numel())});
+  flow_between(scene, kSmallClip, from, to, 4, Layers::kAll,
+               {flow.data_ptr<float>(), static_cast<size_t>(flow.numel())});
   return flow;
 }
 
@@ -72,14 +73,18 @@ TEST_CASE("a scorer batch is a pure function of its number, with truth that fits
   CHECK(batch.motion.sum().item<float>() >= batch.shown.sum().item<float>());
 }
 
-TEST_CASE("every corruption leaves a clip as it is at strength 0, and spoils it more at 1 than at a half", "[scorers]") {
+TEST_CASE("every corruption leaves a clip as it is at strength 0, and spoils it more at 1 than at a half",
+          "[scorers]") {
   Scene scene = one_square(Motion::kLeft);
   scene.background = Background::kChecker;
   const RenderedClip clip = rendered_clip(scene, kSmallClip);
   const auto changed = [&](const Corruption& corruption, double strength) {
     double total = 0;  // of several seeds: a shuffle of few frames may leave them all in place
     for (uint64_t seed = 0; seed < 8; ++seed) {
-      total += (corruption.apply(clip, strength, seed).to(at::kFloat) - clip.frames.to(at::kFloat)).abs().mean().item<double>();
+      total += (corruption.apply(clip, strength, seed).to(at::kFloat) - clip.frames.to(at::kFloat))
+                   .abs()
+                   .mean()
+                   .item<double>();
     }
     return total;
   };
@@ -156,7 +161,8 @@ TEST_CASE("paths of objects say which way these go, and lie in the middle where 
   detections.narrow(2, 14, 3).zero_();
   const at::Tensor nothing = object_paths(detections);
   CHECK(nothing.slice(-1, 0, 3).abs().max().item<float>() < 0.01F);
-  for (int64_t f = 0; f < 8; ++f) detections[0][f][2][4][4 + 3 * f] = 9.0;  // one shape, from left to right in the upper half
+  for (int64_t f = 0; f < 8; ++f)
+    detections[0][f][2][4][4 + 3 * f] = 9.0;  // one shape, from left to right in the upper half
   const at::Tensor paths = object_paths(detections)[0];
   CHECK(paths.select(-1, 0).diff().min().item<float>() > 0.3F);
   CHECK(paths.select(-1, 1).diff().abs().max().item<float>() < 1e-4F);

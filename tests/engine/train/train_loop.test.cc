@@ -30,7 +30,8 @@ TrainJob noisy_job() {
   return job;
 }
 
-at::Tensor train_to(int64_t stop_at, const std::filesystem::path& output, int64_t accumulate = 1, int64_t replicas = 1) {
+at::Tensor train_to(int64_t stop_at, const std::filesystem::path& output, int64_t accumulate = 1,
+                    int64_t replicas = 1) {
   const TensorMap parameters = trainable({{"w", at::ones({4})}}, "cpu");
   TrainOptions options;
   options.output = output;

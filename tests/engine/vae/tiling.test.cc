@@ -18,9 +18,7 @@ TEST_CASE("a tile plan covers the axis with tiles of one length", "[vae][vae-til
 
 TEST_CASE("tiles of a pointwise network blend to the untiled result", "[vae][vae-tiling]") {
   const at::Tensor x = at::randn({1, 2, 3, 11, 13}, seeded(1), at::kFloat);
-  const auto doubled = [](const at::Tensor& tile) {
-    return tile.repeat_interleave(2, 3).repeat_interleave(2, 4) * 3;
-  };
+  const auto doubled = [](const at::Tensor& tile) { return tile.repeat_interleave(2, 3).repeat_interleave(2, 4) * 3; };
   const at::Tensor out = run_tiled(x, plan_tile_axis(11, 4, 2), plan_tile_axis(13, 5, 1), {2, 1}, doubled);
   CHECK(largest_difference(out, doubled(x)) <= 1e-5);
 }

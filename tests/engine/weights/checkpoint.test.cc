@@ -50,17 +50,25 @@ TEST_CASE("dicts in dicts give dotted names, and what is no tensor is left out",
 }
 
 TEST_CASE("what is no checkpoint, or only a part of one, is refused", "[weights][checkpoint]") {
-  CHECK_THROWS_WITH(read_checkpoint(kFolder + "not_a_checkpoint.pth"), Catch::Matchers::Contains("convert_checkpoint.py"));
+  CHECK_THROWS_WITH(read_checkpoint(kFolder + "not_a_checkpoint.pth"),
+                    Catch::Matchers::Contains("convert_checkpoint.py"));
   CHECK_THROWS_WITH(read_checkpoint(kFolder + "cut.pth"), Catch::Matchers::Contains("ends in storage"));
   CHECK_THROWS_AS(read_checkpoint(kFolder + "nothing.pth"), DataError);
 }
 
 TEST_CASE("a pickle is never run, whatever it calls", "[weights][checkpoint]") {
   // PROTO 2, os.system, ("true",), REDUCE, STOP: an object that is nothing.
-  const std::string call("\x80\x02" "cos\nsystem\nX\x04\0\0\0true\x85R.", 25);
+  const std::string call(
+      "\x80\x02"
+      "cos\nsystem\nX\x04\0\0\0true\x85R.",
+      25);
   CHECK(parse_object_pickle(call, "test").tensors.empty());
-  for (const std::string_view broken : {std::string_view("\x80\x02"), std::string_view("\x80\x02)."  "x", 3), std::string_view("."),
-                                        std::string_view("\x80\x09."), std::string_view("\x80\x02h\x05.", 5)}) {
+  for (const std::string_view broken :
+       {std::string_view("\x80\x02"),
+        std::string_view("\x80\x02)."
+                         "x",
+                         3),
+        std::string_view("."), std::string_view("\x80\x09."), std::string_view("\x80\x02h\x05.", 5)}) {
     CHECK_THROWS_AS(parse_object_pickle(broken, "test"), DataError);
   }
 }
@@ -70,7 +78,13 @@ TEST_CASE("a small pickle that stands for much memory or time is refused", "[wei
   std::string doubled("\x80\x02}q\0", 5);
   for (char slot = 1; slot < 40; ++slot) {
     const char before[] = {'h', static_cast<char>(slot - 1)};
-    doubled += "}(U\x01" "a" + std::string(before, 2) + "U\x01" "b" + std::string(before, 2) + "uq" + slot;
+    doubled +=
+        "}(U\x01"
+        "a" +
+        std::string(before, 2) +
+        "U\x01"
+        "b" +
+        std::string(before, 2) + "uq" + slot;
   }
   CHECK_THROWS_WITH(parse_object_pickle(doubled + ".", "test"), Catch::Matchers::Contains("name more than"));
   // A dict of 1,000 items, given to 10,000 objects as their attributes.

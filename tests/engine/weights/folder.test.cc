@@ -20,7 +20,8 @@ void write_shards(const Scratch& scratch) {
 TEST_CASE("shards are joined by their index", "[weights][folder]") {
   const Scratch scratch;
   write_shards(scratch);
-  scratch.write(kIndex, R"({"metadata":{},"weight_map":{"a":"s1.safetensors","b":"s1.safetensors","c":"s2.safetensors"}})");
+  scratch.write(kIndex,
+                R"({"metadata":{},"weight_map":{"a":"s1.safetensors","b":"s1.safetensors","c":"s2.safetensors"}})");
   const auto all = read_weight_folder(scratch.dir);
   REQUIRE(all.size() == 3);
   CHECK(all.at("c").numel() == 3);

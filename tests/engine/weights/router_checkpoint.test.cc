@@ -33,15 +33,19 @@ std::string archive(std::string_view pickle) {
 // dict {"a": tensor over storage "0" of `elements` floats}, with one-byte numbers.
 std::string tensor_pickle(int elements, int offset, std::vector<int> sizes, std::vector<int> strides) {
   const auto number = [](int value) { return std::string("K") + static_cast<char>(value); };
-  const auto text = [](const std::string& value) { return std::string("X") + static_cast<char>(value.size()) + std::string(3, '\0') + value; };
+  const auto text = [](const std::string& value) {
+    return std::string("X") + static_cast<char>(value.size()) + std::string(3, '\0') + value;
+  };
   const auto tuple = [&](const std::vector<int>& values) {
     std::string out = "(";
     for (int value : values) out += number(value);
     return out + "t";
   };
-  return "\x80\x02}(" + text("a") + "ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + "ctorch\nFloatStorage\n" +
-         text("0") + text("cpu") + number(elements) + "tQ" + number(offset) + tuple(sizes) + tuple(strides) +
-         "\x89" "ccollections\nOrderedDict\n)RtRu.";
+  return "\x80\x02}(" + text("a") + "ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") +
+         "ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(elements) + "tQ" + number(offset) + tuple(sizes) +
+         tuple(strides) +
+         "\x89"
+         "ccollections\nOrderedDict\n)RtRu.";
 }
 
 }  // namespace
@@ -57,8 +61,10 @@ TEST_CASE("files that hold something else are refused with a way out", "[weights
   struct Case {
     std::string name, reason;
   };
-  for (const auto& item : std::vector<Case>{{"legacy.pt", "before PyTorch 1.6"}, {"device.pt", "\"device\" from the Python module \"torch\""},
-                                            {"number.pt", "a tensor was expected under \"a\""}, {"expanded.pt", "share memory"},
+  for (const auto& item : std::vector<Case>{{"legacy.pt", "before PyTorch 1.6"},
+                                            {"device.pt", "\"device\" from the Python module \"torch\""},
+                                            {"number.pt", "a tensor was expected under \"a\""},
+                                            {"expanded.pt", "share memory"},
                                             {"dtypes.safetensors", "not a torch.save file"}}) {
     const auto message = data_error([&] { read_router_checkpoint(golden(item.name)); });
     INFO(message);
@@ -68,8 +74,11 @@ TEST_CASE("files that hold something else are refused with a way out", "[weights
 
 TEST_CASE("a router checkpoint is read back bit for bit", "[weights][router]") {
   const Scratch scratch;
-  const TensorMap router{{"a", at::randn({3, 4}).to(at::kBFloat16)}, {"b", at::randn({300}).to(at::kDouble)},
-                         {"c", at::randn({2, 3}).t()}, {"d", at::empty({0, 2})}, {"e", at::arange(5)},
+  const TensorMap router{{"a", at::randn({3, 4}).to(at::kBFloat16)},
+                         {"b", at::randn({300}).to(at::kDouble)},
+                         {"c", at::randn({2, 3}).t()},
+                         {"d", at::empty({0, 2})},
+                         {"e", at::arange(5)},
                          {"f", at::randn({}).to(at::kHalf)}};
   write_router_checkpoint(scratch.dir / "router.pt", router);
   const auto read = read_router_checkpoint(scratch.dir / "router.pt");
@@ -78,7 +87,8 @@ TEST_CASE("a router checkpoint is read back bit for bit", "[weights][router]") {
     CHECK(at::equal(read.at(name), tensor));
     CHECK(read.at(name).scalar_type() == tensor.scalar_type());
   }
-  CHECK(mentions(data_error([&] { write_router_checkpoint(scratch.dir / "x.pt", {{"b", at::ones({1}, at::kBool)}}); }), "not written"));
+  CHECK(mentions(data_error([&] { write_router_checkpoint(scratch.dir / "x.pt", {{"b", at::ones({1}, at::kBool)}}); }),
+                 "not written"));
 }
 
 TEST_CASE("pickles that run programs or lie about storages are refused", "[weights][router]") {
@@ -88,7 +98,9 @@ TEST_CASE("pickles that run programs or lie about storages are refused", "[weigh
   };
   const std::vector<Case> cases{
       {"cos\nsystem\n(X\x02\0\0\0lstR.", "\"system\" from the Python module \"os\""},
-      {"\x80\x02" "cposix\nsystem\n.", "posix"},
+      {"\x80\x02"
+       "cposix\nsystem\n.",
+       "posix"},
       {"", "truncated"},
       {"}", "truncated"},
       {".", "more than one value"},
@@ -99,7 +111,10 @@ TEST_CASE("pickles that run programs or lie about storages are refused", "[weigh
       {"i", "instruction 0x69"},
       {"\x80\x01}.", "protocol 1"},
       {"}X\xff\xff\xff\xff.", "truncated"},
-      {"}X\x01" + std::string(3, '\0') + "\xff" "Ns.", "UTF-8"},
+      {"}X\x01" + std::string(3, '\0') +
+           "\xff"
+           "Ns.",
+       "UTF-8"},
       {tensor_pickle(6, 0, {7}, {1}), "leaves its storage"},
       {tensor_pickle(6, 1, {6}, {1}), "leaves its storage"},
       {tensor_pickle(6, 0, {3, 3}, {1, 1}), "share memory"},
@@ -112,7 +127,9 @@ TEST_CASE("pickles that run programs or lie about storages are refused", "[weigh
     INFO(message << " / wanted: " << item.reason);
     CHECK(mentions(message, item.reason));
   }
-  CHECK(read_router_checkpoint(scratch.write("good.pt", archive(tensor_pickle(6, 0, {2, 3}, {3, 1})))).at("a").numel() == 6);
+  CHECK(
+      read_router_checkpoint(scratch.write("good.pt", archive(tensor_pickle(6, 0, {2, 3}, {3, 1})))).at("a").numel() ==
+      6);
 }
 
 TEST_CASE("every truncation and every flipped byte of an archive is refused or harmless", "[weights][router]") {

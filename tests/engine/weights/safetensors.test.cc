@@ -17,7 +17,8 @@ std::string file_of(const std::string& header, std::size_t data_bytes, uint64_t 
   return bytes + header + std::string(data_bytes, '\0');
 }
 
-std::string entry(const std::string& name, const std::string& dtype, const std::string& shape, const std::string& offsets) {
+std::string entry(const std::string& name, const std::string& dtype, const std::string& shape,
+                  const std::string& offsets) {
   return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}";
 }
 
@@ -27,9 +28,15 @@ TEST_CASE("every dtype written by the safetensors package is read", "[weights][s
   const auto file = read_safetensors(golden("dtypes.safetensors"));
   CHECK(file.metadata.at("format") == "pt");
   CHECK(file.tensors.size() == 12);
-  for (const auto& [name, dtype] : std::map<std::string, c10::ScalarType>{
-           {"f64", at::kDouble}, {"f32", at::kFloat}, {"f16", at::kHalf}, {"bf16", at::kBFloat16}, {"i64", at::kLong},
-           {"i32", at::kInt}, {"i16", at::kShort}, {"i8", at::kChar}, {"u8", at::kByte}}) {
+  for (const auto& [name, dtype] : std::map<std::string, c10::ScalarType>{{"f64", at::kDouble},
+                                                                          {"f32", at::kFloat},
+                                                                          {"f16", at::kHalf},
+                                                                          {"bf16", at::kBFloat16},
+                                                                          {"i64", at::kLong},
+                                                                          {"i32", at::kInt},
+                                                                          {"i16", at::kShort},
+                                                                          {"i8", at::kChar},
+                                                                          {"u8", at::kByte}}) {
     INFO(name);
     CHECK(file.tensors.at(name).scalar_type() == dtype);
     CHECK(at::equal(file.tensors.at(name), at::arange(6).view({2, 3}).to(dtype)));
@@ -41,8 +48,11 @@ TEST_CASE("every dtype written by the safetensors package is read", "[weights][s
 
 TEST_CASE("what is written is read back bit for bit, and twice the same bytes", "[weights][safetensors]") {
   const Scratch scratch;
-  TensorMap tensors{{"a", at::randn({3, 4}).to(at::kBFloat16)}, {"b.c", at::randn({5}).to(at::kDouble)},
-                    {"d", at::randn({2, 3}).t()}, {"e", at::empty({0})}, {"\u00fc", at::arange(7)}};
+  TensorMap tensors{{"a", at::randn({3, 4}).to(at::kBFloat16)},
+                    {"b.c", at::randn({5}).to(at::kDouble)},
+                    {"d", at::randn({2, 3}).t()},
+                    {"e", at::empty({0})},
+                    {"\u00fc", at::arange(7)}};
   write_safetensors(scratch.dir / "x.safetensors", tensors, {{"key", "value \"quoted\""}});
   write_safetensors(scratch.dir / "y.safetensors", tensors, {{"key", "value \"quoted\""}});
   const auto read = read_safetensors(scratch.dir / "x.safetensors");
@@ -83,7 +93,8 @@ TEST_CASE("dishonest files are refused with the reason", "[weights][safetensors]
       {file_of("{}", 0, UINT64_MAX - 1), "allowed"},
       {file_of("[]", 0), "no JSON object"},
       {file_of("{\"a\":}", 0), "parse error"},
-      {file_of("{" + entry("a", "U8", "[1]", "[0,1]") + "," + entry("a", "U8", "[1]", "[0,1]") + "}", 1), "duplicate key"},
+      {file_of("{" + entry("a", "U8", "[1]", "[0,1]") + "," + entry("a", "U8", "[1]", "[0,1]") + "}", 1),
+       "duplicate key"},
       {file_of("{" + entry("a", "F12", "[1]", "[0,4]") + "}", 4), "F12"},
       {file_of("{" + entry("a", "F32", "[2]", "[0,4]") + "}", 4), "need 8 bytes"},
       {file_of("{" + entry("a", "F32", "[-1]", "[0,4]") + "}", 4), "natural numbers"},
@@ -135,7 +146,8 @@ TEST_CASE("a folder, a missing file and an unwritable place are named", "[weight
   CHECK(mentions(data_error([&] { read_safetensors(scratch.dir); }), "regular file"));
   CHECK(mentions(data_error([&] { read_safetensors(scratch.dir / "none"); }), "No such file"));
   CHECK(mentions(data_error([&] { write_safetensors(scratch.dir / "no/x", {}); }), "cannot be written"));
-  CHECK(mentions(data_error([&] { write_safetensors(scratch.dir / "x", {{"c", at::zeros({1}, at::kComplexFloat)}}); }), "dtype"));
+  CHECK(mentions(data_error([&] { write_safetensors(scratch.dir / "x", {{"c", at::zeros({1}, at::kComplexFloat)}}); }),
+                 "dtype"));
   CHECK(std::filesystem::is_empty(scratch.dir));
 }
 

@@ -40,7 +40,9 @@ std::string data_error(Action action) {
   return {};
 }
 
-inline bool mentions(const std::string& message, std::string_view words) { return message.find(words) != std::string::npos; }
+inline bool mentions(const std::string& message, std::string_view words) {
+  return message.find(words) != std::string::npos;
+}
 
 inline std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(VORTA_SOURCE_DIR) / "tests/golden/weights" / name;
