@@ -85,6 +85,36 @@ class DecodedPair {
   at::Tensor mine_, reference_;
 };
 
+enum class Turn { kOwn, kOtherShards };
+
+// What the journal knows of the pair, else its value now; absent where another shard has yet to compare it.
+std::optional<FidelityPair> compare(const FidelityResult& result, const NamedPair& names, DecodedPair& decoded,
+                                    Turn turn, ScoreJournal& journal, ScoreSummary& summary) {
+  FidelityPair pair{names.name, {}, {}};
+  const std::string key = key_of(result, names);
+  const ScoreJournal::Entry* known = journal.find(key);
+  if (known != nullptr && known->score) {
+    pair.value = known->score->sum;
+    ++summary.reused;
+    return pair;
+  }
+  if (turn == Turn::kOtherShards) {
+    if (known == nullptr) return std::nullopt;
+    pair.error = known->error;
+    return pair;
+  }
+  ScoreJournal::Entry entry;
+  try {
+    pair.value = decoded.score(*result.metric);
+    auto& score = entry.score.emplace();
+    score.value = score.sum = *pair.value;
+  } catch (const std::exception&) {
+    entry.error = pair.error = describe_error(std::current_exception()).message;
+  }
+  journal.add(key, std::move(entry));
+  return pair;
+}
+
 }  // namespace
 
 std::optional<double> FidelityResult::mean() const {
@@ -107,33 +137,12 @@ std::vector<FidelityResult> compare_pairs(const ScoreRunOptions& options, ScoreJ
     DecodedPair decoded(pairs[i]);
     for (FidelityResult& result : results) {
       if (!result.not_measured.empty()) continue;
-      FidelityPair& pair = result.pairs.emplace_back(FidelityPair{pairs[i].name, {}, {}});
-      const std::string key = key_of(result, pairs[i]);
-      const auto* known = journal.find(key);
-      if (known != nullptr && known->score) {
-        pair.value = known->score->sum;
-        ++summary.reused;
-        continue;
-      }
-      if (!is_mine && known == nullptr) {
-        ++summary.left_to_others;
-        continue;
-      }
-      ScoreJournal::Entry entry;
-      if (is_mine) {
-        try {
-          pair.value = decoded.score(*result.metric);
-          entry.score.emplace().value = entry.score->sum = *pair.value;
-        } catch (const std::exception&) {
-          entry.error = describe_error(std::current_exception()).message;
-        }
-        pair.error = entry.error;
-        journal.add(key, std::move(entry));
-      } else {
-        pair.error = known->error;
-      }
-      if (pair.error.empty()) continue;
-      log_error(fmt::format("[{}] {} not compared: {}", result.metric->name, pairs[i].name, pair.error));
+      auto pair = compare(result, pairs[i], decoded, is_mine ? Turn::kOwn : Turn::kOtherShards, journal, summary);
+      const std::string error = pair ? pair->error : "";
+      result.pairs.push_back(pair ? std::move(*pair) : FidelityPair{pairs[i].name, {}, {}});
+      if (!pair) ++summary.left_to_others;
+      if (error.empty()) continue;
+      log_error(fmt::format("[{}] {} not compared: {}", result.metric->name, pairs[i].name, error));
       ++summary.failed;
     }
     log_info(fmt::format("[fidelity] {}/{} pairs", i + 1, pairs.size()));

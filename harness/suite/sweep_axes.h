@@ -22,7 +22,7 @@ struct Axis {
   AxisType type = AxisType::kAny;
   double least = -std::numeric_limits<double>::infinity(), most = std::numeric_limits<double>::infinity();
   std::string_view choices = {};
-  std::vector<json> values = {};
+  std::vector<nlohmann::json> values = {};
 };
 
 /// Reads an axis from a list of values, {from, to, count, scale} or {path, values}. ConfigError at `where` for names

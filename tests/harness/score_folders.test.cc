@@ -300,6 +300,7 @@ TEST_CASE("two folders of the same names are compared pair by pair by metrics of
   CHECK(found.at("lpips").at("mean").is_null());
   CHECK(found.at("lpips").at("not_measured").get<std::string>().find("alexnet") != std::string::npos);
   CHECK(score_videos(options).reused == 2);
+  CHECK(json_of(folder / "out" / "run_pair_differences.json").at(0).at("fidelity") == found);
   options.fidelity = {"temporal_flickering"};
   CHECK_THROWS_WITH(score_videos(options), Catch::Matchers::Contains("two videos"));
   options.fidelity = {"psnr"};
