@@ -196,10 +196,6 @@ SuiteSpec plannable_here(SuiteSpec spec) {
   return spec;
 }
 
-}  // namespace
-
-namespace {
-
 // With the controls that plans decide. They are planned where this machine can, and run where the suite says.
 SuiteSpec with_controls_of_plan(const SuiteSpec& spec, const std::vector<std::string>& only, VideoEngine& engine) {
   SuiteSpec whole = spec;

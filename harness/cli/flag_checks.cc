@@ -5,7 +5,10 @@
 
 #include <charconv>
 #include <limits>
-#include <string>
+#include <nlohmann/json.hpp>
+
+#include "engine/base/error.h"
+#include "engine/base/json_io.h"
 
 namespace vorta::harness {
 
@@ -20,6 +23,12 @@ CLI::Validator whole_number(uint64_t least, uint64_t most) {
                        bounded ? fmt::format("to {}", most) : "up", text);
   };
   return {problem, "", "whole number"};
+}
+
+std::string json_object_of(const char* flag, const std::string& text) {
+  const nlohmann::json object = parse_json(text, flag);
+  if (!object.is_object()) throw ConfigError(flag, "expected a JSON object");
+  return canonical_json(object);
 }
 
 }  // namespace vorta::harness

@@ -13,6 +13,7 @@
 #include "engine/base/json_io.h"
 #include "engine/base/registry.h"
 #include "harness/cli/exit_codes.h"
+#include "harness/cli/flag_checks.h"
 #include "harness/cli/verbs.h"
 #include "harness/gate/compare.h"
 #include "harness/gate/formats.h"
@@ -185,12 +186,6 @@ void measure_head_once(const GateOptions& options, const Builds& builds, const P
   measure_head(builds, policy.rounds.min_rounds);
 }
 
-std::string build_json(const std::string& text, const char* flag) {
-  const nlohmann::json build = parse_json(text, flag);
-  if (!build.is_object()) throw ConfigError(flag, "expected a JSON object");
-  return canonical_json(build);
-}
-
 Builds builds_of(const GateOptions& options, const Policy& policy) {
   Builds builds;
   builds.base_program = options.base_program;
@@ -201,8 +196,8 @@ Builds builds_of(const GateOptions& options, const Policy& policy) {
   builds.set = options.set;
   builds.only = options.only;
   builds.seed = options.seed;
-  builds.base_build = build_json(options.base_build, "--base-build");
-  builds.head_build = build_json(options.head_build, "--head-build");
+  builds.base_build = json_object_of("--base-build", options.base_build);
+  builds.head_build = json_object_of("--head-build", options.head_build);
   const fs::path folder = options.head.has_parent_path() ? options.head.parent_path() : fs::path(".");
   if (!options.head_program.empty()) make_folder(folder);
   builds.log = folder / "gate.log";

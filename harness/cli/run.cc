@@ -195,9 +195,7 @@ int run(const Options& options) {
   run_options.environment = environment_row();
   run_options.rounds = options.rounds;
   run_options.shard = shard;
-  const auto build = parse_json(options.build, "--build");
-  if (!build.is_object()) throw ConfigError("--build", "expected a JSON object");
-  run_options.build_json = canonical_json(build);
+  run_options.build_json = json_object_of("--build", options.build);
   const auto engine = make_pipeline_engine();
   if (spec.measurement.controls)
     spec = with_planned_controls(std::move(spec), *engine, UnknownCosts::kGenerate, options.only);

@@ -46,13 +46,19 @@ void measure_side(const Side& side, const Builds& builds, int64_t rounds) {
     throw MachineError(side.program.string(), fmt::format("ended with {}; log: {}", code, builds.log.string()));
 }
 
+// Whether `holds` for a noisy check that made the finding.
+template <typename Holds>
+bool any_check_of(const Finding& finding, const Policy& policy, const Holds& holds) {
+  return std::any_of(policy.checks.begin(), policy.checks.end(), [&](const Check& check) {
+    return check.margin && check.line == finding.line && matches(check.quantity, finding.quantity) &&
+           matches(check.variant, finding.variant) && holds(check);
+  });
+}
+
 // Harm of a margin's size that is not yet shown, of a check that would let it pass.
 bool is_suspected(const Finding& finding, const Policy& policy) {
   if (finding.deterministic || finding.verdict != to_string(Comparison::kInconclusive) || !finding.harm) return false;
-  return std::any_of(policy.checks.begin(), policy.checks.end(), [&](const Check& check) {
-    return check.margin && *finding.harm >= *check.margin && check.line == finding.line &&
-           matches(check.quantity, finding.quantity) && matches(check.variant, finding.variant);
-  });
+  return any_check_of(finding, policy, [&](const Check& check) { return *finding.harm >= *check.margin; });
 }
 
 bool counts(const Finding& finding) {
@@ -62,11 +68,10 @@ bool counts(const Finding& finding) {
 // Whether an interval that decides nothing yet would be wider than its margin after `rounds`, too.
 bool stays_open(const Finding& finding, const Policy& policy, double rounds) {
   if (finding.outcome != Outcome::kOpen || !finding.low || is_suspected(finding, policy)) return false;
-  return std::any_of(policy.checks.begin(), policy.checks.end(), [&](const Check& check) {
-    if (!check.margin || check.line != finding.line || !matches(check.quantity, finding.quantity)) return false;
-    if (check.unit.value_or(policy.unit) != PairUnit::kRound || is_score(finding.quantity)) return false;
-    const double half = 0.5 * (*finding.high - *finding.low);
-    return half * std::sqrt(static_cast<double>(finding.units) / rounds) > *check.margin;
+  if (is_score(finding.quantity)) return false;  // its units are prompts
+  const double half = 0.5 * (*finding.high - *finding.low) * std::sqrt(static_cast<double>(finding.units) / rounds);
+  return any_check_of(finding, policy, [&](const Check& check) {
+    return check.unit.value_or(policy.unit) == PairUnit::kRound && half > *check.margin;
   });
 }
 
