@@ -171,7 +171,7 @@ void add_router(CLI::App& app, RouterTraining& router) {
   router.options.log_every = 1;
   router.options.learning_rate = {1e-2, 0, 1, 1};
   router.options.adamw = {0.9, 0.999, 1e-8, 0.01, AdamWOptions::Decay::kEverything};
-  router.geometry.tile = {2, 2, 4};
+  router.geometry.tile = {3, 2, 2};
   router.geometry.coreset_window = {2, 2, 2};
   router.pool.clips = 64;
   add_common(app, router.options);
