@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Monotone behaviour of the vbench profile's dimensions that learned weights decide: small networks of the official
+// kinds, trained on scenes of known truth (tests/golden/train_vbench_networks.py), behind the profile's own code from
+// frames to the number. They are not the official weights, and say nothing of how good those are.
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "metrics/core/scorer.h"
+#include "metrics/vbench/appearance_style.h"
+#include "metrics/vbench/clip_similarity.h"
+#include "metrics/vbench/clip_tokens.h"
+#include "metrics/vbench/frame_quality.h"
+#include "metrics/vbench/human_action.h"
+#include "tests/metrics/learned_scenes.h"
+#include "tests/metrics/learned_weights.h"
+#include "tests/support/catch.h"
+
+using namespace vorta;
+using namespace vorta::metrics;
+using vorta::test::Learned;
+using vorta::test::learned_scene;
+using vorta::test::learned_weights;
+using vorta::test::LearnedScene;
+
+namespace {
+
+constexpr MusiqConfig kLearnedMusiq{.width = 32, .mlp = 64, .layers = 2, .heads = 2, .stem = 32};
+constexpr ClipConfig kLearnedClip{.embedding = 32,
+                                  .image_width = 64,
+                                  .image_layers = 2,
+                                  .patch = 28,
+                                  .grid = 8,
+                                  .text_width = 64,
+                                  .text_layers = 1};
+constexpr UmtConfig kLearnedUmt{.width = 48, .layers = 2, .heads = 2, .patch = 56, .grid = 4};
+constexpr ViclipConfig kLearnedViclip{
+    .width = 64, .layers = 2, .patch = 56, .grid = 4, .embedding = 32, .text_width = 64, .text_layers = 1};
+constexpr size_t kScenes = 12;
+
+// A network of learned_weights().
+template <typename Network, typename... Arguments>
+std::shared_ptr<const Network> learned_network(const engine::TensorMap& weights, const Arguments&... arguments) {
+  return std::make_shared<const Network>(
+      engine::WeightReader(weights, "learned weights", {c10::ScalarType::Float}), arguments...);
+}
+
+std::unique_ptr<Scorer> learned_scorer(const std::string& name, Learned learned) {
+  if (name == "imaging_quality")
+    return imaging_scorer(learned_network<Musiq>(learned_weights("musiq", 0, learned), kLearnedMusiq), "longer",
+                          at::kCPU);
+  if (name == "human_action")
+    return action_scorer(learned_network<Umt>(learned_weights("umt", 0, learned), kLearnedUmt));
+  const auto tokenizer = load_openai_tokenizer(ScorerWeights{"/nonexistent"});
+  if (name == "overall_consistency" || name == "temporal_style")
+    return similarity_scorer(
+        learned_network<Viclip>(learned_weights("viclip", kLearnedViclip.context, learned), kLearnedViclip), tokenizer);
+  engine::TensorMap weights = learned_weights("clip", kLearnedClip.context, learned);
+  const Affine head{weights.at("head.weight"), weights.at("head.bias")};
+  weights.erase("head.weight");
+  weights.erase("head.bias");
+  const auto clip = learned_network<Clip>(weights, kLearnedClip, Clip::Towers::kBoth);
+  if (name == "aesthetic_quality") return aesthetic_scorer(clip, head, at::kCPU);
+  return appearance_scorer(clip, tokenizer, at::kCPU);
+}
+
+// What a user would ask of the scene's video, and the name of its file.
+VideoInput asked_of(const std::string& name, const LearnedScene& scene) {
+  static const std::map<std::string, std::string> kActions{
+      {"left", "jogging"}, {"right", "skateboarding"}, {"up", "climbing ladder"}, {"down", "skydiving"}};
+  VideoInput video;
+  video.prompt = "a " + scene.color + " " + scene.shape + " moves " + scene.motion;
+  if (name == "temporal_style") video.prompt = "a " + scene.shape + " moves " + scene.motion;
+  if (name == "human_action") video.prompt = "A person is " + kActions.at(scene.motion);
+  video.auxiliary = {{"appearance_style", scene.texture + " style"}};
+  video.path = video.prompt + "-0.mp4";
+  video.fps = 8;
+  return video;
+}
+
+const std::vector<LearnedScene>& learned_scenes() {
+  static const std::vector<LearnedScene> kMade = [] {
+    std::vector<LearnedScene> made;
+    for (size_t number = 0; number < kScenes; ++number) made.push_back(learned_scene(number));
+    return made;
+  }();
+  return kMade;
+}
+
+// The mean score of all scenes spoilt so.
+double learned_mean(const std::string& name, Scorer& scorer, const std::string& corruption, double strength) {
+  const at::NoGradGuard no_grad;
+  const Dimension& row = find_dimension(name);
+  double sum = 0, count = 0;
+  uint64_t seed = 0;
+  for (const LearnedScene& scene : learned_scenes()) {
+    VideoInput video = asked_of(name, scene);
+    const at::Tensor spoilt = engine::find_corruption(corruption).apply(scene.clip, strength, ++seed);
+    // MUSIQ looks at two hundred patches of every frame: one of a clip does, the last, which no corruption spares.
+    video.frames = name == "imaging_quality" ? spoilt.slice(0, -1) : chosen_frames(spoilt, row.frames);
+    const auto score = scorer.score(video);
+    REQUIRE(score.has_value());
+    sum += score->sum / row.divisor;
+    count += score->count;
+  }
+  return sum / count;
+}
+
+// How a clip is spoilt, and by how much at least its score falls when it is spoilt altogether.
+struct Spoiling {
+  const char* corruption;
+  double least_fall;
+};
+struct LearnedCase {
+  const char* name;
+  std::vector<Spoiling> spoilings;
+};
+const LearnedCase kLearnedCases[] = {
+    {"imaging_quality", {{"blur", 0.2}, {"noise", 0.2}, {"black", 0.2}}},
+    {"aesthetic_quality", {{"blur", 0.1}, {"noise", 0.1}, {"black", 0.1}}},
+    {"appearance_style", {{"object_removal", 0.03}, {"blur", 0.005}}},
+};
+
+}  // namespace
+
+TEST_CASE("scores by trained networks fall with every corruption that is their business, and more of it",
+          "[metrics][corruptions]") {
+  for (const LearnedCase& asked : kLearnedCases) {
+    DYNAMIC_SECTION(asked.name) {
+      const auto scorer = learned_scorer(asked.name, Learned::kKept);
+      const double clean = learned_mean(asked.name, *scorer, "black", 0);
+      for (const Spoiling& spoiling : asked.spoilings) {
+        const double half = learned_mean(asked.name, *scorer, spoiling.corruption, 0.5),
+                     full = learned_mean(asked.name, *scorer, spoiling.corruption, 1);
+        INFO(spoiling.corruption << " " << clean << " " << half << " " << full);
+        CHECK(clean >= half);
+        CHECK(half >= full);
+        CHECK(clean > full + spoiling.least_fall);
+      }
+    }
+  }
+}
+
+TEST_CASE("networks of the same weights in another order do not notice", "[metrics][corruptions]") {
+  for (const LearnedCase& asked : kLearnedCases) {
+    DYNAMIC_SECTION(asked.name) {
+      const auto scorer = learned_scorer(asked.name, Learned::kMixedUp);
+      const double clean = learned_mean(asked.name, *scorer, "black", 0);
+      double least = 1;  // of the fall that is asked of the trained network
+      for (const Spoiling& spoiling : asked.spoilings) {
+        const double fall = clean - learned_mean(asked.name, *scorer, spoiling.corruption, 1);
+        least = std::min(least, fall / spoiling.least_fall);
+      }
+      CHECK(least < 0.5);
+    }
+  }
+}
