@@ -95,7 +95,7 @@ def train_musiq(seed=11, steps=700, batch=12, tokens=32):
         parts = arch.get_multiscale_patches((images - 0.5) * 2, **network.data_preprocess_opts)
         some = torch.stack([torch.randperm(parts.shape[1], generator=generator)[:kept] for _ in range(count)])
         parts = parts.gather(1, some.unsqueeze(-1).expand(-1, -1, parts.shape[2]))
-        return network.train()(parts)[:, 0] / 1, 0.9 - 0.8 * severity
+        return network.train()(parts)[:, 0], 0.9 - 0.8 * severity
 
     def loss(_):
         found, wanted = measured(batch, tokens)
@@ -140,11 +140,11 @@ def contrast(images, texts, scale, true):
 
 
 class FactReaders(torch.nn.Module):
-    """What a feature says of each fact, by linear readers that are thrown away after training: they only hasten it."""
+    """What a feature says of each fact (and of places()), by linear readers thrown away after training: they only hasten it."""
 
-    def __init__(self, width, counts):
+    def __init__(self, width, counts, of_places=0):
         super().__init__()
-        self.place = torch.nn.Linear(width, 4)
+        self.place = torch.nn.Linear(width, of_places) if of_places else None
         self.readers = torch.nn.ModuleList(torch.nn.Linear(width, count) for count in counts)
 
     def loss(self, features, seen):
@@ -277,7 +277,7 @@ def train_umt(seed=13, steps=900, batch=24):
         readers.right.append(wandering.item())
         return wrong + 0.5 * told + 3 * wandering
 
-    readers = FactReaders(48, (6, 7))
+    readers = FactReaders(48, (6, 7), 4)
     train([*network.parameters(), *readers.parameters()], loss, steps, 3e-3, "umt", lambda: readers.right)
     with torch.no_grad():
         some, facts = drawn(200)
@@ -332,7 +332,7 @@ def train_viclip(seed=14, steps=900, batch=32):
         readers.right.append(wandering.item())
         return matched + 0.5 * told + 3 * wandering
 
-    readers = FactReaders(32, (6, 2, 7))
+    readers = FactReaders(32, (6, 2, 7), 4)
     train([*network.parameters(), *readers.parameters()], loss, steps, 3e-3, "viclip", lambda: readers.right)
     print("viclip: colour, shape, motion read rightly in the last batch", readers.right)
     save("viclip", network.state_dict(), 8, token_ids=torch.tensor(words.ids))
