@@ -44,7 +44,7 @@ constexpr ClipConfig kLearnedClip{.embedding = 32,
 constexpr UmtConfig kLearnedUmt{.width = 48, .layers = 2, .heads = 2, .patch = 56, .grid = 4};
 constexpr ViclipConfig kLearnedViclip{
     .width = 64, .layers = 2, .patch = 56, .grid = 4, .embedding = 32, .text_width = 64, .text_layers = 1};
-constexpr size_t kScenes = 12;
+constexpr size_t kScenes = 8, kScenesOfControl = 4;
 
 // A network of learned_weights().
 template <typename Network, typename... Arguments>
@@ -95,20 +95,25 @@ const std::vector<LearnedScene>& learned_scenes() {
   return kMade;
 }
 
-// The mean score of the scenes spoilt so. Of frames that are judged one by one four a clip do, and of MUSIQ's, which
-// have two hundred patches each, the last of six clips: no corruption spares it.
-double learned_mean(const std::string& name, Scorer& scorer, const std::string& corruption, double strength) {
+struct Spoilt {
+  const char* corruption = "black";
+  double strength = 0;
+};
+
+// The mean score of the first scenes spoilt so. Of frames that are judged one by one four a clip do, and of MUSIQ's,
+// which have two hundred patches each, the last of half of the clips: no corruption spares it.
+double learned_mean(const std::string& name, Scorer& scorer, const Spoilt& spoilt, size_t scenes) {
   const at::NoGradGuard no_grad;
   const Dimension& row = find_dimension(name);
   double sum = 0, count = 0;
   uint64_t seed = 0;
   const bool is_musiq = name == "imaging_quality", one_by_one = row.frames.middle == 0;
-  for (const LearnedScene& scene : std::span(learned_scenes()).first(is_musiq ? kScenes / 2 : kScenes)) {
+  for (const LearnedScene& scene : std::span(learned_scenes()).first(is_musiq ? scenes / 2 : scenes)) {
     VideoInput video = asked_of(name, scene);
-    const at::Tensor spoilt = engine::find_corruption(corruption).apply(scene.clip, strength, ++seed);
-    video.frames = is_musiq     ? spoilt.slice(0, -1)
-                   : one_by_one ? spoilt.slice(0, 3, std::nullopt, 4)
-                                : chosen_frames(spoilt, row.frames);
+    const at::Tensor frames = engine::find_corruption(spoilt.corruption).apply(scene.clip, spoilt.strength, ++seed);
+    video.frames = is_musiq     ? frames.slice(0, -1)
+                   : one_by_one ? frames.slice(0, 3, std::nullopt, 4)
+                                : chosen_frames(frames, row.frames);
     const auto score = scorer.score(video);
     REQUIRE(score.has_value());
     sum += score->sum / row.divisor;
@@ -146,10 +151,10 @@ TEST_CASE("scores by trained networks fall with every corruption that is their b
   for (const LearnedCase& asked : kLearnedCases) {
     DYNAMIC_SECTION(asked.name) {
       const auto scorer = learned_scorer(asked.name, Learned::kKept);
-      const double clean = learned_mean(asked.name, *scorer, "black", 0);
+      const double clean = learned_mean(asked.name, *scorer, {}, kScenes);
       for (const Spoiling& spoiling : asked.spoilings) {
-        const double half = learned_mean(asked.name, *scorer, spoiling.corruption, 0.5),
-                     full = learned_mean(asked.name, *scorer, spoiling.corruption, 1);
+        const double half = learned_mean(asked.name, *scorer, {spoiling.corruption, 0.5}, kScenes),
+                     full = learned_mean(asked.name, *scorer, {spoiling.corruption, 1}, kScenes);
         INFO(spoiling.corruption << " " << clean << " " << half << " " << full);
         if (spoiling.halfway == Halfway::kBetween) CHECK(clean >= half);
         CHECK(half >= full);
@@ -163,10 +168,10 @@ TEST_CASE("networks of the same weights in another order do not notice", "[metri
   for (const LearnedCase& asked : kLearnedCases) {
     DYNAMIC_SECTION(asked.name) {
       const auto scorer = learned_scorer(asked.name, Learned::kMixedUp);
-      const double clean = learned_mean(asked.name, *scorer, "black", 0);
+      const double clean = learned_mean(asked.name, *scorer, {}, kScenesOfControl);
       double least = 1;  // of the fall that is asked of the trained network
       for (const Spoiling& spoiling : asked.spoilings) {
-        const double fall = clean - learned_mean(asked.name, *scorer, spoiling.corruption, 1);
+        const double fall = clean - learned_mean(asked.name, *scorer, {spoiling.corruption, 1}, kScenesOfControl);
         least = std::min(least, fall / spoiling.least_fall);
       }
       CHECK(least < 0.5);
