@@ -122,7 +122,8 @@ double learned_mean(const std::string& name, Scorer& scorer, const Spoilt& spoil
   return sum / count;
 }
 
-// Whether half of a corruption is looked at: what fades by half still shows the same things in the same style.
+// Whether half of a corruption is looked at: what fades by half, or is blurred by two pixels, still shows the same
+// things in the same style.
 enum class Halfway { kBetween, kNotAsked };
 // How a clip is spoilt, and by how much at least its score falls when it is spoilt altogether.
 struct Spoiling {
@@ -137,7 +138,8 @@ struct LearnedCase {
 const LearnedCase kLearnedCases[] = {
     {"imaging_quality", {{"blur", 0.2}, {"noise", 0.2}, {"black", 0.2}}},
     {"aesthetic_quality", {{"blur", 0.1}, {"noise", 0.1}, {"black", 0.1}}},
-    {"appearance_style", {{"object_removal", 0.03}, {"blur", 0.005}, {"black", 0.03, Halfway::kNotAsked}}},
+    {"appearance_style",
+     {{"object_removal", 0.03}, {"blur", 0.005, Halfway::kNotAsked}, {"black", 0.03, Halfway::kNotAsked}}},
     {"human_action", {{"freeze", 0.5}, {"reversal", 0.5}, {"shuffle", 0.5}, {"object_removal", 0.5}}},
     {"overall_consistency",
      {{"color_swap", 0.3}, {"object_removal", 0.3}, {"reversal", 0.1}, {"black", 0.3, Halfway::kNotAsked}}},
