@@ -109,8 +109,8 @@ int compare_runs(const CompareOptions& options) {
   auto head = reports::read_measured(options.head, options.head_run);
   if (!options.base_variant.empty()) {
     const std::string name = fmt::format("{} against {}", options.head_variant, options.base_variant);
-    keep_variant(base, options.base_variant, name);
-    keep_variant(head, options.head_variant, name);
+    keep_variant(base, options.base_variant, name, "--base-variant");
+    keep_variant(head, options.head_variant, name, "--head-variant");
   }
   if (!options.base_scores.empty()) {
     add_video_scores(base, options.base_scores);

@@ -132,10 +132,10 @@ void add_video_scores(MeasuredRun& run, const fs::path& path) {
     add_value(run, "vbench_total", prompt, prompt, static_cast<double>(total.size()) * share);
 }
 
-void keep_variant(MeasuredRun& run, const std::string& variant, const std::string& name) {
+void keep_variant(MeasuredRun& run, const std::string& variant, const std::string& name, const std::string& option) {
   std::vector<std::string> known;
   for (const auto& [key, hash] : run.case_hashes) known.push_back(key);
-  if (!run.case_hashes.contains(variant)) throw ConfigError("variant", unknown_name_message("variant", variant, known));
+  if (!run.case_hashes.contains(variant)) throw ConfigError(option, unknown_name_message("variant", variant, known));
   std::erase_if(run.values, [&](const auto& value) { return value.variant != variant && value.variant != kVideos; });
   for (auto& value : run.values) value.variant = value.variant == variant ? name : value.variant;
   run.facts.clear();

@@ -21,8 +21,9 @@ inline constexpr const char* kVideos = "videos";
 void add_video_scores(reports::MeasuredRun& run, const std::filesystem::path& file);
 
 /// Keeps one variant of a run and calls it `name`, so that two of them can be compared. What is equal from build to
-/// build (work, routes, output) differs between variants by design and is left out. ConfigError when the run does not
-/// have it.
-void keep_variant(reports::MeasuredRun& run, const std::string& variant, const std::string& name);
+/// build (work, routes, output) differs between variants by design and is left out. ConfigError, which
+/// names the `option` that asked for it, when the run does not have it.
+void keep_variant(reports::MeasuredRun& run, const std::string& variant, const std::string& name,
+                  const std::string& option);
 
 }  // namespace vorta::harness

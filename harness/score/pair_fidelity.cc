@@ -111,7 +111,7 @@ std::optional<FidelityPair> compare(const FidelityResult& result, const NamedPai
   } catch (const std::exception&) {
     entry.error = pair.error = describe_error(std::current_exception()).message;
   }
-  journal.add(key, std::move(entry));
+  journal.add(key, std::move(entry), fmt::format("{} of {}", result.metric->name, names.name));
   return pair;
 }
 

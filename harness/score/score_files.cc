@@ -27,6 +27,8 @@ Json eval_results(const std::vector<DimensionResult>& results) {
     for (const ScoredVideo& video : result.videos) {
       if (!video.score) continue;
       Json item{{"video_path", video.path}, {"video_results", score_value_json(video.score->value)}};
+      if (result.dimension->profile != metrics::Profile::kVbench)  // VBench's file has no place for it but here
+        item["profile"] = metrics::to_string(result.dimension->profile);
       for (const auto& [key, value] : video.score->extra) item[key] = score_value_json(value);
       items.push_back(std::move(item));
     }

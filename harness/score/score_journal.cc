@@ -5,12 +5,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
+#include "engine/base/log.h"
 #include "harness/score/score_files.h"
 
 namespace vorta::harness {
@@ -101,22 +103,37 @@ const ScoreJournal::Entry* ScoreJournal::find(const std::string& key) const {
   return found == entries_.end() ? nullptr : &found->second;
 }
 
-void ScoreJournal::add(const std::string& key, Entry entry) {
+void ScoreJournal::add(const std::string& key, Entry entry, std::string_view what) {
   Json json{{"key", key}, {"score", entry.score ? to_json(*entry.score) : Json()}};
   if (!entry.error.empty()) json["error"] = entry.error;
-  const std::string line = json.dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace) + "\n";
-  std::size_t done = 0;
-  while (done < line.size()) {
-    const ssize_t written = ::write(descriptor_, line.data() + done, line.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      throw MachineError(file_.string(), fmt::format("cannot be written: {}; what was scored before is kept, the same "
-                                                     "command goes on",
-                                                     std::strerror(errno)));
-    }
-    done += static_cast<std::size_t>(written);
-  }
+  waiting_ += json.dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace) + "\n";
   keep(key, std::move(entry));
+  const int error = write_waiting();
+  if (error == 0) return;
+  log_error(fmt::format("[{}] {}: not on disk yet, tried again after the next one: {}", file_.string(), what,
+                        std::strerror(error)));
+}
+
+void ScoreJournal::flush() {
+  const int error = write_waiting();
+  if (error == 0) return;
+  const auto lines = std::count(waiting_.begin(), waiting_.end(), '\n');
+  throw MachineError(file_.string(), fmt::format("cannot be written: {}; {} scores are lost with this call, those "
+                                                 "before are kept, the same command goes on from there",
+                                                 std::strerror(error), lines));
+}
+
+// 0, or the errno of the write that failed.
+int ScoreJournal::write_waiting() {
+  std::size_t done = 0;
+  int error = 0;
+  while (done < waiting_.size() && error == 0) {
+    const ssize_t written = ::write(descriptor_, waiting_.data() + done, waiting_.size() - done);
+    if (written >= 0) done += static_cast<std::size_t>(written);
+    else if (errno != EINTR) error = errno;
+  }
+  waiting_.erase(0, done);
+  return error;
 }
 
 }  // namespace vorta::harness

@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "metrics/core/scorer.h"
 
@@ -30,16 +31,22 @@ class ScoreJournal {
     std::string error = {};  // why it could not be scored: its own shard tries again, the others need not wait for it
   };
   const Entry* find(const std::string& key) const;
-  /// @throws MachineError when the disk is full or the file cannot be written.
-  void add(const std::string& key, Entry entry);
+  /// Known from now on, and written after what still waits. Where the disk takes no more the line waits in memory for
+  /// the next call; said in the log, with `what` it is the score of.
+  void add(const std::string& key, Entry entry, std::string_view what);
+  /// Everything that was added is on disk.
+  /// @throws MachineError where lines still wait: the disk is full or the file cannot be written.
+  void flush();
 
  private:
   void read(const std::filesystem::path& file);
   void keep(const std::string& key, Entry entry);
+  int write_waiting();
 
   std::filesystem::path file_;
   int descriptor_ = -1;
   std::map<std::string, Entry> entries_;
+  std::string waiting_;  // whole lines, or the rest of one, that the disk has not taken
 };
 
 }  // namespace vorta::harness

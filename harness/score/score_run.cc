@@ -188,7 +188,7 @@ class DimensionRun {
       fail(video, what_happened(std::current_exception()));
       entry = {std::nullopt, video.error};
     }
-    journal_.add(keys_[index], entry);
+    journal_.add(keys_[index], entry, fmt::format("{} of {}", dimension_.name, video.path));
     video.score = std::move(entry.score);
   }
 
@@ -316,6 +316,7 @@ ScoreSummary score_videos(const ScoreRunOptions& options) {
   if (!options.fidelity.empty()) {
     ScoreJournal journal(options.output_path, journal_suffix(options.shard));
     summary.fidelity = compare_pairs(options, journal, summary);
+    journal.flush();
   }
   if (summary.left_to_others > 0) return summary;
   summary.files.push_back(options.output_path / (name + "_pair_differences.json"));
@@ -339,6 +340,7 @@ ScoreSummary score_folder(const ScoreRunOptions& options, const std::string& nam
     if (!summary.results.back().aggregate()) ++summary.unmeasured;
   }
   summary.preset = verdict_of(options.videos.preset, summary.results);
+  journal.flush();
   if (summary.left_to_others == 0) {
     make_folder(results);
     summary.files = write_score_files(results, name, list, summary.results);

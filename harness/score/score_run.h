@@ -50,7 +50,8 @@ struct ScoreSummary {
 /// video is decoded. A video that cannot be scored is logged and left out, the rest goes on. With `static_filter`,
 /// temporal_flickering is scored on what static_filter.h keeps; with `reference_path`, that folder is scored as well
 /// (its files are in reference/<name>) and <name>_pair_differences.json is written, with the metrics `fidelity` of
-/// every pair. A shard that leaves work writes none of these files.
+/// every pair. A shard that leaves work writes none of these files. Scores that a full disk does not take are said one
+/// by one and written when it does; where it does not until the end, no result file is written.
 /// @throws ConfigError and DataError for wrong options and lists, MachineError when the journal cannot be written.
 ScoreSummary score_videos(const ScoreRunOptions& options);
 

@@ -146,7 +146,7 @@ StaticFilterSummary filter_static(const StaticFilterOptions& options, const metr
     const metrics::FrameInput all{.conversion = engine::RgbConversion::kOpenCv};
     metrics::VideoScore verdict;
     verdict.value = is_static(metrics::load_video(path, all).frames);
-    journal.add(key, {verdict});
+    journal.add(key, {verdict}, fmt::format("static filter of {}", path));
     return std::get<bool>(verdict.value);
   };
   return filter_static(options, judge);

@@ -480,9 +480,10 @@ TEST_CASE("two variants of one run are compared under one name", "[harness][gate
   MeasuredRun base = make_run({}, "a"), head = base;
   for (auto& value : head.values) value.value *= value.variant == "vorta" && value.quantity == "time/step" ? 0.5 : 1.0;
   base = head;
-  keep_variant(base, "dense", "vorta against dense");
-  keep_variant(head, "vorta", "vorta against dense");
+  keep_variant(base, "dense", "vorta against dense", "--base-variant");
+  keep_variant(head, "vorta", "vorta against dense", "--head-variant");
   const GateResult result = judge(base, head, policy(), 1);
   CHECK(finding(result, "vorta against dense", "time/step").verdict == "better");
-  CHECK_THROWS_AS(keep_variant(base, "sliding", "x"), ConfigError);
+  CHECK_THROWS_WITH(keep_variant(base, "sliding", "x", "--base-variant"),
+                    Catch::Matchers::StartsWith("[--base-variant]"));
 }

@@ -15,6 +15,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
+#include "harness/score/score_journal.h"
 #include "harness/score/score_run.h"
 #include "harness/score/static_filter.h"
 #include "harness/suite/suite_spec.h"
@@ -136,7 +137,25 @@ TEST_CASE("a file name that is no UTF-8 is scored and written with its bytes rep
             .ends_with("\xef\xbf\xbd-0.mp4"));
 }
 
-TEST_CASE("a disk that fills up ends the run with what was scored kept, and the next call goes on",
+// While it lives files end at `bytes`, as on a file system that is full.
+class LittleDisk {
+ public:
+  explicit LittleDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &whole_);
+    const rlimit little{bytes, whole_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &little);
+  }
+  ~LittleDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &whole_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit whole_{};
+  void (*handler_)(int);
+};
+
+TEST_CASE("on a disk that fills up the rest is scored, nothing of it counts, and the next call goes on",
           "[harness][score]") {
   const engine::TemporaryFolder folder;
   put_clips(folder / "v", {"a.mp4", "b.mp4", "c.mp4", "d.mp4"});
@@ -145,19 +164,40 @@ TEST_CASE("a disk that fills up ends the run with what was scored kept, and the 
   put_clips(folder / "first", {"a.mp4"});
   score_videos(folder_run(folder / "first", folder / "one"));
   const rlim_t line = fs::file_size(folder / "one" / "score_journal.jsonl");
-  rlimit whole{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &whole) == 0);
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit little{line * 5 / 2, whole.rlim_max};  // two lines and a half: as a file system that is full
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &little) == 0);
-  CHECK_THROWS_WITH(score_videos(options), Catch::Matchers::Contains("goes on"));
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &whole) == 0);
-  std::signal(SIGXFSZ, handler);
+  {
+    const LittleDisk disk(line * 5 / 2);  // two lines and a half
+    CHECK_THROWS_WITH(score_videos(options), Catch::Matchers::Contains("2 scores are lost"));
+  }
   CHECK_FALSE(fs::exists(folder / "out" / "run_eval_results.json"));  // nothing counted that was not scored
   const ScoreSummary summary = score_videos(options);
   CHECK(summary.reused == 2);
   CHECK(summary.failed == 0);
   CHECK(json_of(folder / "out" / "run_eval_results.json").at("temporal_flickering").at(1).size() == 4);
+}
+
+TEST_CASE("scores of the embedded profile say so in VBench's file too", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  put_clips(folder / "v", {"a.mp4"});
+  ScoreRunOptions options = folder_run(folder / "v", folder / "out");
+  options.videos.profile = metrics::Profile::kEmbedded;
+  CHECK(score_videos(options).failed == 0);
+  const auto items = json_of(folder / "out" / "run_eval_results.json").at("temporal_flickering").at(1);
+  CHECK(items.at(0).at("profile") == "embedded");
+}
+
+TEST_CASE("scores that wait for a full disk are written when it has room again", "[harness][score]") {
+  const engine::TemporaryFolder folder;
+  ScoreJournal journal(folder / "", "");
+  {
+    const LittleDisk disk(10);  // the first line's beginning
+    journal.add("first", {}, "a video");
+    journal.add("second", {std::nullopt, "undecodable"}, "a video");
+    CHECK_THROWS_AS(journal.flush(), MachineError);
+  }
+  journal.add("third", {}, "a video");
+  journal.flush();
+  const ScoreJournal read(folder / "", "");
+  for (const char* key : {"first", "second", "third"}) CHECK(read.find(key) != nullptr);
 }
 
 TEST_CASE("a metric's record holds its profile, version, unit, direction, values and frames", "[harness][score]") {
