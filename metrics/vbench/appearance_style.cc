@@ -47,16 +47,20 @@ at::Tensor clip_logits(const Clip& clip, const at::Tensor& image_features, const
   return at::matmul(clip.logit_scale * image, text.t()).squeeze(-1);
 }
 
-std::unique_ptr<Scorer> make_appearance_style(const ScorerSetup& setup) {
-  const auto clip = load_network<Clip>(setup, "clip_vitb32", kClipB32, Clip::Towers::kBoth);
-  const auto tokenizer = load_openai_tokenizer(setup.weights);
-  return appearance_scorer([clip, tokenizer, device = setup.device](const at::Tensor& frames,
-                                                                    const std::string& style) {
+std::unique_ptr<Scorer> appearance_scorer(std::shared_ptr<const Clip> clip,
+                                          std::shared_ptr<const engine::ClipTokenizer> tokenizer, at::Device device) {
+  return appearance_scorer([clip = std::move(clip), tokenizer = std::move(tokenizer), device](
+                               const at::Tensor& frames, const std::string& style) {
     const at::Tensor text = clip->text->features(clip_tokens(*tokenizer, style, kClipB32.context, LongText::kRefuse));
     return in_batches(
         frames, device, [&](const at::Tensor& batch) { return clip_images(batch, Resize::kPillow); },
         [&](const at::Tensor& images) { return clip_logits(*clip, clip->image.features(images), text); });
   });
+}
+
+std::unique_ptr<Scorer> make_appearance_style(const ScorerSetup& setup) {
+  return appearance_scorer(load_network<Clip>(setup, "clip_vitb32", kClipB32, Clip::Towers::kBoth),
+                           load_openai_tokenizer(setup.weights), setup.device);
 }
 
 }  // namespace vorta::metrics

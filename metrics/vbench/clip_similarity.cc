@@ -8,7 +8,6 @@
 #include <optional>
 #include <utility>
 
-#include "metrics/backbones/viclip.h"
 #include "metrics/core/transforms.h"
 #include "metrics/vbench/clip_tokens.h"
 #include "metrics/vbench/networks.h"
@@ -34,8 +33,8 @@ class ClipSimilarity final : public Scorer {
 
 class ViclipSimilarity {
  public:
-  explicit ViclipSimilarity(const ScorerSetup& setup)
-      : viclip_(load_network<Viclip>(setup, "viclip")), tokenizer_(load_openai_tokenizer(setup.weights)) {}
+  ViclipSimilarity(std::shared_ptr<const Viclip> viclip, std::shared_ptr<const engine::ClipTokenizer> tokenizer)
+      : viclip_(std::move(viclip)), tokenizer_(std::move(tokenizer)) {}
 
   double operator()(const VideoInput& video) {
     const at::Tensor feature = viclip_->clip_feature(clip_images(video.frames, Resize::kUint8));
@@ -62,8 +61,13 @@ std::unique_ptr<Scorer> similarity_scorer(VideoTextSimilarity similarity) {
   return std::make_unique<ClipSimilarity>(std::move(similarity));
 }
 
+std::unique_ptr<Scorer> similarity_scorer(std::shared_ptr<const Viclip> viclip,
+                                          std::shared_ptr<const engine::ClipTokenizer> tokenizer) {
+  return similarity_scorer(ViclipSimilarity(std::move(viclip), std::move(tokenizer)));
+}
+
 std::unique_ptr<Scorer> make_clip_similarity(const ScorerSetup& setup) {
-  return similarity_scorer(ViclipSimilarity(setup));
+  return similarity_scorer(load_network<Viclip>(setup, "viclip"), load_openai_tokenizer(setup.weights));
 }
 
 }  // namespace vorta::metrics

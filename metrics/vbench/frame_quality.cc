@@ -8,8 +8,6 @@
 
 #include "engine/base/error.h"
 #include "metrics/core/transforms.h"
-#include "metrics/vbench/clip.h"
-#include "metrics/vbench/musiq.h"
 #include "metrics/vbench/networks.h"
 
 namespace vorta::metrics {
@@ -81,28 +79,35 @@ at::Tensor aesthetic_scores(const at::Tensor& features, const Affine& head) {
   return apply_linear(unit, head).squeeze(-1) / 10;
 }
 
-std::unique_ptr<Scorer> make_aesthetic_quality(const ScorerSetup& setup) {
-  const auto clip = load_network<Clip>(setup, "clip_vitl14", kClipL14, Clip::Towers::kImage);
-  const auto head = load_network<LaionHead>(setup, "laion_head");
+std::unique_ptr<Scorer> aesthetic_scorer(std::shared_ptr<const Clip> clip, const Affine& head, at::Device device) {
   return frame_mean_scorer(
-      [clip, head, device = setup.device](const at::Tensor& frames) {
+      [clip = std::move(clip), head, device](const at::Tensor& frames) {
         return in_batches(
             frames, device, [&](const at::Tensor& batch) { return clip_images(batch, Resize::kFloat); },
-            [&](const at::Tensor& images) { return aesthetic_scores(clip->image.features(images), head->layer); });
+            [&](const at::Tensor& images) { return aesthetic_scores(clip->image.features(images), head); });
       },
       FrameMean::kFloat32);
 }
 
-std::unique_ptr<Scorer> make_imaging_quality(const ScorerSetup& setup) {
-  const auto musiq = load_network<Musiq>(setup, "musiq_spaq");
+std::unique_ptr<Scorer> imaging_scorer(std::shared_ptr<const Musiq> musiq, const std::string& mode, at::Device device) {
   return frame_mean_scorer(
-      [musiq, device = setup.device,
-       mode = setup.options.imaging_quality_preprocessing_mode](const at::Tensor& frames) {
+      [musiq = std::move(musiq), mode, device](const at::Tensor& frames) {
         return in_batches(
             frames, device, [&](const at::Tensor& batch) { return imaging_images(batch, mode); },
             [&](const at::Tensor& images) { return musiq->scores(images); });
       },
       FrameMean::kDouble);
+}
+
+std::unique_ptr<Scorer> make_aesthetic_quality(const ScorerSetup& setup) {
+  const auto head = load_network<LaionHead>(setup, "laion_head");
+  return aesthetic_scorer(load_network<Clip>(setup, "clip_vitl14", kClipL14, Clip::Towers::kImage), head->layer,
+                          setup.device);
+}
+
+std::unique_ptr<Scorer> make_imaging_quality(const ScorerSetup& setup) {
+  return imaging_scorer(load_network<Musiq>(setup, "musiq_spaq"), setup.options.imaging_quality_preprocessing_mode,
+                        setup.device);
 }
 
 }  // namespace vorta::metrics

@@ -5,6 +5,8 @@
 #include <memory>
 
 #include "metrics/core/scorer.h"
+#include "metrics/vbench/clip.h"
+#include "metrics/vbench/musiq.h"
 #include "metrics/vbench/vision_blocks.h"
 
 namespace vorta::metrics {
@@ -22,6 +24,10 @@ at::Tensor imaging_images(const at::Tensor& frames, const std::string& mode);
 
 /// LAION's linear head on CLIP features [F, E] brought to length 1, divided by 10 -> [F].
 at::Tensor aesthetic_scores(const at::Tensor& features, const Affine& head);
+
+/// Both dimensions with networks of any size on `device`; the head reads the image tower's embedding.
+std::unique_ptr<Scorer> aesthetic_scorer(std::shared_ptr<const Clip> clip, const Affine& head, at::Device device);
+std::unique_ptr<Scorer> imaging_scorer(std::shared_ptr<const Musiq> musiq, const std::string& mode, at::Device device);
 
 std::unique_ptr<Scorer> make_aesthetic_quality(const ScorerSetup& setup);
 std::unique_ptr<Scorer> make_imaging_quality(const ScorerSetup& setup);

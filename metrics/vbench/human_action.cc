@@ -14,7 +14,6 @@
 
 #include "engine/base/error.h"
 #include "metrics/backbones/cv_resize.h"
-#include "metrics/backbones/umt.h"
 #include "metrics/core/transforms.h"
 #include "metrics/vbench/networks.h"
 
@@ -116,15 +115,19 @@ std::unique_ptr<Scorer> action_scorer(ActionLogits logits, std::vector<std::stri
   return std::make_unique<HumanAction>(std::move(logits), std::move(classes), std::move(wanted));
 }
 
-std::unique_ptr<Scorer> make_human_action(const ScorerSetup& setup) {
-  const UmtConfig config;
+std::unique_ptr<Scorer> action_scorer(std::shared_ptr<const Umt> umt) {
+  const int64_t known = UmtConfig{}.classes;
   std::vector<std::string> classes = read_classes(VORTA_KINETICS_400);
-  if (static_cast<int64_t>(classes.size()) != config.classes) {
-    throw DataError(VORTA_KINETICS_400, fmt::format("expected {} classes, found {}", config.classes, classes.size()));
+  if (static_cast<int64_t>(classes.size()) != known) {
+    throw DataError(VORTA_KINETICS_400, fmt::format("expected {} classes, found {}", known, classes.size()));
   }
-  const auto umt = load_network<Umt>(setup, "umt_l16", config);
-  return action_scorer([umt](const VideoInput& video) { return umt->logits(umt_images(video.frames)); },
-                       std::move(classes), [](const VideoInput& video) { return action_of_file(video.path); });
+  return action_scorer(
+      [umt = std::move(umt)](const VideoInput& video) { return umt->logits(umt_images(video.frames)); },
+      std::move(classes), [](const VideoInput& video) { return action_of_file(video.path); });
+}
+
+std::unique_ptr<Scorer> make_human_action(const ScorerSetup& setup) {
+  return action_scorer(load_network<Umt>(setup, "umt_l16"));
 }
 
 }  // namespace vorta::metrics

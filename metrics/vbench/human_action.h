@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "metrics/backbones/umt.h"
 #include "metrics/core/scorer.h"
 
 namespace vorta::metrics {
@@ -33,6 +34,9 @@ std::vector<std::string> read_classes(const std::string& path);
 using ActionLogits = std::function<at::Tensor(const VideoInput& video)>;
 using WantedAction = std::function<std::string(const VideoInput& video)>;
 std::unique_ptr<Scorer> action_scorer(ActionLogits logits, std::vector<std::string> classes, WantedAction wanted);
+
+/// By a UMT of any size whose classes are Kinetics' 400 (VBench's list), the label taken from the file's name.
+std::unique_ptr<Scorer> action_scorer(std::shared_ptr<const Umt> umt);
 
 std::unique_ptr<Scorer> make_human_action(const ScorerSetup& setup);
 

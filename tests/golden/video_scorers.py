@@ -114,7 +114,8 @@ def normalised(clip):
     return (clip.float() / 255.0 - 0.5) / 0.25
 
 
-def viclip():
+def viclip_modules():
+    """VBench's modules of ViCLIP's two towers."""
     tools = types.ModuleType("vbench.utils")  # the tokenizer's file comes with openai-clip 1.0.1
     vocabulary = os.path.join(os.path.dirname(importlib.util.find_spec("clip").origin), "bpe_simple_vocab_16e6.txt.gz")
     tools.CACHE_DIR = tempfile.mkdtemp()
@@ -122,7 +123,11 @@ def viclip():
     os.symlink(vocabulary, os.path.join(tools.CACHE_DIR, "ViCLIP", os.path.basename(vocabulary)))
     network("RAFT")  # makes the bare package
     sys.modules["vbench.utils"] = tools
-    vision, text = network("ViCLIP.viclip_vision"), network("ViCLIP.viclip_text")
+    return network("ViCLIP.viclip_vision"), network("ViCLIP.viclip_text")
+
+
+def viclip():
+    vision, text = viclip_modules()
     model = torch.nn.Module()
     model.vision_encoder = vision.VisionTransformer(input_resolution=56, patch_size=14, width=128, layers=2, heads=2,
                                                     output_dim=48)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Monotone behaviour of the vbench profile's dimensions as far as it is theirs: what learned weights decide (whether
-// MUSIQ notices noise) needs the user's weights, and is tested on the embedded profile with trained networks behind the
-// same code. Here the networks' places are taken by observers that measure the true answer on the pixels, or by small
-// networks of random weights where any features show that frames differ.
+// MUSIQ notices noise) is tested with small trained networks in vbench_learned.test.cc. Here the networks' places are
+// taken by observers that measure the true answer on the pixels, or by small networks of random weights where any
+// features show that frames differ.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
