@@ -15,7 +15,8 @@ namespace {
 constexpr int kExactFlags = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT;
 
 // Without exact rounding, swscale converts 4:2:0 of the same size on a path of its own: what players and decoders show.
-ScalerPtr open_scaler(const AVFrame& first, int64_t height, int64_t width, int flags, bool mpeg2_chroma) {
+ScalerPtr open_scaler(const AVFrame& first, int64_t height, int64_t width, int flags, AVPixelFormat target,
+                      bool mpeg2_chroma) {
   ScalerPtr scaler(sws_alloc_context());
   if (!scaler) throw std::bad_alloc();
   SwsContext* context = scaler.get();
@@ -24,7 +25,7 @@ ScalerPtr open_scaler(const AVFrame& first, int64_t height, int64_t width, int f
   av_opt_set_int(context, "src_format", first.format, 0);
   av_opt_set_int(context, "dstw", width, 0);
   av_opt_set_int(context, "dsth", height, 0);
-  av_opt_set_int(context, "dst_format", AV_PIX_FMT_RGB24, 0);
+  av_opt_set_int(context, "dst_format", target, 0);
   av_opt_set_int(context, "sws_flags", flags, 0);
   constexpr int kCentredBetweenRows = 128;  // MPEG-2's vertical chroma position, in 256ths of a luma row
   if (mpeg2_chroma) av_opt_set_int(context, "src_v_chr_pos", kCentredBetweenRows, 0);
@@ -46,16 +47,27 @@ void set_matrix(SwsContext* scaler, int space, bool full_range) {
 
 }  // namespace
 
+AVPixelFormat packed_format(RgbConversion conversion) {
+  return conversion == RgbConversion::kOpenCv ? AV_PIX_FMT_BGR24 : AV_PIX_FMT_RGB24;
+}
+
+bool depends_on_coded_size(const AVFrame& first, RgbConversion conversion) {
+  constexpr int kBits = 8;  // up to here swscale has a path of its own, row by row
+  const AVPixFmtDescriptor* format = av_pix_fmt_desc_get(static_cast<AVPixelFormat>(first.format));
+  return conversion == RgbConversion::kOpenCv && format != nullptr && format->comp[0].depth > kBits;
+}
+
 ScalerPtr make_scaler(const AVFrame& first, int64_t height, int64_t width, RgbConversion conversion) {
   const bool full_range = first.color_range == AVCOL_RANGE_JPEG;
+  const AVPixelFormat target = packed_format(conversion);
   if (conversion == RgbConversion::kAccurate) {
-    ScalerPtr scaler = open_scaler(first, height, width, kExactFlags, false);
+    ScalerPtr scaler = open_scaler(first, height, width, kExactFlags, target, false);
     const int* matrix = sws_getCoefficients(first.colorspace == AVCOL_SPC_BT709 ? SWS_CS_ITU709 : SWS_CS_ITU601);
     if (scaler) sws_setColorspaceDetails(scaler.get(), matrix, full_range ? 1 : 0, matrix, 1, 0, 1 << 16, 1 << 16);
     return scaler;
   }
-  if (conversion == RgbConversion::kOpenCv) return open_scaler(first, height, width, SWS_BICUBIC, false);
-  ScalerPtr scaler = open_scaler(first, height, width, SWS_BILINEAR, first.format == AV_PIX_FMT_YUV420P);
+  if (conversion == RgbConversion::kOpenCv) return open_scaler(first, height, width, SWS_BICUBIC, target, false);
+  ScalerPtr scaler = open_scaler(first, height, width, SWS_BILINEAR, target, first.format == AV_PIX_FMT_YUV420P);
   // The filter knows the matrices 1 to 7 of ITU-T H.273; everything else is BT.601.
   const bool known = first.colorspace >= AVCOL_SPC_BT709 && first.colorspace <= AVCOL_SPC_SMPTE240M;
   if (scaler) set_matrix(scaler.get(), known ? first.colorspace : AVCOL_SPC_BT470BG, full_range);

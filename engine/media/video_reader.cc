@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+extern "C" {
+#include <libavutil/imgutils.h>
+}
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -12,6 +16,23 @@
 
 namespace vorta::engine {
 namespace {
+
+FramePtr zero_frame(AVPixelFormat format, int64_t height, int64_t width) {
+  FramePtr frame = make_frame(format, height, width);
+  for (const AVBufferRef* plane : frame->buf) {
+    if (plane != nullptr) std::memset(plane->data, 0, plane->size);
+  }
+  return frame;
+}
+
+// One row of packed pixels whose first and last byte change places.
+void copy_reversed(const uint8_t* from, int64_t pixels, uint8_t* to) {
+  for (int64_t x = 0; x < pixels; ++x, from += 3, to += 3) {
+    to[0] = from[2];
+    to[1] = from[1];
+    to[2] = from[0];
+  }
+}
 
 // Decodes one stream into RGB, refusing everything FFmpeg would conceal or skip.
 class VideoReader {
@@ -104,11 +125,23 @@ class VideoReader {
       throw DataError(path_, fmt::format("needs more than {} bytes of memory for its frames", options_.max_bytes));
     }
     out_.rgb.resize(needed);
-    sws_scale(scaler_.get(), decoded.data, decoded.linesize, 0, decoded.height, rgb_->data, rgb_->linesize);
+    if (coded_) {
+      const uint8_t* planes[] = {decoded.data[0], decoded.data[1], decoded.data[2], decoded.data[3]};
+      av_image_copy(coded_->data, coded_->linesize, planes, decoded.linesize,
+                    static_cast<AVPixelFormat>(decoded.format), decoded.width, decoded.height);
+    }
+    const AVFrame& source = coded_ ? *coded_ : decoded;
+    sws_scale(scaler_.get(), source.data, source.linesize, 0, decoded.height, packed_->data, packed_->linesize);
     const auto row_bytes = static_cast<std::size_t>(3 * out_.width);
     uint8_t* to = out_.frame(out_.count);
-    for (int64_t y = 0; y < out_.height; ++y, to += row_bytes)
-      std::memcpy(to, rgb_->data[0] + y * rgb_->linesize[0], row_bytes);
+    for (int64_t y = 0; y < out_.height; ++y, to += row_bytes) {
+      const uint8_t* from = packed_->data[0] + y * packed_->linesize[0];
+      if (packed_->format == AV_PIX_FMT_BGR24) {
+        copy_reversed(from, out_.width, to);
+      } else {
+        std::memcpy(to, from, row_bytes);
+      }
+    }
     ++out_.count;
   }
 
@@ -121,15 +154,32 @@ class VideoReader {
       out_.height = sideways ? options_.width : options_.height;
       out_.width = sideways ? options_.height : options_.width;
     }
-    scaler_ = make_scaler(first, out_.height, out_.width, options_.conversion);
-    if (!scaler_) throw DataError(path_, "has a pixel format that cannot be converted to RGB");
-    rgb_ = make_frame(AV_PIX_FMT_RGB24, out_.height, out_.width);
+    start_scaler(first);
     // Growing would copy all frames so far; what an index promises is not believed beyond this.
     constexpr int64_t kMostReserved = int64_t{1} << 28;
     const int64_t most = options_.max_frames > 0 ? options_.max_frames : kMostReserved / out_.frame_bytes();
     const int64_t frames =
         std::clamp<int64_t>(stream_->nb_frames, 0, std::min(most, kMostReserved / out_.frame_bytes()));
     out_.rgb.reserve(static_cast<std::size_t>(frames * out_.frame_bytes()));
+  }
+
+  // Of the coded size where OpenCV's pixels depend on it: it hands the visible rows to a scaler that expects all coded
+  // ones, so the last rows of 4:2:0 stay as they were allocated. They are zero here.
+  void start_scaler(const AVFrame& first) {
+    const int64_t height = std::max(codec_->coded_height, first.height);
+    const int64_t width = std::max(codec_->coded_width, first.width);
+    const bool cropped = height > first.height || width > first.width;
+    const bool same_size = out_.height == first.height && out_.width == first.width;
+    const AVPixelFormat packed = packed_format(options_.conversion);
+    if (cropped && same_size && depends_on_coded_size(first, options_.conversion)) {
+      coded_ = zero_frame(static_cast<AVPixelFormat>(first.format), height, width);
+      scaler_ = make_scaler(*coded_, height, width, options_.conversion);
+      packed_ = zero_frame(packed, height, width);
+    } else {
+      scaler_ = make_scaler(first, out_.height, out_.width, options_.conversion);
+      packed_ = make_frame(packed, out_.height, out_.width);
+    }
+    if (!scaler_) throw DataError(path_, "has a pixel format that cannot be converted to RGB");
   }
 
   // Containers with an index say how many frames there are; a file cut at its end is otherwise read as a shorter one.
@@ -145,7 +195,8 @@ class VideoReader {
   AVStream* stream_ = nullptr;
   CodecPtr codec_;
   ScalerPtr scaler_;
-  FramePtr rgb_;  // swscale's fast paths write whole vectors, beyond a row's end: this one has room for them
+  FramePtr coded_;  // the picture in a frame of the coded size, where the scaler wants that
+  FramePtr packed_;  // swscale's fast paths write whole vectors, beyond a row's end: this one has room for them
   struct Shape {
     int format, height, width;
   } first_ = {};

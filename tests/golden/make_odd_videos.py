@@ -84,6 +84,7 @@ def main():
     frames = clip_frames(5, 96, 128, 4)
     readable = [encode("grey.mp4", [f[:, :, 1].copy() for f in frames], pix_fmt="gray", source="gray"),
                 encode("ten_bit.mp4", frames, pix_fmt="yuv420p10le"),
+                encode("ten_bit_cropped.mp4", clip_frames(3, 72, 100, 3), pix_fmt="yuv422p10le"),
                 encode("full_chroma_odd.mp4", clip_frames(5, 75, 101, 5), pix_fmt="yuv444p"),
                 encode("half_chroma_odd.mp4", clip_frames(5, 75, 101, 5), codec="mpeg4", options={"b": "60000"}),
                 encode("half_chroma_odd_width.mp4", clip_frames(4, 64, 97, 6), codec="mpeg4", options={"b": "60000"}),

@@ -121,11 +121,7 @@ TEST_CASE("unusual files give OpenCV's and decord's pixels", "[metrics][decoders
   for (const auto& [name, wanted] : pixels.items()) {
     if (name == "versions") continue;
     INFO(name);
-    // Ten bits are rounded otherwise by OpenCV's swscale: 1e-4 of temporal_flickering.
-    const bool same = name != "ten_bit.mp4";
-    if (same)
-      check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kOpenCv}).frames,
-                   wanted.at("opencv"));
+    check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kOpenCv}).frames, wanted.at("opencv"));
     INFO("decord");
     if (wanted.contains("decord"))
       check_pixels(load_video(folder + name, {.conversion = engine::RgbConversion::kFilter}).frames,
