@@ -72,6 +72,10 @@ nlohmann::json parse_json(std::string_view text, std::string_view where) {
     // nlohmann's message carries "parse error at line L, column C"; its numeric id does not help a reader.
     std::string message = error.what();
     if (const auto end = message.find("] "); end != std::string::npos) message = message.substr(end + 2);
+    constexpr std::size_t kBeginning = 120,
+                          kEnd = 120;  // the place, and what was expected there; between: what was read
+    if (message.size() > 2 * (kBeginning + kEnd))
+      message = fmt::format("{} [...] {}", message.substr(0, kBeginning), message.substr(message.size() - kEnd));
     throw DataError(where, printable(message));
   }
 }

@@ -61,9 +61,12 @@ at::Tensor WeightReader::take(std::string_view name, at::IntArrayRef shape) cons
     throw DataError(state_->source, fmt::format("tensor \"{}\": expected shape [{}], found [{}]", key,
                                                 fmt::join(shape, ", "), fmt::join(tensor.sizes(), ", ")));
   }
+  if (!tensor.is_floating_point()) {
+    throw DataError(state_->source, fmt::format("tensor \"{}\": expected floating-point numbers, found {}", key,
+                                                c10::toString(tensor.scalar_type())));
+  }
   state_->taken.insert(key);
-  const c10::ScalarType type = tensor.is_floating_point() ? state_->target(key) : tensor.scalar_type();
-  return tensor.to(state_->placement.device, type);
+  return tensor.to(state_->placement.device, state_->target(key));
 }
 
 bool WeightReader::has(std::string_view name) const { return state_->weights.contains(full_name(name)); }

@@ -18,8 +18,7 @@ namespace vorta::engine {
 class WeightReader {
  public:
   /// `source` names the file or folder in messages. Every tensor moves to the placement's device when it is taken.
-  /// Floating tensors are cast to its dtype, or to float32 when the full name contains one of the words in
-  /// `keep_float32`; tensors of other kinds keep theirs.
+  /// They are cast to its dtype, or to float32 when the full name contains one of the words in `keep_float32`.
   WeightReader(const TensorMap& weights, std::string source, const Placement& placement,
                std::vector<std::string> keep_float32 = {});
 
@@ -28,7 +27,8 @@ class WeightReader {
   WeightReader scope(std::string_view prefix, int64_t index) const;  // "<prefix>.<index>."
 
   /// The tensor called `name` in this scope, with exactly `shape`; the same handle when it need not change.
-  /// @throws DataError naming source, key, expected and found shape.
+  /// @throws DataError naming source, key, expected and found shape; also when its elements are no floating-point
+  /// numbers.
   at::Tensor take(std::string_view name, at::IntArrayRef shape) const;
   bool has(std::string_view name) const;
   /// Marks every key below `prefix` + "." (or the key `prefix` itself) as known without using it.

@@ -97,7 +97,6 @@ void write_result(const engine::GenerationResult& result, const fs::path& path, 
                               {{video ? "video" : "latents", (video ? result.video : result.latents).contiguous()}});
     return;
   }
-  if (result.video.dim() != 4) throw ConfigError("--latents", "an MP4 holds one video: expected a batch of 1");
   const at::Tensor rgb = engine::to_rgb_bytes(result.video);
   engine::Frames frames;
   frames.count = rgb.size(0);

@@ -88,6 +88,14 @@ class Noise(BenchTest):
             with self.subTest(wrong):
                 self.write({"latents": dict(self.header["latents"], shape=wrong)})
                 self.refused("latents")
+        self.write({"latents": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}, self.data[:4])
+        self.refused("single number")
+
+    def test_two_videos_for_one_mp4(self):
+        two = dict(self.header["latents"], shape=[2, *self.header["latents"]["shape"][1:]])
+        two["data_offsets"] = [0, 2 * len(self.data)]
+        self.write({"latents": two}, self.data * 2)
+        self.refuse(["latents", "batch of 1"], *self.generate(latents=self.file, output=self.tmp / "two.mp4", output_type="video"))
 
     def test_other_size_than_asked(self):
         self.write(self.header)

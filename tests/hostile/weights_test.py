@@ -41,6 +41,7 @@ HEADER_FAULTS = {
     "size of zero": (changed("shape", [0, 3]), ["shape"]),
     "unknown dtype": (changed("dtype", "F31"), ["dtype", "F31"]),
     "half the dtype": (changed("dtype", "F16"), ["dtype"]),
+    "whole numbers of the same size": (changed("dtype", "I32"), ["floating-point"]),
     "unknown key": (changed("stride", [1]), ["stride"]),
     "no dtype": (lambda h: h[first(h)].pop("dtype"), ["dtype"]),
     "entry is a list": (lambda h: h.__setitem__(first(h), [1]), ["object"]),
