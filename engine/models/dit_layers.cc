@@ -45,7 +45,7 @@ LinearWeights take_linear(const WeightReader& reader, std::string_view name, int
                         reader.take(fmt::format("{}.bias", name), {out})};
   const std::string module(name);
   if (!reader.has(module + kLoraRank)) return weights;
-  const int64_t rank = reader.take(module + kLoraRank, {}).item<int64_t>();
+  const int64_t rank = reader.take_count(module + kLoraRank);
   weights.down = reader.take(module + kLoraDown, {rank, in});
   weights.up = reader.take(module + kLoraUp, {out, rank});
   return weights;

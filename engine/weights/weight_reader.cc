@@ -41,8 +41,7 @@ WeightReader WeightReader::scope(std::string_view prefix, int64_t index) const {
   return scope(fmt::format("{}.{}", prefix, index));
 }
 
-at::Tensor WeightReader::take(std::string_view name, at::IntArrayRef shape) const {
-  const std::string key = full_name(name);
+const at::Tensor& WeightReader::find(const std::string& key, at::IntArrayRef shape) const {
   const auto found = state_->weights.find(key);
   if (found == state_->weights.end()) {
     std::vector<std::string> left;
@@ -61,6 +60,23 @@ at::Tensor WeightReader::take(std::string_view name, at::IntArrayRef shape) cons
     throw DataError(state_->source, fmt::format("tensor \"{}\": expected shape [{}], found [{}]", key,
                                                 fmt::join(shape, ", "), fmt::join(tensor.sizes(), ", ")));
   }
+  return tensor;
+}
+
+int64_t WeightReader::take_count(std::string_view name) const {
+  const std::string key = full_name(name);
+  const at::Tensor& tensor = find(key, {});
+  if (tensor.scalar_type() != c10::ScalarType::Long) {
+    throw DataError(state_->source, fmt::format("tensor \"{}\": expected a 64-bit whole number, found {}", key,
+                                                c10::toString(tensor.scalar_type())));
+  }
+  state_->taken.insert(key);
+  return tensor.item<int64_t>();
+}
+
+at::Tensor WeightReader::take(std::string_view name, at::IntArrayRef shape) const {
+  const std::string key = full_name(name);
+  const at::Tensor& tensor = find(key, shape);
   if (!tensor.is_floating_point()) {
     throw DataError(state_->source, fmt::format("tensor \"{}\": expected floating-point numbers, found {}", key,
                                                 c10::toString(tensor.scalar_type())));

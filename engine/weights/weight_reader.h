@@ -30,6 +30,8 @@ class WeightReader {
   /// @throws DataError naming source, key, expected and found shape; also when its elements are no floating-point
   /// numbers.
   at::Tensor take(std::string_view name, at::IntArrayRef shape) const;
+  /// The whole number called `name`, an int64 of shape []. @throws DataError when it is none.
+  int64_t take_count(std::string_view name) const;
   bool has(std::string_view name) const;
   /// Marks every key below `prefix` + "." (or the key `prefix` itself) as known without using it.
   void ignore(std::string_view prefix) const;
@@ -43,6 +45,8 @@ class WeightReader {
 
  private:
   struct State;
+  const at::Tensor& find(const std::string& key, at::IntArrayRef shape) const;
+
   std::shared_ptr<State> state_;
   std::string prefix_;
 };

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -150,6 +152,31 @@ int run_in_workers(const Options& options, const SuiteSpec& spec, const fs::path
   return done.exit_code == kDone && written.all_well() ? kDone : kCaseFailed;
 }
 
+// Held while a call works in its folder: alone, or beside others that have shards of their own. Where the folder cannot
+// be opened or its file system knows no locks, nothing is held; what is wrong with the folder is said where it is used.
+class FolderLock {
+ public:
+  FolderLock(const fs::path& folder, bool alone) {
+    std::error_code ignored;
+    fs::create_directories(folder, ignored);
+    descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor_ < 0 || ::flock(descriptor_, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+      return;
+    ::close(descriptor_);
+    throw ConfigError("--out", fmt::format("another run works in '{}' now: expected a folder of this run alone, or "
+                                           "--shard in both",
+                                           folder.string()));
+  }
+  ~FolderLock() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
 int run(const Options& options) {
   if (options.suite == kKernelSuite) return run_kernel_benchmarks(options);
   std::vector<std::string> overrides = options.set;
@@ -174,6 +201,8 @@ int run(const Options& options) {
         options.suite,
         "every variant asks for the device cuda: expected an NVIDIA GPU and its driver, found none (doctor says more)");
   }
+  std::optional<FolderLock> lock;
+  if (options.progress_fd < 0) lock.emplace(out_dir, !shard);  // a worker's folder is its orchestrator's
   if (is_isolated(options, gpus)) {
     Options isolated = options;
     isolated.set = overrides;  // workers take every change as --set

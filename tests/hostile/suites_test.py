@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Suite files and result databases that are not what they claim to be."""
 import copy
+import fcntl
 import json
+import os
 import sqlite3
 
 from bench import BAD_INPUT, BenchTest, COMMON, GOLDEN, SOURCE, main
@@ -127,6 +129,16 @@ class Databases(BenchTest):
     def test_newer_version(self):
         self.database(APPLICATION_ID, 999)
         self.refused("999", "version")
+
+    def test_another_run_in_the_folder(self):
+        folder = os.open(self.tmp, os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        for part in ([], ["--shard", "1/2"]):
+            self.expect(BAD_INPUT, ["--out", "another run"], "--suite", "smoke", "--out", self.tmp, *part)
+        fcntl.flock(folder, fcntl.LOCK_SH)  # what a run of a part holds
+        self.expect(BAD_INPUT, ["--out", "another run"], "--suite", "smoke", "--out", self.tmp)
+        self.assertFalse(self.file.exists())
 
     def test_another_program(self):
         self.database(12345, 1)

@@ -22,9 +22,15 @@ TEST_CASE("a reader hands out checked tensors and audits the rest", "[weights][r
 }
 
 TEST_CASE("floating tensors are cast unless their name keeps float32", "[weights][reader]") {
-  const TensorMap weights{{"x.weight", at::ones({1})}, {"x.norm.weight", at::ones({1})}, {"x.ids", at::arange(1)}};
+  const TensorMap weights{{"x.weight", at::ones({1})},
+                          {"x.norm.weight", at::ones({1})},
+                          {"x.ids", at::arange(1)},
+                          {"x.rank", at::scalar_tensor(7, at::kLong)},
+                          {"x.scale", at::ones({})}};
   const WeightReader reader(weights, "f", at::kBFloat16, {"norm"});
   CHECK(reader.take("x.weight", {1}).scalar_type() == at::kBFloat16);
   CHECK(reader.scope("x").take("norm.weight", {1}).is_same(weights.at("x.norm.weight")));
   CHECK(mentions(data_error([&] { reader.take("x.ids", {1}); }), "\"x.ids\": expected floating-point numbers"));
+  CHECK(reader.take_count("x.rank") == 7);
+  CHECK(mentions(data_error([&] { reader.take_count("x.scale"); }), "\"x.scale\": expected a 64-bit whole number"));
 }
