@@ -281,7 +281,8 @@ engine::GenerationRequest request_of(const GenerateFlags& f, const engine::Gener
   if (found == file.tensors.end()) throw DataError(f.latents, "expected a tensor `latents`, found none of that name");
   const at::Tensor& latents = found->second;
   if (latents.dim() == 0) throw DataError(f.latents, "expected `latents` [B,C,T,H,W], found a single number");
-  if (fs::path(f.output).extension() == ".mp4" && latents.dim() == 5 && latents.size(0) != 1)
+  const bool one_video = f.output_type == "video" && fs::path(f.output).extension() != ".safetensors";
+  if (one_video && latents.dim() == 5 && latents.size(0) != 1)
     throw ConfigError("--latents",
                       fmt::format("an MP4 holds one video: expected a batch of 1, found {}", latents.size(0)));
   request.latents = latents;
