@@ -13,7 +13,6 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
-#include "engine/base/sha256.h"
 #include "harness/run/runner.h"
 #include "harness/score/score_journal.h"
 #include "harness/score/score_run.h"
@@ -64,7 +63,7 @@ std::string key_of(const FidelityResult& result, const NamedPair& pair) {
   nlohmann::json key{
       {"metric", result.metric->name}, {"video", file_key(pair.mine)}, {"reference", file_key(pair.reference)}};
   for (const UsedWeights& file : result.weights) key["weights"].push_back(file.sha256);
-  return sha256_hex(key.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
+  return score_key(key);
 }
 
 // Both videos of a pair, decoded when the first metric asks for them.

@@ -13,6 +13,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
+#include "engine/base/sha256.h"
 #include "harness/score/score_files.h"
 
 namespace vorta::harness {
@@ -56,6 +57,10 @@ nlohmann::json file_key(const fs::path& file) {
   if (fs::is_regular_file(file, error)) key["bytes"] = fs::file_size(file, error);
   key["changed"] = fs::last_write_time(file, error).time_since_epoch().count();
   return key;
+}
+
+std::string score_key(const nlohmann::json& decides) {
+  return sha256_hex(decides.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
 }
 
 ScoreJournal::ScoreJournal(const fs::path& folder, const std::string& suffix)

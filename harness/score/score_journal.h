@@ -14,6 +14,8 @@ namespace vorta::harness {
 
 /// What a file is when it is scored: its place, size and date, for the key of a score.
 nlohmann::json file_key(const std::filesystem::path& file);
+/// The journal's key of what `decides` a score: the SHA-256 of its text, whatever bytes a file's name has.
+std::string score_key(const nlohmann::json& decides);
 
 /// What was scored, on disk as it happens: one JSON line a video and dimension, so that a killed run goes on where it
 /// stopped and shards find each other's work. Half a line at the end of a file, or one that is no score, is not there.

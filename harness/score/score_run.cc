@@ -15,7 +15,6 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
-#include "engine/base/sha256.h"
 #include "engine/nn/device.h"
 #include "harness/run/runner.h"
 #include "harness/score/pair_differences.h"
@@ -135,7 +134,7 @@ class DimensionRun {
                        {"read_frame", scorer_options_.read_frame}};
     key.update(file_key(path_of(item)));
     for (const UsedWeights& file : result_.weights) key["weights"].push_back(file.sha256);
-    return sha256_hex(key.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
+    return score_key(key);
   }
 
   metrics::VideoInput load(const ScoreItem& item) const {

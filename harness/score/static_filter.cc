@@ -10,7 +10,6 @@
 #include "engine/base/error.h"
 #include "engine/base/json_io.h"
 #include "engine/base/log.h"
-#include "engine/base/sha256.h"
 #include "engine/nn/device.h"
 #include "harness/run/runner.h"
 #include "harness/score/video_list.h"
@@ -134,13 +133,9 @@ StaticFilterSummary filter_static(const StaticFilterOptions& options, const metr
   const std::string hash = weights.identify("raft_things").sha256;
   std::function<bool(const at::Tensor&)> is_static;  // loaded when the first video is not known yet
   const auto judge = [&](const std::string& path) {
-    std::error_code error;
-    const nlohmann::json decides{{"static_filter", hash},
-                                 {"video", fs::absolute(path).lexically_normal().string()},
-                                 {"bytes", fs::file_size(path, error)},
-                                 {"changed", fs::last_write_time(path, error).time_since_epoch().count()}};
-    const std::string key =
-        sha256_hex(decides.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace));
+    nlohmann::json decides = file_key(path);
+    decides["static_filter"] = hash;
+    const std::string key = score_key(decides);
     if (const auto* known = journal.find(key)) return std::get<bool>(known->score->value);
     if (!is_static) is_static = metrics::make_static_judge({weights, engine::open_device(options.device), {}});
     const metrics::FrameInput all{.conversion = engine::RgbConversion::kOpenCv};
